@@ -1,0 +1,108 @@
+//! What is known of every message and field: the facts that codecs, the normal form, patches,
+//! field ownership and OpenAPI walk beside the tree.
+//!
+//! Built-in messages come from one table ([`builtin`]); a custom resource has a `Schema` of its
+//! own made at run time. The types are the same.
+
+use std::collections::HashMap;
+
+/// A set of messages that refer to each other by [`MessageId`].
+#[derive(Debug, Default)]
+pub struct Schema {
+    pub messages: Vec<Message>,
+    pub by_name: HashMap<String, MessageId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MessageId(pub u32);
+
+/// A struct of the API: `core/v1.PodSpec`.
+#[derive(Debug)]
+pub struct Message {
+    /// `<group folder>/<version>.<Name>`: `core/v1.Pod`, `meta/v1.ObjectMeta`.
+    pub name: String,
+    /// In Go's (and so the normal form's) order. Embedded structs without a JSON name are
+    /// flattened in place.
+    pub fields: Vec<Field>,
+    pub index: HashMap<&'static str, usize>,
+    /// Fields this schema does not name are kept (`x-kubernetes-preserve-unknown-fields`).
+    pub preserve_unknown: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub json: &'static str,
+    pub ty: Type,
+    /// A Go pointer: its zero value is a value, its absence is not.
+    pub pointer: bool,
+    /// Vanishes from JSON when it has its zero value (`omitempty`, `omitzero`).
+    pub omitempty: bool,
+    /// Field numbers from the message down to the field: more than one where Go embeds a struct
+    /// inline that protobuf nests. Empty: not on the wire.
+    pub proto: Vec<u32>,
+    pub list: ListKind,
+    pub map_atomic: bool,
+    pub patch: PatchStrategy,
+    /// Strategic merge patch's merge key.
+    pub patch_merge_key: Option<&'static str>,
+    pub required: bool,
+    /// Accepted values where they are closed (an enum).
+    pub enum_values: &'static [&'static str],
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Type {
+    Bool,
+    Int32,
+    Int64,
+    Float,
+    String,
+    /// base64 in JSON.
+    Bytes,
+    /// RFC 3339, seconds.
+    Time,
+    /// RFC 3339, microseconds.
+    MicroTime,
+    /// `metav1.Duration`: a Go duration string.
+    Duration,
+    Quantity,
+    IntOrString,
+    /// Any JSON, embedded with its own kind (`RawExtension`) or without (`JSON`, `FieldsV1`).
+    RawExtension,
+    Json,
+    FieldsV1,
+    Message(MessageId),
+    List(Box<Type>),
+    Map(Box<Type>),
+}
+
+/// How server-side apply and field ownership see a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ListKind {
+    #[default]
+    Atomic,
+    Set,
+    Map(Vec<&'static str>),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PatchStrategy {
+    pub merge: bool,
+    pub replace: bool,
+    pub retain_keys: bool,
+}
+
+impl Schema {
+    pub fn message(&self, id: MessageId) -> &Message {
+        &self.messages[id.0 as usize]
+    }
+    pub fn find(&self, name: &str) -> Option<MessageId> {
+        self.by_name.get(name).copied()
+    }
+}
+
+impl Message {
+    pub fn field(&self, json: &str) -> Option<&Field> {
+        self.index.get(json).map(|&i| &self.fields[i])
+    }
+}
