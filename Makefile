@@ -1,0 +1,38 @@
+# Two commands for a newcomer: `make up` and `make test`. Both install what they need.
+.PHONY: up test verify bench chaos rocksdb fix build
+
+up: build
+	@deploy/packages.sh run
+	@target/release/trireme up $(ARGS)
+
+build: rocksdb
+	@cargo build --release --package trireme
+
+rocksdb:
+	@deploy/rocksdb.sh
+
+# Formatting and tests; the tests with real processes use the release binary built first.
+test: rocksdb
+	@deploy/packages.sh test
+	@cargo fmt --all --check
+	@cargo build --release --package trireme
+	@cargo test --release --workspace
+
+# Everything that must hold before a change lands; writes nothing but build products.
+verify: test
+	@cargo clippy --release --workspace --all-targets -- -D warnings
+
+fix:
+	@cargo fmt --all
+	@cargo clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
+
+# Kills real processes under load; SEED repeats a run.
+chaos: rocksdb
+	@cargo build --release --package trireme --package trireme-chaos
+	@target/release/trireme-chaos run $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# Ratios against Debian's etcd, measured in one run; figures go to target/bench.json.
+bench: rocksdb
+	@deploy/packages.sh test
+	@cargo build --release --package trireme --package trireme-chaos
+	@target/release/trireme-chaos bench $(ARGS)
