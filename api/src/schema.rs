@@ -6,6 +6,12 @@
 
 use std::collections::HashMap;
 
+mod builtin;
+mod wire;
+
+pub use builtin::builtin;
+pub use wire::Wire;
+
 /// A set of messages that refer to each other by [`MessageId`].
 #[derive(Debug, Default)]
 pub struct Schema {
@@ -19,7 +25,9 @@ pub struct MessageId(pub u32);
 /// A struct of the API: `core/v1.PodSpec`.
 #[derive(Debug)]
 pub struct Message {
-    /// `<group folder>/<version>.<Name>`: `core/v1.Pod`, `meta/v1.ObjectMeta`.
+    /// `<group folder>/<version>.<Name>`: `core/v1.Pod`, `meta/v1.ObjectMeta`,
+    /// `rbac/v1.Role`. The folder is the short one of upstream's source tree (`rbac`, not
+    /// `rbac.authorization.k8s.io`; `core` for the group "").
     pub name: String,
     /// In Go's (and so the normal form's) order. Embedded structs without a JSON name are
     /// flattened in place.
@@ -27,6 +35,12 @@ pub struct Message {
     pub index: HashMap<&'static str, usize>,
     /// Fields this schema does not name are kept (`x-kubernetes-preserve-unknown-fields`).
     pub preserve_unknown: bool,
+    /// Owned as a whole wherever it is used (`x-kubernetes-map-type: atomic` on the type).
+    pub atomic: bool,
+    /// `x-kubernetes-unions`, as JSON.
+    pub unions: Option<&'static str>,
+    /// The fields in protobuf's order, nested as they are on the wire.
+    pub wire: Vec<Wire>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +62,34 @@ pub struct Field {
     pub required: bool,
     /// Accepted values where they are closed (an enum).
     pub enum_values: &'static [&'static str],
+    /// A default that a marker gives, as JSON. Most defaults are rules in code instead.
+    pub default: Option<&'static str>,
+    /// The source declares how the list is owned; without that it is atomic by default and
+    /// OpenAPI says nothing.
+    pub list_declared: bool,
+    /// Protobuf wraps the list in a message of one repeated field (`ExtraValue`, `Verbs`).
+    pub wrapped: bool,
+}
+
+impl Default for Field {
+    fn default() -> Field {
+        Field {
+            json: "",
+            ty: Type::Json,
+            pointer: false,
+            omitempty: true,
+            proto: Vec::new(),
+            list: ListKind::Atomic,
+            map_atomic: false,
+            patch: PatchStrategy::default(),
+            patch_merge_key: None,
+            required: false,
+            enum_values: &[],
+            default: None,
+            list_declared: false,
+            wrapped: false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -71,9 +113,21 @@ pub enum Type {
     RawExtension,
     Json,
     FieldsV1,
+    /// `JSONSchemaPropsOr…`: a JSON schema, or what [`SchemaOr`] says.
+    SchemaOr(SchemaOr, MessageId),
     Message(MessageId),
     List(Box<Type>),
     Map(Box<Type>),
+}
+
+/// The other form of a field that holds a JSON schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaOr {
+    Bool,
+    /// A list of schemas.
+    Schemas,
+    /// A list of strings.
+    Strings,
 }
 
 /// How server-side apply and field ownership see a list.
@@ -102,6 +156,17 @@ impl Schema {
 }
 
 impl Message {
+    pub fn new(name: impl Into<String>, fields: Vec<Field>) -> Message {
+        Message {
+            name: name.into(),
+            index: fields.iter().enumerate().map(|(i, f)| (f.json, i)).collect(),
+            preserve_unknown: false,
+            atomic: false,
+            unions: None,
+            wire: wire::order(&fields),
+            fields,
+        }
+    }
     pub fn field(&self, json: &str) -> Option<&Field> {
         self.index.get(json).map(|&i| &self.fields[i])
     }
