@@ -14,6 +14,7 @@ pub mod kinds;
 pub mod object;
 pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod tree;
 
 pub use object::Object;
