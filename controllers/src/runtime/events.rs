@@ -1,0 +1,216 @@
+//! Telling users what a controller did, as core/v1 Events.
+//!
+//! Recording never waits and never fails the work it tells of. The same event again raises a
+//! count; many that differ only in their text become one; an object that causes a flood is cut
+//! off. All three as upstream's recorder does it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use trireme_api::{Object, Value, value};
+use trireme_client::resource::CORE_EVENTS;
+use trireme_client::{Client, PatchKind};
+
+use super::clock::{Clock, rfc3339};
+
+/// Events waiting to be written; further ones are dropped.
+const PENDING_MAX: usize = 1000;
+/// Events and groups that are remembered; the oldest are forgotten, and would start anew.
+const REMEMBERED_MAX: usize = 4096;
+/// Texts of one kind of event about one object, from which on they are combined.
+const SIMILAR_MAX: usize = 10;
+const SIMILAR_WINDOW: Duration = Duration::from_secs(600);
+/// Per object: so many at once, then one per refill.
+const BURST: f64 = 25.0;
+const REFILL: Duration = Duration::from_secs(300);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Normal,
+    Warning,
+}
+
+struct Pending {
+    regarding: Value,
+    kind: EventKind,
+    reason: String,
+    message: String,
+}
+
+/// Records events under one component's name. Clones share the queue.
+#[derive(Clone)]
+pub struct Recorder {
+    sender: mpsc::Sender<Pending>,
+}
+
+impl Recorder {
+    /// Starts the task that writes; it ends with the last clone.
+    pub fn new(client: Client, component: &str, clock: Clock) -> Recorder {
+        let (sender, receiver) = mpsc::channel(PENDING_MAX);
+        let writer = Writer {
+            client,
+            component: component.to_owned(),
+            clock,
+            groups: Memory::default(),
+            known: Memory::default(),
+            budgets: Memory::default(),
+            sequence: 0,
+        };
+        tokio::spawn(writer.run(receiver));
+        Recorder { sender }
+    }
+
+    /// `api_version` and `kind` are the object's, which may lack them in a list.
+    pub fn event(&self, object: &Object, api_version: &str, kind: &str, what: EventKind, reason: &str, message: impl Into<String>) {
+        let regarding = value!({
+            "kind": kind,
+            "namespace": object.namespace(),
+            "name": object.name(),
+            "uid": object.uid(),
+            "apiVersion": api_version,
+            "resourceVersion": object.resource_version(),
+        });
+        let pending = Pending { regarding, kind: what, reason: reason.to_owned(), message: message.into() };
+        if self.sender.try_send(pending).is_err() {
+            tracing::debug!(reason, "event dropped: too many are waiting");
+        }
+    }
+}
+
+/// A map that forgets what was put in first.
+struct Memory<V> {
+    map: HashMap<String, V>,
+    order: VecDeque<String>,
+}
+
+impl<V> Default for Memory<V> {
+    fn default() -> Memory<V> {
+        Memory { map: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<V> Memory<V> {
+    fn entry(&mut self, key: &str, new: impl FnOnce() -> V) -> &mut V {
+        if !self.map.contains_key(key) {
+            if self.order.len() >= REMEMBERED_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.map.remove(&oldest);
+            }
+            self.order.push_back(key.to_owned());
+            self.map.insert(key.to_owned(), new());
+        }
+        self.map.get_mut(key).expect("put there above")
+    }
+}
+
+struct Group {
+    messages: HashSet<String>,
+    since: Instant,
+}
+
+#[derive(Clone, Default)]
+struct Known {
+    /// "" until the event was created.
+    name: String,
+    count: i64,
+}
+
+struct Budget {
+    tokens: f64,
+    at: Instant,
+}
+
+struct Writer {
+    client: Client,
+    component: String,
+    clock: Clock,
+    groups: Memory<Group>,
+    known: Memory<Known>,
+    budgets: Memory<Budget>,
+    sequence: u64,
+}
+
+impl Writer {
+    async fn run(mut self, mut receiver: mpsc::Receiver<Pending>) {
+        while let Some(pending) = receiver.recv().await {
+            if let Some((key, message)) = self.admit(&pending, Instant::now()) {
+                self.write(pending, &key, message).await;
+            }
+        }
+    }
+
+    /// The event's identity and its text, or none if its object has had too many.
+    fn admit(&mut self, p: &Pending, now: Instant) -> Option<(String, String)> {
+        let object = format!("{}/{}", p.regarding["kind"].str_or_empty(), p.regarding["uid"].str_or_empty());
+        let budget = self.budgets.entry(&object, || Budget { tokens: BURST, at: now });
+        let refilled = now.duration_since(budget.at).as_secs_f64() / REFILL.as_secs_f64();
+        *budget = Budget { tokens: (budget.tokens + refilled).min(BURST), at: now };
+        if budget.tokens < 1.0 {
+            return None;
+        }
+        budget.tokens -= 1.0;
+
+        let similar = format!("{object}/{:?}/{}", p.kind, p.reason);
+        let group = self.groups.entry(&similar, || Group { messages: HashSet::new(), since: now });
+        if now.duration_since(group.since) > SIMILAR_WINDOW {
+            *group = Group { messages: HashSet::new(), since: now };
+        }
+        if group.messages.len() < SIMILAR_MAX {
+            group.messages.insert(p.message.clone());
+        }
+        if group.messages.len() >= SIMILAR_MAX {
+            Some((similar, format!("(combined from similar events): {}", p.message)))
+        } else {
+            Some((format!("{similar}/{}", p.message), p.message.clone()))
+        }
+    }
+
+    async fn write(&mut self, p: Pending, key: &str, message: String) {
+        let now = self.clock.now();
+        let time = rfc3339(now);
+        let namespace = match p.regarding["namespace"].str_or_empty() {
+            "" => "default".to_owned(),
+            namespace => namespace.to_owned(),
+        };
+        let known = self.known.entry(key, Known::default).clone();
+        if !known.name.is_empty() {
+            let count = known.count + 1;
+            let patch = value!({"count": count, "lastTimestamp": time.as_str(), "message": message.as_str()});
+            match self.client.patch(&CORE_EVENTS, &namespace, &known.name, "", PatchKind::Merge, &patch).await {
+                Ok(_) => {
+                    self.known.entry(key, Known::default).count = count;
+                    return;
+                }
+                // It has expired by now.
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return tracing::debug!(error = %e, "event not written"),
+            }
+        }
+        self.sequence += 1;
+        let stamp = now.as_nanosecond() as u64 + self.sequence;
+        let name = format!("{}.{stamp:x}", p.regarding["name"].str_or_empty());
+        let mut event = Object(value!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"namespace": namespace.as_str(), "name": name.as_str()},
+            "reason": p.reason.as_str(),
+            "message": message.as_str(),
+            "source": {"component": self.component.as_str()},
+            "firstTimestamp": time.as_str(),
+            "lastTimestamp": time.as_str(),
+            "count": 1,
+            "type": if p.kind == EventKind::Normal { "Normal" } else { "Warning" },
+            "reportingComponent": self.component.as_str(),
+            "reportingInstance": "",
+        }));
+        event.make(&[]).set("involvedObject", p.regarding);
+        match self.client.create_event(&event).await {
+            Ok(_) => *self.known.entry(key, Known::default) = Known { name, count: 1 },
+            // A namespace that is being deleted takes no more events.
+            Err(e) => tracing::debug!(error = %e, "event not written"),
+        }
+    }
+}

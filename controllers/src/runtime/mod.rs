@@ -1,0 +1,29 @@
+//! What every controller stands on: a queue of keys, workers, leadership, expectations, events.
+//!
+//! ```text
+//!   informer ──on_change──► WorkQueue ──key──► Controller::reconcile ──► Next
+//!                              ▲                                          │
+//!                              └───────── after a time, with back-off ────┘
+//! ```
+
+mod claim;
+mod clock;
+mod events;
+mod expectations;
+mod leader;
+mod metrics;
+mod outcome;
+mod queue;
+mod runner;
+mod slow_start;
+
+pub use claim::{CONTROLLER_INDEX, Claim, claim, controller_index, orphans_of, owned_by, owner_reference};
+pub use clock::{Clock, parse_time, rfc3339, rfc3339_micro};
+pub use events::{EventKind, Recorder};
+pub use expectations::Expectations;
+pub use leader::{Election, HolderGone, LeaseTiming, Leadership};
+pub use metrics::Metrics;
+pub use outcome::{Failure, Next, Reconciled};
+pub use queue::WorkQueue;
+pub use runner::{Controller, Running, run};
+pub use slow_start::slow_start;
