@@ -9,7 +9,6 @@
 //!
 //! **Invariant**: no I/O, no clock, no randomness, no tokio.
 
-pub mod convert;
 pub mod field_error;
 pub mod kinds;
 pub mod object;

@@ -12,3 +12,4 @@
 //! identity's.
 
 pub mod runtime;
+pub mod scheduler;
