@@ -12,6 +12,7 @@
 pub mod field_error;
 pub mod kinds;
 pub mod object;
+pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
