@@ -1,1 +1,73 @@
-fn main() {}
+//! The `trireme` binary: composition and command line. What it composes lives in the other crates.
+
+mod balancer;
+mod down;
+mod exit;
+mod kubeconfig;
+mod lifetime;
+mod pki;
+mod probe;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// A Kubernetes control plane in one binary
+#[derive(Parser, Debug)]
+#[command(name = "trireme", version, max_term_width = 100)]
+struct Cli {
+    /// What to log: a level, or `target=level` pairs with commas between them
+    #[arg(long, global = true, env = "TRIREME_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a whole cluster on this machine, as separate processes
+    Up(up::Options),
+    /// Stop the cluster that `up` started
+    Down(down::Options),
+    /// Run a TCP balancer in front of API servers
+    Balancer(balancer::Options),
+    /// Print the version
+    Version,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = start_logging(&cli.log) {
+        return exit::code(Err(error));
+    }
+    exit::code(run(cli.command))
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Up(options) => small_runtime()?.block_on(up::run(options)),
+        Command::Down(options) => small_runtime()?.block_on(down::run(options)),
+        Command::Balancer(options) => small_runtime()?.block_on(async {
+            let stop = lifetime::watch_for_end()?;
+            balancer::run(options, stop).await
+        }),
+        Command::Version => {
+            println!("trireme {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}
+
+/// One thread: for commands that wait more than they work.
+fn small_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+fn start_logging(filter: &str) -> anyhow::Result<()> {
+    use exit::ConfigContext;
+    let filter = EnvFilter::try_new(filter).map_err(|e| anyhow::anyhow!("--log {filter:?}: {e}")).config()?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    Ok(())
+}

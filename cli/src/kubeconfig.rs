@@ -1,0 +1,38 @@
+//! Writes a kubeconfig with everything inside it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::pki::{LeafFile, Pki, write_private};
+
+/// One cluster, one user, one context, named `trireme`. `server` is a URL.
+pub(crate) fn write(path: &Path, server: &str, pki: &Pki, user: &LeafFile<'_>) -> Result<()> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let text = format!(
+        "apiVersion: v1\n\
+         kind: Config\n\
+         clusters:\n\
+         - name: trireme\n\
+         \x20 cluster:\n\
+         \x20   server: {server}\n\
+         \x20   certificate-authority-data: {ca}\n\
+         users:\n\
+         - name: admin\n\
+         \x20 user:\n\
+         \x20   client-certificate-data: {cert}\n\
+         \x20   client-key-data: {key}\n\
+         contexts:\n\
+         - name: trireme\n\
+         \x20 context:\n\
+         \x20   cluster: trireme\n\
+         \x20   user: admin\n\
+         current-context: trireme\n",
+        ca = STANDARD.encode(pki.ca.certificate_pem()),
+        cert = STANDARD.encode(read(&user.cert_path)?),
+        key = STANDARD.encode(read(&user.key_path)?),
+    );
+    write_private(path, text.as_bytes())
+}

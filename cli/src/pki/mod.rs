@@ -1,0 +1,110 @@
+//! The cluster's own certificates: authorities, what they issue, and their renewal while running.
+//!
+//! ```text
+//!   <pki>/ca              signs API servers' certificates and those of everyone who calls them
+//!   <pki>/store-ca        signs masters as raft peers and clients of the store: a node's or a user's
+//!                         certificate of the API is worth nothing at the store's port
+//!   <pki>/front-proxy-ca  signs proxies that may name the user (aggregation)
+//!   <pki>/sa              signs service-account tokens
+//! ```
+//!
+//! Every master holds the authorities' keys, and issues the leaves it needs for itself.
+
+mod authority;
+mod identity;
+mod leaf;
+mod renew;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+pub(crate) use authority::{Authority, write_private, write_public};
+pub(crate) use identity::{Identity, client_config, read_certificates, roots};
+pub(crate) use leaf::{Leaf, LeafFile};
+pub(crate) use renew::Renewer;
+
+/// First address of the service range, where `kubernetes.default.svc` answers.
+pub(crate) const KUBERNETES_SERVICE_IP: &str = "10.96.0.1";
+
+/// The authorities of one cluster and the folder that holds them.
+pub(crate) struct Pki {
+    pub dir: PathBuf,
+    pub ca: Authority,
+    pub store_ca: Authority,
+    pub front_proxy_ca: Authority,
+}
+
+impl Pki {
+    /// Opens the authorities under `dir`, making those that are missing. Masters that share the
+    /// folder may do so at the same time.
+    pub(crate) fn open_or_create(dir: &Path) -> Result<Pki> {
+        std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let lock_path = dir.join(".lock");
+        let lock = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .with_context(|| format!("open {}", lock_path.display()))?;
+        let _lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive)
+            .map_err(|(_, errno)| anyhow::anyhow!("lock {}: {errno}", lock_path.display()))?;
+        let pki = Pki {
+            dir: dir.to_owned(),
+            ca: Authority::open_or_create(dir, "ca", "kubernetes-ca")?,
+            store_ca: Authority::open_or_create(dir, "store-ca", "trireme-store-ca")?,
+            front_proxy_ca: Authority::open_or_create(dir, "front-proxy-ca", "front-proxy-ca")?,
+        };
+        authority::open_or_create_signing_key(dir, "sa")?;
+        Ok(pki)
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.dir.join(file)
+    }
+
+    /// The administrator's client certificate, for `admin.kubeconfig`.
+    pub(crate) fn admin(&self) -> LeafFile<'_> {
+        LeafFile::new(&self.ca, &self.dir, "admin", Leaf::client("kubernetes-admin", &["system:masters"]))
+    }
+
+    /// A client certificate for the store's port, for `trireme status` and `etcdctl`.
+    pub(crate) fn store_client(&self) -> LeafFile<'_> {
+        LeafFile::new(&self.store_ca, &self.dir, "store-client", Leaf::client("trireme-store-client", &[]))
+    }
+
+    /// A node's certificate, as the Node authorizer wants it.
+    pub(crate) fn node(&self, dir: &Path, name: &str) -> LeafFile<'_> {
+        let user = format!("system:node:{name}");
+        LeafFile::new(&self.ca, dir, &format!("node-{name}"), Leaf::client(&user, &["system:nodes"]))
+    }
+
+    /// What an API server shows to its clients.
+    pub(crate) fn api_server(&self, dir: &Path, names: &[String]) -> LeafFile<'_> {
+        let mut leaf = Leaf::server("kube-apiserver", &["localhost", "127.0.0.1", "::1", KUBERNETES_SERVICE_IP]);
+        for name in ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+        {
+            leaf.names.push(name.to_owned());
+        }
+        leaf.names.extend_from_slice(names);
+        LeafFile::new(&self.ca, dir, "apiserver", leaf)
+    }
+
+    /// What an API server shows to the API servers that it proxies to.
+    pub(crate) fn front_proxy_client(&self, dir: &Path) -> LeafFile<'_> {
+        let leaf = Leaf::client("front-proxy-client", &[]);
+        LeafFile::new(&self.front_proxy_ca, dir, "front-proxy-client", leaf)
+    }
+
+    /// What a master shows to its peers and at the store's port, and with which it calls them.
+    pub(crate) fn peer(&self, dir: &Path, name: &str, names: &[String]) -> LeafFile<'_> {
+        let mut leaf = Leaf::server(name, &["localhost", "127.0.0.1", "::1"]);
+        leaf.client = true;
+        leaf.names.push(name.to_owned());
+        leaf.names.extend_from_slice(names);
+        LeafFile::new(&self.store_ca, dir, "peer", leaf)
+    }
+}
+
+#[cfg(test)]
+mod pki_test;

@@ -1,0 +1,81 @@
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use super::authority::now;
+use super::*;
+use std::sync::Arc;
+
+fn folder(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("trireme-pki-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    dir
+}
+
+#[test]
+fn a_leaf_is_kept_until_two_thirds_of_its_life_are_over() {
+    let dir = folder("life");
+    let pki = Pki::open_or_create(&dir).unwrap();
+    assert!(pki.admin().ensure().unwrap());
+    let first = std::fs::read(dir.join("admin.crt")).unwrap();
+    assert!(!pki.admin().ensure().unwrap(), "issued again at once");
+    let day = Duration::from_secs(24 * 3600);
+    assert!(!pki.admin().ensure_at(now() + 240 * day).unwrap());
+    assert!(pki.admin().ensure_at(now() + 250 * day).unwrap());
+    assert_ne!(std::fs::read(dir.join("admin.crt")).unwrap(), first);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn new_names_and_new_authorities_issue_again() {
+    let dir = folder("names");
+    let pki = Pki::open_or_create(&dir).unwrap();
+    assert!(pki.api_server(&dir, &[]).ensure().unwrap());
+    assert!(pki.api_server(&dir, &["10.1.2.3".into()]).ensure().unwrap(), "a name was added");
+    assert!(!pki.api_server(&dir, &[]).ensure().unwrap(), "fewer names still serve");
+    let other_dir = folder("names-other");
+    let other = Pki::open_or_create(&other_dir).unwrap();
+    assert!(other.api_server(&dir, &[]).ensure().unwrap(), "signed by another authority");
+    std::fs::remove_dir_all(dir).unwrap();
+    std::fs::remove_dir_all(other_dir).unwrap();
+}
+
+#[test]
+fn keys_are_for_their_owner_only() {
+    let dir = folder("mode");
+    let pki = Pki::open_or_create(&dir).unwrap();
+    pki.admin().ensure().unwrap();
+    let mut keys = 0;
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().extension().is_some_and(|e| e == "key") {
+            keys += 1;
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+        }
+    }
+    assert_eq!(keys, 5);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn an_authority_without_its_key_is_an_error() {
+    let dir = folder("half");
+    Pki::open_or_create(&dir).unwrap();
+    std::fs::remove_file(dir.join("ca.key")).unwrap();
+    let error = Pki::open_or_create(&dir).err().expect("half an authority").to_string();
+    assert!(error.contains("ca.key"), "{error}");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn renewal_reaches_the_identity_in_use() {
+    let dir = folder("renew");
+    let pki = Arc::new(Pki::open_or_create(&dir).unwrap());
+    let mut renewer = Renewer::new(pki);
+    let (identity, cert, _) = renewer.keep(Pki::admin).unwrap();
+    let before = identity.current_chain();
+    std::fs::remove_file(cert).unwrap();
+    assert!(renewer.check());
+    assert_ne!(identity.current_chain(), before);
+    assert!(!renewer.check());
+    std::fs::remove_dir_all(dir).unwrap();
+}
