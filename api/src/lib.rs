@@ -9,6 +9,7 @@
 //!
 //! **Invariant**: no I/O, no clock, no randomness, no tokio.
 
+pub mod convert;
 pub mod field_error;
 pub mod kinds;
 pub mod object;

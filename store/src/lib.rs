@@ -9,6 +9,15 @@
 //! **Invariant**: knows no Kubernetes kind, no Raft, no network and no clock. What two replicas
 //! must agree on is a function of the commands alone.
 
+mod codec;
+pub mod engine;
+mod fault;
 pub mod kv;
+pub mod limits;
+pub mod log;
+mod machine;
+mod outcome;
 
+pub use fault::Fault;
 pub use kv::*;
+pub use machine::{Applied, LeaseRecord, SnapshotFile, SnapshotMeta, Store};

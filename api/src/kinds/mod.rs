@@ -5,6 +5,35 @@
 use crate::field_error::ErrorList;
 use crate::tree::Value;
 
+pub mod admissionregistration;
+pub mod apiextensions;
+pub mod apiregistration;
+pub mod apps;
+pub mod authentication;
+pub mod authorization;
+pub mod autoscaling;
+pub mod batch;
+pub mod certificates;
+pub mod coordination;
+pub mod core;
+pub mod discovery;
+pub mod flowcontrol;
+pub mod networking;
+pub mod node;
+pub mod policy;
+pub mod rbac;
+pub mod resource;
+pub mod scheduling;
+pub mod storage;
+
+#[cfg(test)]
+pub(crate) mod discovery_test;
+pub mod generic;
+mod registry;
+pub mod selectable;
+
+pub use registry::{GroupVersion, all, by_kind, find, group_versions};
+
 /// One stored kind, in all the versions (and groups) it is served in.
 #[derive(Debug)]
 pub struct Kind {
@@ -40,6 +69,44 @@ pub struct Kind {
     pub rules: Rules,
 }
 
+impl Kind {
+    /// What most rows have; a row names what differs.
+    pub const ROW: Kind = Kind {
+        group: "",
+        kind: "",
+        plural: "",
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        storage_prefix: "",
+        versions: &[],
+        subresources: &[],
+        verbs: ALL_VERBS,
+        create_on_update: false,
+        unconditional_update: true,
+        name_rule: NameRule::DnsSubdomain,
+        selectable: &[],
+        has_generation: false,
+        virtual_kind: false,
+        rules: Rules::generic(false, false),
+    };
+
+    /// The version that is stored and that all others convert to and from.
+    pub fn hub(&self) -> &'static Served {
+        &self.versions[0]
+    }
+    pub fn served(&self, group: &str, version: &str) -> Option<&'static Served> {
+        self.versions.iter().find(|s| s.group == group && s.version == version)
+    }
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+    pub fn has_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+}
+
 /// A group and version a kind is served in.
 #[derive(Debug)]
 pub struct Served {
@@ -56,6 +123,31 @@ pub struct Served {
     pub default: fn(&mut Value),
 }
 
+impl Served {
+    /// What a version without conversion, defaults and deprecation has.
+    pub const HUB: Served = Served {
+        group: "",
+        version: "",
+        message: "",
+        deprecation: None,
+        to_hub: None,
+        from_hub: None,
+        default: no_default,
+    };
+
+    /// Served for old manifests only: no short names and no categories in discovery, last in the
+    /// order of versions.
+    pub fn is_legacy(&self) -> bool {
+        self.deprecation.is_some()
+    }
+    /// `v1`, `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+}
+
+fn no_default(_: &mut Value) {}
+
 #[derive(Debug)]
 pub struct Subresource {
     pub name: &'static str,
@@ -64,6 +156,19 @@ pub struct Subresource {
     pub kind: &'static str,
     pub group_version: Option<(&'static str, &'static str)>,
     pub verbs: &'static [&'static str],
+}
+
+impl Subresource {
+    pub const SCALE: Subresource = Subresource {
+        name: "scale",
+        kind: "Scale",
+        group_version: Some(("autoscaling", "v1")),
+        verbs: &["get", "patch", "update"],
+    };
+    /// `status` of the kind itself.
+    pub const fn status(kind: &'static str) -> Subresource {
+        Subresource { name: "status", kind, group_version: None, verbs: &["get", "patch", "update"] }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

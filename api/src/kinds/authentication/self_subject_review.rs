@@ -1,0 +1,18 @@
+//! SelfSubjectReview.
+
+use crate::kinds::{Kind, Rules, Served};
+
+const RULES: Rules = Rules::generic(false, false);
+
+pub static KIND: Kind = Kind {
+    group: "authentication.k8s.io",
+    kind: "SelfSubjectReview",
+    plural: "selfsubjectreviews",
+    singular: "selfsubjectreview",
+    namespaced: false,
+    versions: &[Served { group: "authentication.k8s.io", version: "v1", message: "authentication/v1.SelfSubjectReview", ..Served::HUB }],
+    verbs: &["create"],
+    virtual_kind: true,
+    rules: RULES,
+    ..Kind::ROW
+};

@@ -1,0 +1,17 @@
+//! LocalSubjectAccessReview.
+
+use crate::kinds::{Kind, Rules, Served};
+
+const RULES: Rules = Rules::generic(false, false);
+
+pub static KIND: Kind = Kind {
+    group: "authorization.k8s.io",
+    kind: "LocalSubjectAccessReview",
+    plural: "localsubjectaccessreviews",
+    singular: "localsubjectaccessreview",
+    versions: &[Served { group: "authorization.k8s.io", version: "v1", message: "authorization/v1.LocalSubjectAccessReview", ..Served::HUB }],
+    verbs: &["create"],
+    virtual_kind: true,
+    rules: RULES,
+    ..Kind::ROW
+};

@@ -1,0 +1,45 @@
+//! CronJob.
+
+use crate::convert;
+use crate::kinds::{Kind, Rules, Served, Subresource};
+
+const RULES: Rules = Rules::generic(true, true);
+
+pub static KIND: Kind = Kind {
+    group: "batch",
+    kind: "CronJob",
+    plural: "cronjobs",
+    singular: "cronjob",
+    short_names: &["cj"],
+    categories: &["all"],
+    storage_prefix: "/registry/cronjobs",
+    versions: &[
+        Served { group: "batch", version: "v1", message: "batch/v1.CronJob", ..Served::HUB },
+        Served {
+            group: "batch",
+            version: "v1beta1",
+            message: "batch/v1beta1.CronJob",
+            deprecation: Some(
+                "batch/v1beta1 CronJob is deprecated in v1.21+, unavailable in v1.25+; use batch/v1 CronJob",
+            ),
+            default: convert::legacy::cron_job,
+            ..Served::HUB
+        },
+        Served {
+            group: "batch",
+            version: "v2alpha1",
+            message: "batch/v1beta1.CronJob",
+            deprecation: Some(
+                "batch/v2alpha1 CronJob is deprecated in v1.8+, unavailable in v1.21+; use batch/v1 CronJob",
+            ),
+            default: convert::legacy::cron_job,
+            ..Served::HUB
+        },
+    ],
+    subresources: &[
+        Subresource::status("CronJob"),
+    ],
+    has_generation: true,
+    rules: RULES,
+    ..Kind::ROW
+};

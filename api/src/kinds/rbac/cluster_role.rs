@@ -1,0 +1,19 @@
+//! ClusterRole.
+
+use crate::kinds::{Kind, NameRule, Rules, Served};
+
+const RULES: Rules = Rules::generic(false, false);
+
+pub static KIND: Kind = Kind {
+    group: "rbac.authorization.k8s.io",
+    kind: "ClusterRole",
+    plural: "clusterroles",
+    singular: "clusterrole",
+    namespaced: false,
+    storage_prefix: "/registry/clusterroles",
+    versions: &[Served { group: "rbac.authorization.k8s.io", version: "v1", message: "rbac/v1.ClusterRole", ..Served::HUB }],
+    create_on_update: true,
+    name_rule: NameRule::PathSegment,
+    rules: RULES,
+    ..Kind::ROW
+};

@@ -1,0 +1,18 @@
+//! Role.
+
+use crate::kinds::{Kind, NameRule, Rules, Served};
+
+const RULES: Rules = Rules::generic(false, false);
+
+pub static KIND: Kind = Kind {
+    group: "rbac.authorization.k8s.io",
+    kind: "Role",
+    plural: "roles",
+    singular: "role",
+    storage_prefix: "/registry/roles",
+    versions: &[Served { group: "rbac.authorization.k8s.io", version: "v1", message: "rbac/v1.Role", ..Served::HUB }],
+    create_on_update: true,
+    name_rule: NameRule::PathSegment,
+    rules: RULES,
+    ..Kind::ROW
+};

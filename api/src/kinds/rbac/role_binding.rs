@@ -1,0 +1,18 @@
+//! RoleBinding.
+
+use crate::kinds::{Kind, NameRule, Rules, Served};
+
+const RULES: Rules = Rules::generic(false, false);
+
+pub static KIND: Kind = Kind {
+    group: "rbac.authorization.k8s.io",
+    kind: "RoleBinding",
+    plural: "rolebindings",
+    singular: "rolebinding",
+    storage_prefix: "/registry/rolebindings",
+    versions: &[Served { group: "rbac.authorization.k8s.io", version: "v1", message: "rbac/v1.RoleBinding", ..Served::HUB }],
+    create_on_update: true,
+    name_rule: NameRule::PathSegment,
+    rules: RULES,
+    ..Kind::ROW
+};

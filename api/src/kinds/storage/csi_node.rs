@@ -1,0 +1,18 @@
+//! CSINode.
+
+use crate::kinds::{Kind, Rules, Served};
+
+const RULES: Rules = Rules::generic(false, false);
+
+pub static KIND: Kind = Kind {
+    group: "storage.k8s.io",
+    kind: "CSINode",
+    plural: "csinodes",
+    singular: "csinode",
+    namespaced: false,
+    storage_prefix: "/registry/csinodes",
+    versions: &[Served { group: "storage.k8s.io", version: "v1", message: "storage/v1.CSINode", ..Served::HUB }],
+    unconditional_update: false,
+    rules: RULES,
+    ..Kind::ROW
+};

@@ -1,0 +1,77 @@
+//! Every bound of the store, by name and with its unit. What happens past one is said beside it.
+
+/// Bytes of one request's keys and values (etcd's `--max-request-bytes`); past it
+/// [`TooLarge`](crate::Error::TooLarge).
+pub const REQUEST_BYTES_MAX: usize = 3 * 512 * 1024;
+
+/// Operations (or compares) of one transaction, nested ones included in their parent's budget
+/// (etcd's `--max-txn-ops`); past it [`TooManyOps`](crate::Error::TooManyOps).
+pub const TXN_OPS_MAX: usize = 128;
+
+/// Longest key in bytes; past it [`TooLarge`](crate::Error::TooLarge). Upstream's longest are
+/// below 1 KiB.
+pub const KEY_BYTES_MAX: usize = 16 * 1024;
+
+/// Shortest lease in seconds; a shorter wish is lengthened, as etcd does.
+pub const LEASE_TTL_MIN_S: i64 = 1;
+
+/// Longest lease in seconds (etcd's); past it [`LeaseTtlTooLarge`](crate::Error::LeaseTtlTooLarge).
+pub const LEASE_TTL_MAX_S: i64 = 9_000_000_000;
+
+/// Leases that end in one expiry command; the rest follow in the next one.
+pub const LEASE_EXPIRE_BATCH_MAX: usize = 256;
+
+/// Longest fence scope in bytes; past it the transaction is `Invalid`.
+pub const FENCE_SCOPE_BYTES_MAX: usize = 512;
+
+/// Fence scopes in all: none is ever forgotten, since a forgotten epoch would let a deposed leader
+/// write. Past it a transaction that raises a new one is `Invalid`.
+pub const FENCE_SCOPES_MAX: usize = 65_536;
+
+/// Proposals whose outcome is remembered. The oldest is forgotten first.
+pub const DEDUP_ENTRIES_MAX: usize = 131_072;
+
+/// Encoded bytes of remembered outcomes. The oldest is forgotten first.
+pub const DEDUP_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Replicated milliseconds after which an outcome is forgotten.
+pub const DEDUP_AGE_MS_MAX: i64 = 120_000;
+
+/// Encoded bytes of one remembered outcome; a larger one is remembered without its content, and
+/// the proposal sent again is answered [`OutcomeUnknown`](crate::Error::OutcomeUnknown).
+pub const DEDUP_OUTCOME_BYTES_MAX: usize = 64 * 1024;
+
+/// Proposers of which the highest forgotten sequence number is kept; the one that was quiet
+/// longest is dropped.
+pub const DEDUP_CLIENTS_MAX: usize = 4096;
+
+/// Milliseconds between two entries of the index time → revision.
+pub const TIME_INDEX_STEP_MS: i64 = 10_000;
+
+/// Milliseconds that the index time → revision reaches back.
+pub const TIME_INDEX_AGE_MS_MAX: i64 = 30 * 24 * 3600 * 1000;
+
+/// Events held in the ring that new watchers catch up from; older ones are read from the engine.
+pub const WATCH_RING_EVENTS_MAX: usize = 32_768;
+
+/// Bytes of keys and values held in that ring.
+pub const WATCH_RING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Events waiting for one watcher; past it the watch ends with
+/// [`SlowWatcher`](crate::Error::SlowWatcher).
+pub const WATCHER_EVENTS_MAX: usize = 32_768;
+
+/// Bytes of keys and values waiting for one watcher; past it the same.
+pub const WATCHER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Events in one item of a watch, unless one revision alone has more.
+pub const WATCH_ITEM_EVENTS_MAX: usize = 512;
+
+/// Bytes in one item of a watch, unless one revision alone has more.
+pub const WATCH_ITEM_BYTES_MAX: usize = 1024 * 1024;
+
+/// Revisions removed by one batch of the physical compaction.
+pub const SCRUB_BATCH_REVISIONS: usize = 1000;
+
+/// Milliseconds of rest between two such batches, so that the disk belongs to the writers.
+pub const SCRUB_PAUSE_MS: u64 = 5;

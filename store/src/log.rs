@@ -1,0 +1,96 @@
+//! What the log carries: positions, entries and commands.
+//!
+//! A command is all that replicas agree on. What it needs from outside (time, a lease's id) is
+//! chosen by its proposer and travels in it.
+
+mod encode;
+
+use bytes::Bytes;
+
+use crate::kv::{LeaseId, Revision, TxnRequest};
+
+pub use crate::codec::DecodeError;
+pub use crate::outcome::Outcome;
+
+/// Identity of an entry in the log. Ordered by term, then proposer, then index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPosition {
+    pub term: u64,
+    pub node_id: u64,
+    pub index: u64,
+}
+
+/// An agreed entry, on its way to [`Store::apply`](crate::Store::apply).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub at: LogPosition,
+    pub body: EntryBody,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryBody {
+    /// Changes only the applied position.
+    Blank,
+    /// The cluster's members, in an encoding that the store does not read.
+    Membership(Bytes),
+    Command(Command),
+}
+
+/// Identity of a proposal: one that is sent again is not done again.
+///
+/// `client` is drawn at random when a proposer starts; `seq` counts up from 1 in it. Client zero
+/// means "do not remember".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProposalId {
+    pub client: u64,
+    pub seq: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    pub proposal: ProposalId,
+    /// Milliseconds since the Unix epoch by the leader's clock; apply never lets it run backwards.
+    pub time_ms: i64,
+    pub op: CommandOp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandOp {
+    Txn(TxnRequest),
+    /// Forgets history below the revision.
+    Compact(Revision),
+    /// `id` is chosen by the proposer and not zero.
+    LeaseGrant { id: LeaseId, ttl_s: i64 },
+    LeaseRevoke(LeaseId),
+    /// Records that a lease was renewed: expiries proposed before it lose.
+    LeaseRenew(LeaseId),
+    LeaseExpire(LeaseExpiry),
+    Mark(Mark),
+    /// The lowest feature level of all members. Never lowered.
+    FeatureLevel(u32),
+}
+
+/// Leases that the leader of `term` saw running out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaseExpiry {
+    /// Ignored in an entry of another term: a deposed leader's clock does not count.
+    pub term: u64,
+    /// Each with the renewal generation it was seen with; a renewal since then saves the lease.
+    pub leases: Vec<(LeaseId, u64)>,
+}
+
+/// A point at which replicas compare their state.
+///
+/// Every replica notes its state hash when it applies a mark; the next mark carries what the
+/// leader noted at the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    pub previous: Option<MarkedHash>,
+}
+
+/// The state hash just before the entry at `index` was applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MarkedHash {
+    pub index: u64,
+    pub hash: u128,
+}
