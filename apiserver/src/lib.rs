@@ -1,1 +1,40 @@
+//! The API server: HTTP, authentication, authorization, admission, the registry of objects, the
+//! watch cache, discovery and OpenAPI.
+//!
+//! ```text
+//!   connection ─► filters ─► routes ─► registry ─► admission ─► Kv::txn
+//!                                        ▲                        │
+//!                               cache ◄──┴──── one store watch ◄──┘
+//! ```
+//!
+//! **Invariant**: knows no Raft and no RocksDB; it reaches state through `store::Kv` alone, and
+//! keeps nothing that it could not read there again.
 
+pub mod config;
+pub mod identity;
+pub mod limits;
+pub mod server;
+pub mod status;
+
+mod admission;
+mod authn;
+mod authz;
+mod bootstrap;
+mod cache;
+mod clock;
+mod discovery;
+mod filters;
+mod health;
+mod metrics;
+mod negotiate;
+mod openapi;
+mod present;
+mod registry;
+mod routes;
+mod services;
+mod wire;
+
+pub use config::{Error, ServerConfig, ServiceAccountKeys};
+pub use identity::Identity;
+pub use server::{Body, FENCE_HEADER, List, Server, TlsMaterial, WatchEvent, WatchStream};
+pub use status::ApiError;

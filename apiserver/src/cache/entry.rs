@@ -1,0 +1,136 @@
+//! One object as the cache holds it.
+
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use trireme_api::kinds::Kind;
+use trireme_api::{Object, Value};
+
+use crate::wire;
+
+/// An object at one revision: what selectors need, and the bytes it is served in.
+pub(crate) struct Entry {
+    /// What follows the kind's prefix: `default/a`, or `a`.
+    pub(crate) key: Box<str>,
+    pub(crate) revision: i64,
+    labels: Box<[(Box<str>, Box<str>)]>,
+    /// Values of the kind's selectable fields, in the row's order.
+    pub(crate) fields: Box<[Box<str>]>,
+    /// JSON of the storage version in normal form, beginning with kind and apiVersion.
+    pub(crate) json: Bytes,
+    /// Length of `{"kind":...,"apiVersion":...,`: lists leave it out of their items.
+    head: usize,
+    /// The tree, for as long as somebody uses it.
+    object: Mutex<Weak<Object>>,
+}
+
+/// An object's key below its kind's prefix.
+pub(crate) fn key_of(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+impl Entry {
+    /// From what is stored.
+    pub(crate) fn load(row: &'static Kind, key: &str, stored: &[u8], revision: i64) -> Result<Entry, wire::LoadError> {
+        let object = wire::load(row, stored, revision)?;
+        Ok(Entry::new(row, key, &object, revision))
+    }
+
+    /// From a tree in normal form that has its `resourceVersion`.
+    pub(crate) fn new(row: &'static Kind, key: &str, object: &Value, revision: i64) -> Entry {
+        let json = wire::encode_stored_version(object);
+        let head = head_len(&json);
+        let labels = object["metadata"]["labels"]
+            .members()
+            .iter()
+            .map(|(k, v)| (Box::from(&**k), Box::from(v.str_or_empty())))
+            .collect();
+        let fields = row.selectable.iter().map(|(_, read)| read(object).into_boxed_str()).collect();
+        Entry { key: key.into(), revision, labels, fields, json, head, object: Mutex::new(Weak::new()) }
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        self.key.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.key.rsplit_once('/').map_or(&self.key, |(_, name)| name)
+    }
+
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(k, _)| **k == *key).map(|(_, v)| &**v)
+    }
+
+    /// The tree, shared by all who hold it.
+    pub(crate) fn object(&self) -> Arc<Object> {
+        let mut shared = self.object.lock();
+        if let Some(object) = shared.upgrade() {
+            return object;
+        }
+        let value = wire::parse_served(&self.json);
+        let object = Arc::new(Object(value));
+        *shared = Arc::downgrade(&object);
+        object
+    }
+
+    /// What a list writes after the opening brace of this item.
+    pub(crate) fn list_item(&self) -> &[u8] {
+        &self.json[self.head..]
+    }
+
+    /// The same object with another `resourceVersion`, as a deletion shows it.
+    pub(crate) fn json_at(&self, revision: i64) -> Bytes {
+        if revision == self.revision {
+            return self.json.clone();
+        }
+        const FIELD: &[u8] = b"\"resourceVersion\":\"";
+        // Quotes within strings are escaped, so the first match is the field itself.
+        let Some(start) = self.json.windows(FIELD.len()).position(|w| w == FIELD).map(|i| i + FIELD.len()) else {
+            return self.json.clone();
+        };
+        let end = start + self.json[start..].iter().position(|b| *b == b'"').unwrap_or(0);
+        let mut out = Vec::with_capacity(self.json.len() + 4);
+        out.extend_from_slice(&self.json[..start]);
+        out.extend_from_slice(revision.to_string().as_bytes());
+        out.extend_from_slice(&self.json[end..]);
+        out.into()
+    }
+}
+
+/// Length of a leading `{"kind":"...","apiVersion":"...",`; 1 (the brace) when it is not there.
+fn head_len(json: &[u8]) -> usize {
+    let text = |at: usize, key: &[u8]| -> Option<usize> {
+        let at = at + json.get(at..)?.starts_with(key).then_some(key.len())?;
+        Some(at + json[at..].iter().position(|b| *b == b'"')? + 1)
+    };
+    let end = text(1, b"\"kind\":\"").and_then(|at| text(at, b",\"apiVersion\":\""));
+    match end {
+        Some(at) if json.get(at) == Some(&b',') => at + 1,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trireme_api::{kinds, value};
+
+    #[test]
+    fn an_entry_gives_its_bytes_for_lists_and_deletions() {
+        let (row, _) = kinds::find("", "v1", "pods").unwrap();
+        let pod = value!({
+            "kind": "Pod", "apiVersion": "v1",
+            "metadata": {"name": "\"resourceVersion\":\"1\"", "namespace": "n", "resourceVersion": "7", "labels": {"a": "b"}},
+            "spec": {"nodeName": "x"},
+        });
+        let e = Entry::new(row, "n/a", &pod, 7);
+        assert_eq!((e.namespace(), e.name(), e.label("a")), ("n", "a", Some("b")));
+        assert_eq!(&*e.fields[0], "x");
+        assert!(e.list_item().starts_with(b"\"metadata\":"));
+        let deleted: Value = serde_json::from_slice(&e.json_at(12)).unwrap();
+        assert_eq!(deleted["metadata"]["resourceVersion"], "12");
+        assert_eq!(deleted["metadata"]["name"], "\"resourceVersion\":\"1\"");
+        assert!(Arc::ptr_eq(&e.object(), &e.object()) || e.object().0 == pod);
+    }
+}
