@@ -1,7 +1,7 @@
 //! Controllers: each brings the cluster nearer to what one kind of object says.
 //!
 //! ```text
-//!   Manager ── Lease ──► one leader runs them all
+//!   manager::run ── Lease ──► one leader runs them all
 //!      │
 //!      └─ per controller: informers ─► queue ─► plan(observed, now) ─► actions ─► API
 //! ```
@@ -12,4 +12,21 @@
 //! identity's.
 
 pub mod runtime;
+
 pub mod scheduler;
+
+mod manager;
+
+mod pods;
+
+mod replicas;
+
+mod deployment;
+
+mod namespace;
+
+mod service_account;
+
+mod root_ca;
+
+pub use manager::{Config, Options, SYSTEM_NAMESPACE, run};

@@ -24,9 +24,12 @@ pub mod tls;
 
 pub mod kubeconfig;
 
+pub mod discovery;
+
 pub mod informer;
 
 pub use client::{Client, DeleteOptions, Fence, ListParams, PatchKind, Propagation};
+pub use discovery::{ApiResource, Discovery};
 pub use http_transport::{Http, HttpConfig, Token};
 pub use informer::{Change, Informer, InformerFactory, Scope, Store, Subscription};
 pub use kubeconfig::Kubeconfig;
