@@ -12,6 +12,7 @@
 pub mod convert;
 pub mod field_error;
 pub mod kinds;
+pub mod managed;
 pub mod object;
 pub mod patch;
 pub mod quantity;
