@@ -106,9 +106,9 @@ impl FieldError {
     pub fn not_found(path: &Path<'_>, value: impl Into<Value>) -> FieldError {
         Self::new(ErrorType::NotFound, path, show(&value.into()), "")
     }
+    /// `supported` is listed in the order given: upstream sorts some of its lists and not others.
     pub fn not_supported(path: &Path<'_>, value: impl Into<Value>, supported: &[&str]) -> FieldError {
-        let mut list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
-        list.sort();
+        let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
         Self::new(
             ErrorType::NotSupported,
             path,
@@ -119,8 +119,17 @@ impl FieldError {
     pub fn too_long(path: &Path<'_>, max: usize) -> FieldError {
         Self::new(ErrorType::TooLong, path, String::new(), format!("may not be more than {max} bytes"))
     }
+    pub fn internal(path: &Path<'_>, detail: impl Into<String>) -> FieldError {
+        Self::new(ErrorType::InternalError, path, String::new(), detail)
+    }
     pub fn too_many(path: &Path<'_>, actual: usize, max: usize) -> FieldError {
         Self::new(ErrorType::TooMany, path, actual.to_string(), format!("must have at most {max} items"))
+    }
+
+    /// The same error with more said about it.
+    pub fn with_detail(mut self, detail: impl Into<String>) -> FieldError {
+        self.detail = detail.into();
+        self
     }
 
     /// `Status.details.causes[].reason`.

@@ -12,13 +12,13 @@
 pub mod convert;
 pub mod field_error;
 pub mod kinds;
-pub mod managed;
 pub mod object;
 pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod tree;
+pub mod types;
 
 pub use object::Object;
 pub use tree::{Key, Map, Value};

@@ -1,8 +1,14 @@
 //! ConfigMap.
 
 use crate::kinds::{Kind, Rules, Served};
+use crate::types::errors;
+use crate::types::core::config_map;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| config_map::validate(o, e)),
+    validate_update: |new, old| errors(|e| config_map::validate_update(new, old, e)),
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "",

@@ -1,8 +1,20 @@
 //! Endpoints.
 
 use crate::kinds::{Kind, Rules, Served};
+use crate::types::meta::object_meta;
+use crate::types::errors;
+use crate::types::core::endpoints;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| endpoints::validate(o, e)),
+    validate_update: |new, old| {
+        errors(|e| {
+            object_meta::validate_update(&new["metadata"], &old["metadata"], e);
+            endpoints::validate(new, e);
+        })
+    },
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "",
@@ -11,7 +23,7 @@ pub static KIND: Kind = Kind {
     singular: "endpoints",
     short_names: &["ep"],
     storage_prefix: "/registry/services/endpoints",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Endpoints", ..Served::HUB }],
+    versions: &[Served { group: "", version: "v1", message: "core/v1.Endpoints", default: endpoints::default, ..Served::HUB }],
     create_on_update: true,
     rules: RULES,
     ..Kind::ROW

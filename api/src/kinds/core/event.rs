@@ -2,8 +2,14 @@
 
 use crate::convert;
 use crate::kinds::{selectable, Kind, Rules, Served};
+use crate::types::errors;
+use crate::types::core::event;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| event::validate(o, e)),
+    validate_update: |new, old| errors(|e| event::validate_update(new, old, e)),
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "",

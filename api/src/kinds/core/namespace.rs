@@ -1,8 +1,20 @@
 //! Namespace.
 
 use crate::kinds::{selectable, Kind, NameRule, Rules, Served, Subresource};
+use crate::types::fields::{Fields, Fill};
+use crate::tree::Value;
+use crate::kinds::{Context, generic};
+use crate::types::errors;
+use crate::types::core::namespace;
 
-const RULES: Rules = Rules::generic(true, false);
+const RULES: Rules = Rules {
+    prepare_create: |new, _| namespace::prepare_create(new),
+    prepare_update: namespace_update,
+    validate: |o| errors(|e| namespace::validate(o, e)),
+    validate_update: |new, old| errors(|e| namespace::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| namespace::validate_status(new, old, e)),
+    ..Rules::generic(true, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "",
@@ -12,7 +24,7 @@ pub static KIND: Kind = Kind {
     short_names: &["ns"],
     namespaced: false,
     storage_prefix: "/registry/namespaces",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Namespace", ..Served::HUB }],
+    versions: &[Served { group: "", version: "v1", message: "core/v1.Namespace", default: namespace::default, ..Served::HUB }],
     subresources: &[
         Subresource {
             name: "finalize",
@@ -30,3 +42,12 @@ pub static KIND: Kind = Kind {
     rules: RULES,
     ..Kind::ROW
 };
+
+/// Finalizers change through `finalize` alone.
+fn namespace_update(new: &mut Value, old: &Value, context: &Context<'_>) {
+    new.message("spec").drop_field("finalizers");
+    if old["spec"].has("finalizers") {
+        new.message("spec").put("finalizers", old["spec"]["finalizers"].clone());
+    }
+    generic::keep_status(new, old, context);
+}

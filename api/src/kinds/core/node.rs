@@ -1,8 +1,16 @@
 //! Node.
 
 use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::types::errors;
+use crate::types::core::node;
 
-const RULES: Rules = Rules::generic(true, false);
+const RULES: Rules = Rules {
+    // A kubelet registers its node with its status.
+    prepare_create: |_, _| {},
+    validate: |o| errors(|e| node::validate(o, e)),
+    validate_update: |new, old| errors(|e| node::validate_update(new, old, e)),
+    ..Rules::generic(true, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "",
@@ -12,7 +20,7 @@ pub static KIND: Kind = Kind {
     short_names: &["no"],
     namespaced: false,
     storage_prefix: "/registry/minions",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Node", ..Served::HUB }],
+    versions: &[Served { group: "", version: "v1", message: "core/v1.Node", default: node::default, ..Served::HUB }],
     subresources: &[
         Subresource {
             name: "proxy",

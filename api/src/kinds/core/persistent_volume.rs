@@ -1,8 +1,16 @@
 //! PersistentVolume.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::fields::Fill;
+use crate::types::errors;
+use crate::types::core::persistent_volume;
 
-const RULES: Rules = Rules::generic(true, false);
+const RULES: Rules = Rules {
+    prepare_create: |new, _| new.put("status", crate::value!({"phase": "Pending"})),
+    validate: |o| errors(|e| persistent_volume::validate(o, e)),
+    validate_update: |new, old| errors(|e| persistent_volume::validate_update(new, old, e)),
+    ..Rules::generic(true, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "",
@@ -12,7 +20,7 @@ pub static KIND: Kind = Kind {
     short_names: &["pv"],
     namespaced: false,
     storage_prefix: "/registry/persistentvolumes",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.PersistentVolume", ..Served::HUB }],
+    versions: &[Served { group: "", version: "v1", message: "core/v1.PersistentVolume", default: persistent_volume::default, ..Served::HUB }],
     subresources: &[
         Subresource::status("PersistentVolume"),
     ],

@@ -1,8 +1,17 @@
 //! PersistentVolumeClaim.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::fields::Fill;
+use crate::types::errors;
+use crate::types::core::persistent_volume_claim;
 
-const RULES: Rules = Rules::generic(true, false);
+const RULES: Rules = Rules {
+    prepare_create: |new, _| new.put("status", crate::value!({"phase": "Pending"})),
+    validate: |o| errors(|e| persistent_volume_claim::validate(o, e)),
+    validate_update: |new, old| errors(|e| persistent_volume_claim::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| persistent_volume_claim::validate_status(new, old, e)),
+    ..Rules::generic(true, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "",
@@ -11,7 +20,7 @@ pub static KIND: Kind = Kind {
     singular: "persistentvolumeclaim",
     short_names: &["pvc"],
     storage_prefix: "/registry/persistentvolumeclaims",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.PersistentVolumeClaim", ..Served::HUB }],
+    versions: &[Served { group: "", version: "v1", message: "core/v1.PersistentVolumeClaim", default: persistent_volume_claim::default, ..Served::HUB }],
     subresources: &[
         Subresource::status("PersistentVolumeClaim"),
     ],

@@ -1,8 +1,21 @@
 //! Pod.
 
 use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::types::fields::{Fields, Fill};
+use crate::tree::Value;
+use crate::kinds::{Context, generic};
+use crate::types::errors;
+use crate::types::core::pod_update;
+use crate::types::core::pod;
 
-const RULES: Rules = Rules::generic(true, true);
+const RULES: Rules = Rules {
+    prepare_create: |new, context| pod::prepare_create(new, context.now),
+    prepare_status: status,
+    validate: |o| errors(|e| pod::validate_create(o, e)),
+    validate_update: |new, old| errors(|e| pod_update::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| pod_update::validate_status(new, old, e)),
+    ..Rules::generic(true, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "",
@@ -12,7 +25,7 @@ pub static KIND: Kind = Kind {
     short_names: &["po"],
     categories: &["all"],
     storage_prefix: "/registry/pods",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Pod", ..Served::HUB }],
+    versions: &[Served { group: "", version: "v1", message: "core/v1.Pod", default: pod::default, ..Served::HUB }],
     subresources: &[
         Subresource {
             name: "attach",
@@ -84,3 +97,19 @@ pub static KIND: Kind = Kind {
     rules: RULES,
     ..Kind::ROW
 };
+
+/// The kubelet writes status: owners and the class stay as they are.
+fn status(new: &mut Value, old: &Value, context: &Context<'_>) {
+    let owners = old["metadata"]["ownerReferences"].clone();
+    generic::only_status(new, old, context);
+    let metadata = new.message("metadata");
+    if owners.is_null() {
+        metadata.drop_field("ownerReferences");
+    } else {
+        metadata.put("ownerReferences", owners);
+    }
+    let class = old["status"].text("qosClass").to_owned();
+    if !class.is_empty() {
+        new.message("status").fill_zero("qosClass", class);
+    }
+}

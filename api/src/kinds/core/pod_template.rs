@@ -1,8 +1,27 @@
 //! PodTemplate.
 
-use crate::kinds::{Kind, Rules, Served};
+use crate::field_error::Path;
+use crate::kinds::{Kind, NameRule, Rules, Served};
+use crate::types::core::pod_template;
+use crate::types::errors;
+use crate::types::fields::Fill;
+use crate::types::meta::object_meta::{self, Scope};
 
-const RULES: Rules = Rules::generic(false, true);
+const RULES: Rules = Rules {
+    validate: |o| {
+        errors(|e| {
+            object_meta::validate(&o["metadata"], Scope::Namespaced, NameRule::DnsSubdomain, e);
+            pod_template::validate(&o["template"], &Path::new("template"), e);
+        })
+    },
+    validate_update: |new, old| {
+        errors(|e| {
+            object_meta::validate_update(&new["metadata"], &old["metadata"], e);
+            pod_template::validate(&new["template"], &Path::new("template"), e);
+        })
+    },
+    ..Rules::generic(false, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "",
@@ -10,7 +29,7 @@ pub static KIND: Kind = Kind {
     plural: "podtemplates",
     singular: "podtemplate",
     storage_prefix: "/registry/podtemplates",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.PodTemplate", ..Served::HUB }],
+    versions: &[Served { group: "", version: "v1", message: "core/v1.PodTemplate", default: |o| pod_template::default(o.message("template")), ..Served::HUB }],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

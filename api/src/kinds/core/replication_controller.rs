@@ -1,8 +1,15 @@
 //! ReplicationController.
 
 use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::types::errors;
+use crate::types::core::replication_controller;
 
-const RULES: Rules = Rules::generic(true, true);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| replication_controller::validate(o, e)),
+    validate_update: |new, old| errors(|e| replication_controller::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| replication_controller::validate_status(new, old, e)),
+    ..Rules::generic(true, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "",
@@ -12,7 +19,7 @@ pub static KIND: Kind = Kind {
     short_names: &["rc"],
     categories: &["all"],
     storage_prefix: "/registry/controllers",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.ReplicationController", ..Served::HUB }],
+    versions: &[Served { group: "", version: "v1", message: "core/v1.ReplicationController", default: replication_controller::default, ..Served::HUB }],
     subresources: &[
         Subresource::SCALE,
         Subresource::status("ReplicationController"),

@@ -1,8 +1,14 @@
 //! Secret.
 
 use crate::kinds::{selectable, Kind, Rules, Served};
+use crate::types::errors;
+use crate::types::core::secret;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| secret::validate(o, e)),
+    validate_update: |new, old| errors(|e| secret::validate_update(new, old, e)),
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "",
@@ -10,7 +16,7 @@ pub static KIND: Kind = Kind {
     plural: "secrets",
     singular: "secret",
     storage_prefix: "/registry/secrets",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Secret", ..Served::HUB }],
+    versions: &[Served { group: "", version: "v1", message: "core/v1.Secret", default: secret::default, ..Served::HUB }],
     selectable: &[
         ("type", |o| selectable::text(o, &["type"])),
     ],

@@ -1,8 +1,21 @@
 //! Service.
 
 use crate::kinds::{selectable, Kind, NameRule, Rules, Served, Subresource};
+use crate::types::core::service_warnings;
+use crate::tree::Value;
+use crate::kinds::{Context, generic};
+use crate::types::errors;
+use crate::types::core::service;
 
-const RULES: Rules = Rules::generic(true, false);
+const RULES: Rules = Rules {
+    prepare_create: create,
+    prepare_update: update,
+    warnings: service_warnings::warnings,
+    validate: |o| errors(|e| service::validate(o, e)),
+    validate_update: |new, old| errors(|e| service::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| service::validate_status(new, old, e)),
+    ..Rules::generic(true, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "",
@@ -12,7 +25,7 @@ pub static KIND: Kind = Kind {
     short_names: &["svc"],
     categories: &["all"],
     storage_prefix: "/registry/services/specs",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Service", ..Served::HUB }],
+    versions: &[Served { group: "", version: "v1", message: "core/v1.Service", default: service::default, ..Served::HUB }],
     subresources: &[
         Subresource {
             name: "proxy",
@@ -31,3 +44,15 @@ pub static KIND: Kind = Kind {
     rules: RULES,
     ..Kind::ROW
 };
+
+fn create(new: &mut Value, context: &Context<'_>) {
+    generic::drop_status(new, context);
+    service::sync_cluster_ips(new, None);
+}
+
+fn update(new: &mut Value, old: &Value, context: &Context<'_>) {
+    service::patch_allocated(new, old);
+    service::sync_cluster_ips(new, Some(old));
+    service::drop_other_types(new, old);
+    generic::keep_status(new, old, context);
+}

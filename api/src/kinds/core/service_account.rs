@@ -1,8 +1,13 @@
 //! ServiceAccount.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::meta::plain;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: plain::namespaced,
+    validate_update: plain::update,
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "",

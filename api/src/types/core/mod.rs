@@ -1,0 +1,33 @@
+//! `core/v1`.
+
+pub mod affinity;
+pub mod config_map;
+pub mod container;
+pub mod endpoints;
+pub mod env;
+pub mod event;
+pub mod limit_range;
+pub mod namespace;
+pub mod node;
+pub mod persistent_volume;
+pub mod persistent_volume_claim;
+pub mod pod;
+pub mod pod_spec;
+pub mod pod_template;
+pub mod pod_update;
+pub mod probe;
+pub mod qos;
+pub mod replication_controller;
+pub mod resource_quota;
+pub mod resources;
+pub mod secret;
+pub mod security_context;
+pub mod service;
+pub mod service_ips;
+pub mod service_warnings;
+pub mod toleration;
+pub mod topology_spread;
+pub mod volume;
+pub mod volume_mount;
+pub mod volume_source;
+pub mod windows;
