@@ -9,14 +9,18 @@
 //!
 //! **Invariant**: no I/O, no clock, no randomness, no tokio.
 
+pub mod codec;
 pub mod convert;
 pub mod field_error;
 pub mod kinds;
+pub mod load;
+pub mod normal;
 pub mod object;
 pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
+pub mod time;
 pub mod tree;
 pub mod types;
 

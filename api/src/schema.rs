@@ -41,6 +41,8 @@ pub struct Message {
     pub unions: Option<&'static str>,
     /// The fields in protobuf's order, nested as they are on the wire.
     pub wire: Vec<Wire>,
+    /// Indices of fields that appear in the normal form even when nothing set them.
+    pub always: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +53,9 @@ pub struct Field {
     pub pointer: bool,
     /// Vanishes from JSON when it has its zero value (`omitempty`, `omitzero`).
     pub omitempty: bool,
+    /// Of these, `omitzero`: Go's `omitempty` does nothing for a struct that is not a pointer, so
+    /// an empty one appears (`status: {}`) unless this is set.
+    pub omitzero: bool,
     /// Field numbers from the message down to the field: more than one where Go embeds a struct
     /// inline that protobuf nests. Empty: not on the wire.
     pub proto: Vec<u32>,
@@ -78,6 +83,7 @@ impl Default for Field {
             ty: Type::Json,
             pointer: false,
             omitempty: true,
+            omitzero: false,
             proto: Vec::new(),
             list: ListKind::Atomic,
             map_atomic: false,
@@ -120,6 +126,28 @@ pub enum Type {
     Map(Box<Type>),
 }
 
+impl Field {
+    /// In Go a struct of its own, not a pointer: `omitempty` does nothing for it.
+    pub fn is_struct(&self) -> bool {
+        !self.pointer
+            && matches!(
+                self.ty,
+                Type::Message(_)
+                    | Type::Time
+                    | Type::MicroTime
+                    | Type::Duration
+                    | Type::Quantity
+                    | Type::IntOrString
+                    | Type::RawExtension
+                    | Type::FieldsV1
+            )
+    }
+    /// Whether the zero value (nil for a pointer, a list, a map) leaves the field out of JSON.
+    pub fn vanishes_when_zero(&self) -> bool {
+        if self.is_struct() { self.omitzero } else { self.omitempty }
+    }
+}
+
 /// The other form of a field that holds a JSON schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaOr {
@@ -153,6 +181,14 @@ impl Schema {
     pub fn find(&self, name: &str) -> Option<MessageId> {
         self.by_name.get(name).copied()
     }
+    /// The message of a body by its group, version and kind, built-in kinds, their lists and
+    /// subresources' bodies alike. Options, `Status` and the like are known in every group.
+    pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<MessageId> {
+        // The legacy version has the messages of its successor.
+        let version = if (group, version) == ("batch", "v2alpha1") { "v1beta1" } else { version };
+        self.find(&format!("{}/{version}.{kind}", folder(group)))
+            .or_else(|| self.find(&format!("meta/v1.{kind}")))
+    }
 }
 
 impl Message {
@@ -164,10 +200,22 @@ impl Message {
             atomic: false,
             unions: None,
             wire: wire::order(&fields),
+            always: (0..fields.len()).filter(|&i| !fields[i].vanishes_when_zero()).collect(),
             fields,
         }
     }
     pub fn field(&self, json: &str) -> Option<&Field> {
         self.index.get(json).map(|&i| &self.fields[i])
+    }
+}
+
+/// The folder in message names of a group: `core` for "", `rbac` for `rbac.authorization.k8s.io`.
+pub fn folder(group: &str) -> &str {
+    match group {
+        "" => "core",
+        "internal.apiserver.k8s.io" => "apiserverinternal",
+        "flowcontrol.apiserver.k8s.io" => "flowcontrol",
+        "meta.k8s.io" => "meta",
+        other => other.split('.').next().unwrap_or(other),
     }
 }

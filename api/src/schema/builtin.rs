@@ -81,6 +81,7 @@ fn field(line: &'static str, folder: &str, ids: &HashMap<&'static str, MessageId
         match flag {
             b'p' => field.pointer = true,
             b'o' => field.omitempty = true,
+            b'z' => field.omitzero = true,
             b'r' => field.required = true,
             b'w' => field.wrapped = true,
             b'a' => field.map_atomic = true,

@@ -23,6 +23,7 @@ pub(crate) struct Field {
     pub(crate) named: Option<String>,
     pub(crate) pointer: bool,
     pub(crate) omitempty: bool,
+    pub(crate) omitzero: bool,
     /// A list that protobuf wraps in a message of its own.
     pub(crate) wrapped: bool,
     pub(crate) proto: Vec<u32>,

@@ -35,6 +35,7 @@ fn line(out: &mut String, field: &Field) {
     for (set, flag) in [
         (field.pointer, 'p'),
         (field.omitempty, 'o'),
+        (field.omitzero, 'z'),
         (field.required, 'r'),
         (field.wrapped, 'w'),
         (field.map_type.as_deref() == Some("atomic"), 'a'),

@@ -71,6 +71,7 @@ fn field(facts: &Facts, folder: &str, row: &Row) -> Result<Field> {
         json: row.json.clone(),
         pointer: row.pointer,
         omitempty: row.omitempty,
+        omitzero: row.omitzero,
         list_type: row.marker("+listType").map(str::to_owned),
         list_map_keys: row
             .markers
