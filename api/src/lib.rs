@@ -14,6 +14,7 @@ pub mod convert;
 pub mod field_error;
 pub mod kinds;
 pub mod load;
+pub mod managed;
 pub mod normal;
 pub mod object;
 pub mod patch;
