@@ -1,0 +1,109 @@
+//! The etcd v3 API of a member, over mutual TLS, for `etcdctl`, programs written for etcd, an
+//! upstream kube-apiserver, and [`crate::Remote`].
+//!
+//! ```text
+//!   TLS ──► gRPC ──► KV, Watch, Lease, Cluster, Maintenance ──► Backend (Kv and who the members are)
+//!                └─► trireme.v1.Store (proposals, barriers) ──┘
+//! ```
+//!
+//! Whoever holds a certificate of the store's client CA may do everything: API servers and
+//! operators. Messages and codes are etcd's, since its clients match on them.
+
+mod cluster;
+pub(crate) mod convert;
+pub(crate) mod error;
+mod kv;
+mod lease;
+pub(crate) mod pb;
+mod serve;
+mod store;
+mod watch;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch as latest;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+use trireme_store::log::Outcome;
+use trireme_store::{Error, Kv, Revision};
+
+pub use serve::{ServeConfig, serve};
+
+use pb::etcdserverpb::ResponseHeader;
+
+/// What the face asks of a member beside [`Kv`].
+#[async_trait]
+pub trait Backend: Kv {
+    /// Proposes encoded commands; an outcome for each, in their order. Commands carry proposal
+    /// ids, so that sending them again is safe.
+    async fn propose(&self, commands: Vec<Bytes>) -> Result<Vec<Outcome>, Error>;
+
+    /// How this member stands, from memory.
+    fn standing(&self) -> Standing;
+
+    /// Voters and learners as the last agreed membership has them.
+    fn members(&self) -> Vec<MemberInfo>;
+
+    /// Whether this member is in touch with a leader that has a quorum.
+    fn has_leader(&self) -> latest::Receiver<bool>;
+
+    /// Hands leadership to `target`; only the leader can.
+    async fn move_leader(&self, target: u64) -> Result<(), Error>;
+}
+
+/// What every response header says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub cluster_id: u64,
+    pub member_id: u64,
+    pub term: u64,
+    /// The newest revision applied here and shown to watchers.
+    pub revision: Revision,
+}
+
+/// A member as `member list` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberInfo {
+    pub id: u64,
+    pub name: String,
+    /// `host:port`.
+    pub peer_address: String,
+    /// `host:port`.
+    pub client_address: String,
+    pub is_learner: bool,
+}
+
+/// The metadata key by which etcd's clients ask to be told when a member has no leader.
+pub(crate) const HAS_LEADER: &str = "hasleader";
+/// The highest revision the caller has seen, of [`crate::Remote`]: a member that is behind waits.
+pub(crate) const SEEN_REVISION: &str = "trireme-seen-revision";
+/// Of [`crate::Remote`]: every progress of its watches, as it comes.
+pub(crate) const EAGER_PROGRESS: &str = "trireme-eager-progress";
+
+/// The header of a response that shows `revision`.
+fn header(backend: &dyn Backend, revision: Revision) -> ResponseHeader {
+    let standing = backend.standing();
+    ResponseHeader {
+        cluster_id: standing.cluster_id,
+        member_id: standing.member_id,
+        revision: revision.0,
+        raft_term: standing.term,
+    }
+}
+
+/// The header of a response that shows the newest revision.
+fn header_now(backend: &dyn Backend) -> ResponseHeader {
+    header(backend, backend.standing().revision)
+}
+
+/// Refuses a call that asks for a leader while there is none.
+fn check_leader(backend: &dyn Backend, metadata: &MetadataMap) -> Result<(), Status> {
+    if wants_leader(metadata) && !*backend.has_leader().borrow() {
+        return Err(error::status(Error::NoLeader));
+    }
+    Ok(())
+}
+
+fn wants_leader(metadata: &MetadataMap) -> bool {
+    metadata.get(HAS_LEADER).is_some_and(|v| v == "true")
+}

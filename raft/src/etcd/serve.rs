@@ -1,0 +1,103 @@
+//! The listener: TLS with client certificates, and all services on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use super::cluster::{ClusterService, MaintenanceService};
+use super::kv::KvService;
+use super::lease::LeaseService;
+use super::pb::etcdserverpb::cluster_server::ClusterServer;
+use super::pb::etcdserverpb::kv_server::KvServer;
+use super::pb::etcdserverpb::lease_server::LeaseServer;
+use super::pb::etcdserverpb::maintenance_server::MaintenanceServer;
+use super::pb::etcdserverpb::watch_server::WatchServer;
+use super::pb::trireme::v1::store_server::StoreServer;
+use super::store::StoreService;
+use super::watch::WatchService;
+use super::Backend;
+
+/// A client that has not finished its handshake by then is dropped.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// Handshaken connections waiting to be taken up.
+const ACCEPTED_WAITING_MAX: usize = 64;
+/// Largest request; what the store takes is less, and it words the refusal.
+const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// A connection on which nothing comes back for this long is closed.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_MAX: Duration = Duration::from_secs(5);
+
+/// What [`serve`] needs.
+pub struct ServeConfig {
+    pub listener: TcpListener,
+    /// Must ask for client certificates and offer `h2` by ALPN. Swapped when certificates are
+    /// renewed; new connections use the new ones.
+    pub tls: Arc<ArcSwap<ServerConfig>>,
+    pub stop: CancellationToken,
+}
+
+/// Serves `backend` until `stop`.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(backend: Arc<dyn Backend>, config: ServeConfig) -> Result<(), tonic::transport::Error> {
+    let ServeConfig { listener, tls, stop } = config;
+    let (accepted, incoming) = mpsc::channel(ACCEPTED_WAITING_MAX);
+    let acceptor = tokio::spawn(accept(listener, tls, accepted, stop.clone()));
+    let served = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_MAX))
+        .initial_connection_window_size(8 << 20)
+        .initial_stream_window_size(2 << 20)
+        .add_service(KvServer::new(KvService(backend.clone())).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(WatchServer::new(WatchService { backend: backend.clone(), stop: stop.clone() }))
+        .add_service(LeaseServer::new(LeaseService(backend.clone())))
+        .add_service(ClusterServer::new(ClusterService(backend.clone())))
+        .add_service(MaintenanceServer::new(MaintenanceService(backend.clone())))
+        .add_service(StoreServer::new(StoreService(backend)).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.cancelled())
+        .await;
+    acceptor.abort();
+    served
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Arc<ArcSwap<ServerConfig>>,
+    accepted: mpsc::Sender<std::io::Result<TlsStream<TcpStream>>>,
+    stop: CancellationToken,
+) {
+    while let Some(connection) = stop.run_until_cancelled(listener.accept()).await {
+        let (tcp, from) = match connection {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Out of file descriptors, most likely: a pause lets some be closed.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let acceptor = TlsAcceptor::from(tls.load_full());
+        let accepted = accepted.clone();
+        tokio::spawn(async move {
+            let _ = tcp.set_nodelay(true);
+            match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(tcp)).await {
+                Ok(Ok(stream)) => {
+                    let _ = accepted.send(Ok(stream)).await;
+                }
+                Ok(Err(error)) => tracing::info!(%from, %error, "client refused: TLS handshake failed"),
+                Err(_) => tracing::info!(%from, "client refused: TLS handshake took too long"),
+            }
+        });
+    }
+}
