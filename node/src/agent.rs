@@ -1,0 +1,193 @@
+//! Plays nodes: one or thousands in a process, with one shared watch of their pods.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use trireme_api::Object;
+use trireme_client::resource::{NODES, PODS};
+use trireme_client::{Change, Client, InformerFactory, Scope, Transport};
+
+use crate::address::{self, Pool};
+use crate::hollow::Hollow;
+use crate::node::{Capacity, Registration};
+use crate::pod::{self, Host};
+use crate::runtime::Runtime;
+
+/// Nodes that register at the same time.
+const REGISTERING_MAX: usize = 16;
+/// A new node waits so long for a range of pod addresses; then it uses one of its own making, so
+/// that pods run where nobody assigns ranges.
+const RANGE_WAIT: Duration = Duration::from_secs(3);
+
+/// A process of hollow nodes.
+#[derive(Clone)]
+pub struct HollowConfig {
+    /// One node each.
+    pub names: Vec<String>,
+    /// For the shared watch, and for every node without an own one.
+    pub transport: Arc<dyn Transport>,
+    /// An identity per node (`system:node:<name>`), where those are used.
+    pub transport_for: Option<Arc<dyn Fn(&str) -> Arc<dyn Transport> + Send + Sync>>,
+    pub capacity: Capacity,
+    /// Further labels of every node.
+    pub labels: Vec<(String, String)>,
+    pub stop: CancellationToken,
+}
+
+/// What is known of one of our nodes.
+struct Played {
+    client: Client,
+    address: IpAddr,
+    pool: watch::Sender<Option<Arc<Pool>>>,
+    /// Someone took it for dead.
+    stale: Arc<Notify>,
+}
+
+type Pods = Mutex<HashMap<String, watch::Sender<Option<Arc<Object>>>>>;
+
+struct Agent {
+    nodes: HashMap<String, Played>,
+    runtime: Arc<dyn Runtime>,
+    /// Workers by the pod's uid.
+    pods: Pods,
+    stop: CancellationToken,
+}
+
+/// Until `config.stop`. Pods are left as they are: they are played on after a restart.
+pub async fn run(config: HollowConfig) {
+    let stop = config.stop.clone();
+    let _ = stop.run_until_cancelled(play(config)).await;
+}
+
+async fn play(config: HollowConfig) {
+    let runtime: Arc<dyn Runtime> = Arc::new(Hollow::default());
+    let client_of = |name: &str| match &config.transport_for {
+        Some(of) => Client::new(of(name)),
+        None => Client::new(config.transport.clone()),
+    };
+    let names: HashSet<String> = config.names.iter().cloned().collect();
+    let nodes = names.iter().map(|name| {
+        let played = Played {
+            client: client_of(name),
+            address: IpAddr::V4(address::of_node(name)),
+            pool: watch::Sender::new(None),
+            stale: Arc::default(),
+        };
+        (name.clone(), played)
+    });
+    let agent = Arc::new(Agent {
+        nodes: nodes.collect(),
+        runtime: runtime.clone(),
+        pods: Mutex::default(),
+        stop: config.stop.clone(),
+    });
+
+    // One node may only watch what is its own; many share one watch of all.
+    let (pod_scope, node_scope) = match config.names.as_slice() {
+        [name] => (
+            Scope { field_selector: format!("spec.nodeName={name}"), ..Scope::default() },
+            Scope { field_selector: format!("metadata.name={name}"), ..Scope::default() },
+        ),
+        _ => (Scope::default(), Scope::default()),
+    };
+    let watcher = match config.names.as_slice() {
+        [name] => client_of(name),
+        _ => Client::new(config.transport.clone()),
+    };
+    let informers = InformerFactory::new(watcher, config.stop.clone());
+    let _nodes = informers.scoped(&NODES, node_scope).on_change({
+        let agent = agent.clone();
+        move |change| agent.node_changed(change)
+    });
+    let _pods = informers.scoped(&PODS, pod_scope).on_change({
+        let agent = agent.clone();
+        move |change| agent.pod_changed(change)
+    });
+
+    let registering = Semaphore::new(REGISTERING_MAX);
+    let lives = agent.nodes.iter().map(|(name, played)| {
+        let registration = Registration {
+            client: played.client.clone(),
+            name: name.clone(),
+            address: address::of_node(name),
+            capacity: config.capacity.clone(),
+            labels: config.labels.clone(),
+            runtime_version: runtime.version(),
+        };
+        live(registration, played, &registering)
+    });
+    futures::future::join_all(lives).await;
+}
+
+async fn live(registration: Registration, played: &Played, registering: &Semaphore) {
+    let node = {
+        let _permit = registering.acquire().await;
+        registration.register().await
+    };
+    tracing::info!(node = registration.name, "hollow node registered: no container runs on it");
+    let range = async {
+        tokio::time::sleep(RANGE_WAIT).await;
+        played.pool.send_if_modified(|pool| {
+            let none = pool.is_none();
+            if none {
+                *pool = Some(Arc::new(Pool::new(&registration.name, "")));
+            }
+            none
+        });
+    };
+    tokio::join!(range, registration.heartbeat(node, &played.stale));
+}
+
+impl Agent {
+    fn node_changed(&self, change: &Change) {
+        let node = change.object();
+        let Some(played) = self.nodes.get(node.name()) else { return };
+        let cidr = node.spec()["podCIDR"].str_or_empty();
+        if !cidr.is_empty() {
+            played.pool.send_if_modified(|pool| {
+                let none = pool.is_none();
+                if none {
+                    *pool = Some(Arc::new(Pool::new(node.name(), cidr)));
+                }
+                none
+            });
+        }
+        let ready = node.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        if change.deleted() || !ready {
+            played.stale.notify_one();
+        }
+    }
+
+    fn pod_changed(self: &Arc<Self>, change: &Change) {
+        let pod = change.object();
+        let mut pods = self.pods.lock();
+        if change.deleted() {
+            if let Some(worker) = pods.remove(pod.uid()) {
+                worker.send_replace(None);
+            }
+            return;
+        }
+        if let Some(worker) = pods.get(pod.uid()) {
+            worker.send_replace(Some(pod.clone()));
+            return;
+        }
+        let Some(played) = self.nodes.get(pod.spec()["nodeName"].str_or_empty()) else { return };
+        let (sender, receiver) = watch::channel(Some(pod.clone()));
+        pods.insert(pod.uid().to_owned(), sender);
+        let host = Host {
+            client: played.client.clone(),
+            runtime: self.runtime.clone(),
+            pool: played.pool.subscribe(),
+            address: played.address,
+        };
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let _ = stop.run_until_cancelled(pod::drive(host, receiver)).await;
+        });
+    }
+}
