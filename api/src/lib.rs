@@ -9,6 +9,7 @@
 //!
 //! **Invariant**: no I/O, no clock, no randomness, no tokio.
 
+pub mod admission;
 pub mod codec;
 pub mod convert;
 pub mod field_error;
@@ -17,7 +18,6 @@ pub mod load;
 pub mod managed;
 pub mod normal;
 pub mod object;
-pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod schema;
