@@ -9,7 +9,6 @@
 //!
 //! **Invariant**: no I/O, no clock, no randomness, no tokio.
 
-pub mod admission;
 pub mod codec;
 pub mod convert;
 pub mod field_error;

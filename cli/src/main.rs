@@ -1,5 +1,6 @@
 //! The `trireme` binary: composition and command line. What it composes lives in the other crates.
 
+mod agent;
 mod balancer;
 mod down;
 mod exit;
@@ -7,6 +8,8 @@ mod kubeconfig;
 mod lifetime;
 mod pki;
 mod probe;
+mod status;
+mod store_client;
 mod up;
 
 use std::process::ExitCode;
@@ -31,6 +34,10 @@ enum Command {
     Up(up::Options),
     /// Stop the cluster that `up` started
     Down(down::Options),
+    /// Show every member of the store, and who leads what
+    Status(status::Options),
+    /// Run nodes
+    Agent(agent::Options),
     /// Run a TCP balancer in front of API servers
     Balancer(balancer::Options),
     /// Print the version
@@ -49,6 +56,11 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(options) => small_runtime()?.block_on(up::run(options)),
         Command::Down(options) => small_runtime()?.block_on(down::run(options)),
+        Command::Status(options) => small_runtime()?.block_on(status::run(options)),
+        Command::Agent(options) => small_runtime()?.block_on(async {
+            let stop = lifetime::watch_for_end()?;
+            agent::run(options, stop).await
+        }),
         Command::Balancer(options) => small_runtime()?.block_on(async {
             let stop = lifetime::watch_for_end()?;
             balancer::run(options, stop).await

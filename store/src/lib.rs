@@ -9,27 +9,15 @@
 //! **Invariant**: knows no Kubernetes kind, no Raft, no network and no clock. What two replicas
 //! must agree on is a function of the commands alone.
 
-pub mod kv;
-pub mod limits;
-
-mod check;
 mod codec;
-pub mod log;
-mod outcome;
-
 pub mod engine;
 mod fault;
-mod history;
-mod layout;
-mod lessor;
+pub mod kv;
+pub mod limits;
+pub mod log;
 mod machine;
-mod scrub;
-mod watch;
-
-mod local;
+mod outcome;
 
 pub use fault::Fault;
 pub use kv::*;
-pub use lessor::{Lessor, Renewal};
-pub use local::{Clock, Local};
-pub use machine::{Applied, LeaseRecord, SNAPSHOT_FILE, SnapshotFile, SnapshotMeta, Store};
+pub use machine::{Applied, LeaseRecord, SnapshotFile, SnapshotMeta, Store};

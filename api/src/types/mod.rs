@@ -16,8 +16,6 @@ pub mod internal;
 pub mod meta;
 
 
-pub mod apps;
-pub mod batch;
 pub mod core;
 
 use crate::field_error::ErrorList;

@@ -25,6 +25,5 @@ pub static KIND: Kind = Kind {
         Subresource::status("PersistentVolumeClaim"),
     ],
     rules: RULES,
-    returns_deleted: true,
     ..Kind::ROW
 };

@@ -95,7 +95,6 @@ pub static KIND: Kind = Kind {
     ],
     has_generation: true,
     rules: RULES,
-    returns_deleted: true,
     ..Kind::ROW
 };
 

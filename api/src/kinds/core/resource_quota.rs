@@ -23,6 +23,5 @@ pub static KIND: Kind = Kind {
         Subresource::status("ResourceQuota"),
     ],
     rules: RULES,
-    returns_deleted: true,
     ..Kind::ROW
 };

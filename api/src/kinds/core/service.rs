@@ -42,7 +42,6 @@ pub static KIND: Kind = Kind {
         ("spec.type", |o| selectable::text(o, &["spec", "type"])),
     ],
     rules: RULES,
-    returns_deleted: true,
     ..Kind::ROW
 };
 

@@ -26,6 +26,5 @@ pub static KIND: Kind = Kind {
         },
     ],
     rules: RULES,
-    returns_deleted: true,
     ..Kind::ROW
 };

@@ -15,6 +15,5 @@ pub static KIND: Kind = Kind {
         Subresource::status("ResourceClaim"),
     ],
     rules: RULES,
-    returns_deleted: true,
     ..Kind::ROW
 };

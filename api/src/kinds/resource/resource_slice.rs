@@ -18,6 +18,5 @@ pub static KIND: Kind = Kind {
     ],
     has_generation: true,
     rules: RULES,
-    returns_deleted: true,
     ..Kind::ROW
 };

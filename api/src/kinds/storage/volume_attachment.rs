@@ -17,6 +17,5 @@ pub static KIND: Kind = Kind {
     ],
     unconditional_update: false,
     rules: RULES,
-    returns_deleted: true,
     ..Kind::ROW
 };
