@@ -21,6 +21,7 @@ pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
+pub mod table;
 pub mod time;
 pub mod tree;
 pub mod types;
