@@ -9,6 +9,7 @@
 //!
 //! **Invariant**: no I/O, no clock, no randomness, no tokio.
 
+pub mod admission;
 pub mod codec;
 pub mod convert;
 pub mod field_error;

@@ -61,6 +61,8 @@ pub struct Field {
     pub proto: Vec<u32>,
     pub list: ListKind,
     pub map_atomic: bool,
+    /// `x-kubernetes-map-type` where the field itself declares it.
+    pub declared_map: Option<&'static str>,
     pub patch: PatchStrategy,
     /// Strategic merge patch's merge key.
     pub patch_merge_key: Option<&'static str>,
@@ -87,6 +89,7 @@ impl Default for Field {
             proto: Vec::new(),
             list: ListKind::Atomic,
             map_atomic: false,
+            declared_map: None,
             patch: PatchStrategy::default(),
             patch_merge_key: None,
             required: false,

@@ -172,10 +172,6 @@ impl Reader {
         if n > self.rest.len() { Err(self.truncated()) } else { Ok(n) }
     }
 
-    pub(crate) fn tail(&mut self) -> Bytes {
-        std::mem::take(&mut self.rest)
-    }
-
     pub(crate) fn end(&self) -> Result<(), DecodeError> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.malformed("bytes are left over")) }
     }

@@ -283,7 +283,14 @@ pub struct WatchRequest {
 
 impl WatchRequest {
     pub fn new(range: KeyRange, start_revision: Revision) -> Self {
-        Self { range, start_revision, prev_kv: false, no_put: false, no_delete: false, progress_notify: false }
+        Self {
+            range,
+            start_revision,
+            prev_kv: false,
+            no_put: false,
+            no_delete: false,
+            progress_notify: false,
+        }
     }
 }
 

@@ -9,15 +9,27 @@
 //! **Invariant**: knows no Kubernetes kind, no Raft, no network and no clock. What two replicas
 //! must agree on is a function of the commands alone.
 
-mod codec;
-pub mod engine;
-mod fault;
 pub mod kv;
 pub mod limits;
+
+mod check;
+mod codec;
 pub mod log;
-mod machine;
 mod outcome;
+
+pub mod engine;
+mod fault;
+mod history;
+mod layout;
+mod lessor;
+mod machine;
+mod scrub;
+mod watch;
+
+mod local;
 
 pub use fault::Fault;
 pub use kv::*;
-pub use machine::{Applied, LeaseRecord, SnapshotFile, SnapshotMeta, Store};
+pub use lessor::{Lessor, Renewal};
+pub use local::{Clock, Local};
+pub use machine::{Applied, LeaseRecord, SNAPSHOT_FILE, SnapshotFile, SnapshotMeta, Store};

@@ -60,7 +60,10 @@ pub enum CommandOp {
     /// Forgets history below the revision.
     Compact(Revision),
     /// `id` is chosen by the proposer and not zero.
-    LeaseGrant { id: LeaseId, ttl_s: i64 },
+    LeaseGrant {
+        id: LeaseId,
+        ttl_s: i64,
+    },
     LeaseRevoke(LeaseId),
     /// Records that a lease was renewed: expiries proposed before it lose.
     LeaseRenew(LeaseId),

@@ -3,9 +3,7 @@
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::kv::{
-    Error, KeyValue, LeaseGrant, LeaseId, OpResponse, RangeResponse, Revision, TxnResponse,
-};
+use crate::kv::{Error, KeyValue, LeaseGrant, LeaseId, OpResponse, RangeResponse, Revision, TxnResponse};
 use crate::limits::TXN_OPS_MAX;
 use crate::log::MarkedHash;
 
@@ -20,12 +18,21 @@ pub enum Outcome {
     Granted(LeaseGrant),
     Revoked(Revision),
     /// The lease's whole time to live.
-    Renewed { ttl_s: i64, generation: u64 },
+    Renewed {
+        ttl_s: i64,
+        generation: u64,
+    },
     /// Those that did end; the others were renewed or gone.
-    Expired { revision: Revision, leases: Vec<LeaseId> },
+    Expired {
+        revision: Revision,
+        leases: Vec<LeaseId>,
+    },
     /// This replica's own hash at this mark, and whether its hash at the mark before was the
     /// leader's (`None`: nothing to compare). `Some(false)`: replicas have diverged.
-    Marked { own: MarkedHash, agrees: Option<bool> },
+    Marked {
+        own: MarkedHash,
+        agrees: Option<bool>,
+    },
     FeatureLevel(u32),
     /// Nothing was changed (except that [`Error::OutcomeUnknown`] says what it says).
     Failed(Error),
@@ -124,9 +131,7 @@ impl Outcome {
             6 => {
                 let revision = Revision(r.i64()?);
                 let n = r.count()?;
-                let leases = (0..n)
-                    .map(|_| Ok(LeaseId(r.i64()?)))
-                    .collect::<Result<_, DecodeError>>()?;
+                let leases = (0..n).map(|_| Ok(LeaseId(r.i64()?))).collect::<Result<_, DecodeError>>()?;
                 Outcome::Expired { revision, leases }
             }
             7 => {
@@ -218,8 +223,7 @@ fn get_txn(r: &mut Reader, depth: usize) -> Result<TxnResponse, DecodeError> {
     if depth > TXN_OPS_MAX {
         return Err(r.malformed("transactions are nested too deep"));
     }
-    let mut txn =
-        TxnResponse { revision: Revision(r.i64()?), succeeded: r.bool()?, responses: Vec::new() };
+    let mut txn = TxnResponse { revision: Revision(r.i64()?), succeeded: r.bool()?, responses: Vec::new() };
     for _ in 0..r.count()? {
         txn.responses.push(match r.u8()? {
             0 => OpResponse::Range(RangeResponse {
@@ -301,9 +305,7 @@ pub(crate) fn get_error(r: &mut Reader) -> Result<Error, DecodeError> {
         18 => Error::OutcomeUnknown,
         19 => {
             let buffered = r.u64()?;
-            Error::SlowWatcher {
-                buffered: usize::try_from(buffered).map_err(|_| r.malformed("a count"))?,
-            }
+            Error::SlowWatcher { buffered: usize::try_from(buffered).map_err(|_| r.malformed("a count"))? }
         }
         20 => Error::Broken(r.string()?),
         tag => return Err(r.unknown_tag(tag)),

@@ -58,6 +58,8 @@ pub struct Kind {
     pub create_on_update: bool,
     /// PUT without `metadata.resourceVersion` is accepted.
     pub unconditional_update: bool,
+    /// DELETE of an object that goes at once answers with the object, not with a `Status`.
+    pub returns_deleted: bool,
     /// Names are generated and checked by this rule.
     pub name_rule: NameRule,
     /// Field selectors beyond metadata.name and metadata.namespace: name and how to read it.
@@ -85,6 +87,7 @@ impl Kind {
         verbs: ALL_VERBS,
         create_on_update: false,
         unconditional_update: true,
+        returns_deleted: false,
         name_rule: NameRule::DnsSubdomain,
         selectable: &[],
         has_generation: false,

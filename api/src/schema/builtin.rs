@@ -60,17 +60,13 @@ fn mark_atomic(schema: &mut Schema) {
     let atomic: Vec<bool> = schema.messages.iter().map(|m| m.atomic).collect();
     for field in schema.messages.iter_mut().flat_map(|m| &mut m.fields) {
         if let Type::Message(id) = field.ty
-            && field.default != Some(GRANULAR)
+            && field.declared_map != Some(GRANULAR)
         {
             field.map_atomic |= atomic[id.0 as usize];
-        }
-        if field.default == Some(GRANULAR) {
-            field.default = None;
         }
     }
 }
 
-/// Stands in `Field::default` for the flag `g` until [`mark_atomic`] has run: no field has both.
 const GRANULAR: &str = "granular";
 
 fn field(line: &'static str, folder: &str, ids: &HashMap<&'static str, MessageId>) -> Field {
@@ -84,8 +80,11 @@ fn field(line: &'static str, folder: &str, ids: &HashMap<&'static str, MessageId
             b'z' => field.omitzero = true,
             b'r' => field.required = true,
             b'w' => field.wrapped = true,
-            b'a' => field.map_atomic = true,
-            b'g' => field.default = Some(GRANULAR),
+            b'a' => {
+                field.map_atomic = true;
+                field.declared_map = Some("atomic");
+            }
+            b'g' => field.declared_map = Some(GRANULAR),
             _ => panic!("schema table: {line:?}"),
         }
     }

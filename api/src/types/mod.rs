@@ -16,6 +16,8 @@ pub mod internal;
 pub mod meta;
 
 
+pub mod apps;
+pub mod batch;
 pub mod core;
 
 use crate::field_error::ErrorList;

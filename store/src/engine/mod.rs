@@ -4,12 +4,16 @@
 //! [`flush`](Engine::flush); never a part of a batch. The replicated log brings back the rest.
 
 mod model;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 
 use std::path::Path;
 
 use bytes::Bytes;
 
 pub use model::Model;
+#[cfg(feature = "rocksdb")]
+pub use rocks::{RocksEngine, RocksOptions};
 
 /// What went wrong below the state, named by what can be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,30 +38,60 @@ impl From<std::io::Error> for EngineError {
     }
 }
 
-/// One change of a batch. Later ones win over earlier ones of the same key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    Put(Bytes, Bytes),
-    Delete(Bytes),
-}
-
-/// Changes that happen together or not at all.
+/// Changes that happen together or not at all. Later ones win over earlier ones of the same key.
+///
+/// One buffer for all keys and values: a batch of thousands of records is a few allocations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    pub(crate) changes: Vec<Change>,
+    data: Vec<u8>,
+    changes: Vec<Change>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change {
+    key: usize,
+    value: usize,
+    end: usize,
+    delete: bool,
 }
 
 impl Batch {
-    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.changes.push(Change::Put(key.into(), value.into()));
+    /// The key and the value are each given in parts.
+    pub fn put(&mut self, key: &[&[u8]], value: &[&[u8]]) {
+        let start = self.append(key);
+        let middle = self.append(value);
+        self.changes.push(Change { key: start, value: middle, end: self.data.len(), delete: false });
     }
 
-    pub fn delete(&mut self, key: impl Into<Bytes>) {
-        self.changes.push(Change::Delete(key.into()));
+    pub fn delete(&mut self, key: &[&[u8]]) {
+        let start = self.append(key);
+        let end = self.data.len();
+        self.changes.push(Change { key: start, value: end, end, delete: true });
+    }
+
+    fn append(&mut self, parts: &[&[u8]]) -> usize {
+        let start = self.data.len();
+        for part in parts {
+            self.data.extend_from_slice(part);
+        }
+        start
     }
 
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// Bytes of all keys and values.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Key and new value, `None` for a deletion, in order.
+    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.changes.iter().map(|change| {
+            let key = &self.data[change.key..change.value];
+            (key, (!change.delete).then(|| &self.data[change.value..change.end]))
+        })
     }
 }
 

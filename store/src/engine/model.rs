@@ -9,7 +9,7 @@ use std::path::Path;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use super::{Batch, Change, Cursor, Engine, EngineError, Size, View};
+use super::{Batch, Cursor, Engine, EngineError, Size, View};
 
 type Map = BTreeMap<Bytes, Bytes>;
 
@@ -43,7 +43,7 @@ impl Model {
         let mut unflushed = std::mem::take(&mut inner.unflushed);
         unflushed.truncate(keep);
         for batch in unflushed {
-            apply(&mut inner.durable, batch);
+            apply(&mut inner.durable, &batch);
         }
         inner.live = inner.durable.clone();
     }
@@ -59,14 +59,14 @@ impl Model {
     }
 }
 
-fn apply(map: &mut Map, batch: Batch) {
-    for change in batch.changes {
-        match change {
-            Change::Put(key, value) => {
-                map.insert(key, value);
+fn apply(map: &mut Map, batch: &Batch) {
+    for (key, value) in batch.changes() {
+        match value {
+            Some(value) => {
+                map.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
             }
-            Change::Delete(key) => {
-                map.remove(&key);
+            None => {
+                map.remove(key);
             }
         }
     }
@@ -82,7 +82,7 @@ impl Engine for Model {
         if let Some(error) = &inner.fail_writes {
             return Err(error.clone());
         }
-        apply(&mut inner.live, batch.clone());
+        apply(&mut inner.live, &batch);
         inner.unflushed.push(batch);
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Engine for Model {
     fn flush(&self) -> Result<(), EngineError> {
         let inner = &mut *self.inner.write();
         for batch in std::mem::take(&mut inner.unflushed) {
-            apply(&mut inner.durable, batch);
+            apply(&mut inner.durable, &batch);
         }
         Ok(())
     }
@@ -178,8 +178,7 @@ struct MapCursor<'a> {
 
 impl Cursor for MapCursor<'_> {
     fn seek(&mut self, key: &[u8]) {
-        let bounds: (Bound<&[u8]>, Bound<&[u8]>) =
-            (Bound::Included(key), Bound::Excluded(&self.end));
+        let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Included(key), Bound::Excluded(&self.end));
         self.at = (key < &self.end[..]).then(|| self.map.range::<[u8], _>(bounds));
     }
 

@@ -97,17 +97,13 @@ impl Command {
             LEASE_EXPIRE => {
                 let term = r.u64()?;
                 let n = r.count()?;
-                let leases = (0..n)
-                    .map(|_| Ok((LeaseId(r.i64()?), r.u64()?)))
-                    .collect::<Result<_, DecodeError>>()?;
+                let leases =
+                    (0..n).map(|_| Ok((LeaseId(r.i64()?), r.u64()?))).collect::<Result<_, DecodeError>>()?;
                 CommandOp::LeaseExpire(LeaseExpiry { term, leases })
             }
             MARK => {
-                let previous = if r.bool()? {
-                    Some(MarkedHash { index: r.u64()?, hash: r.u128()? })
-                } else {
-                    None
-                };
+                let previous =
+                    if r.bool()? { Some(MarkedHash { index: r.u64()?, hash: r.u128()? }) } else { None };
                 CommandOp::Mark(Mark { previous })
             }
             FEATURE_LEVEL => {

@@ -2,8 +2,15 @@
 
 use crate::convert;
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::errors;
+use crate::types::apps::deployment;
 
-const RULES: Rules = Rules::generic(true, true);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| deployment::validate(o, e)),
+    validate_update: |new, old| errors(|e| deployment::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| deployment::validate_status(new, old, e)),
+    ..Rules::generic(true, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "apps",
@@ -14,7 +21,7 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     storage_prefix: "/registry/deployments",
     versions: &[
-        Served { group: "apps", version: "v1", message: "apps/v1.Deployment", ..Served::HUB },
+        Served { group: "apps", version: "v1", message: "apps/v1.Deployment", default: deployment::default, ..Served::HUB },
         Served {
             group: "apps",
             version: "v1beta2",

@@ -2,8 +2,14 @@
 
 use crate::convert;
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::errors;
+use crate::types::batch::cron_job;
 
-const RULES: Rules = Rules::generic(true, true);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| cron_job::validate(o, e)),
+    validate_update: |new, old| errors(|e| cron_job::validate_update(new, old, e)),
+    ..Rules::generic(true, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "batch",
@@ -14,7 +20,7 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     storage_prefix: "/registry/cronjobs",
     versions: &[
-        Served { group: "batch", version: "v1", message: "batch/v1.CronJob", ..Served::HUB },
+        Served { group: "batch", version: "v1", message: "batch/v1.CronJob", default: cron_job::default, ..Served::HUB },
         Served {
             group: "batch",
             version: "v1beta1",

@@ -1,8 +1,24 @@
 //! Job.
 
 use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::tree::Value;
+use crate::kinds::{Context, generic};
+use crate::types::errors;
+use crate::types::batch::job;
 
-const RULES: Rules = Rules::generic(true, true);
+const RULES: Rules = Rules {
+    prepare_create: create,
+    validate: |o| errors(|e| job::validate(o, e)),
+    validate_update: |new, old| errors(|e| job::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| job::validate_status(new, old, e)),
+    ..Rules::generic(true, true)
+};
+
+fn create(new: &mut Value, context: &Context<'_>) {
+    generic::drop_status(new, context);
+    generic::first_generation(new, context);
+    job::generate_selector(new);
+}
 
 pub static KIND: Kind = Kind {
     group: "batch",
@@ -11,7 +27,7 @@ pub static KIND: Kind = Kind {
     singular: "job",
     categories: &["all"],
     storage_prefix: "/registry/jobs",
-    versions: &[Served { group: "batch", version: "v1", message: "batch/v1.Job", ..Served::HUB }],
+    versions: &[Served { group: "batch", version: "v1", message: "batch/v1.Job", default: job::default, ..Served::HUB }],
     subresources: &[
         Subresource::status("Job"),
     ],

@@ -25,5 +25,6 @@ pub static KIND: Kind = Kind {
         Subresource::status("PersistentVolume"),
     ],
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

@@ -95,6 +95,7 @@ pub static KIND: Kind = Kind {
     ],
     has_generation: true,
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };
 

@@ -32,5 +32,6 @@ pub static KIND: Kind = Kind {
     versions: &[Served { group: "", version: "v1", message: "core/v1.PodTemplate", default: |o| pod_template::default(o.message("template")), ..Served::HUB }],
     has_generation: true,
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

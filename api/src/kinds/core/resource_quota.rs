@@ -23,5 +23,6 @@ pub static KIND: Kind = Kind {
         Subresource::status("ResourceQuota"),
     ],
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

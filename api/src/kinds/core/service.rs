@@ -42,6 +42,7 @@ pub static KIND: Kind = Kind {
         ("spec.type", |o| selectable::text(o, &["spec", "type"])),
     ],
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };
 

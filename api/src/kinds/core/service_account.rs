@@ -26,5 +26,6 @@ pub static KIND: Kind = Kind {
         },
     ],
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

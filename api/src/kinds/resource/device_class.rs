@@ -14,5 +14,6 @@ pub static KIND: Kind = Kind {
     versions: &[Served { group: "resource.k8s.io", version: "v1", message: "resource/v1.DeviceClass", ..Served::HUB }],
     has_generation: true,
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

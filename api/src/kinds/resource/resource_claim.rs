@@ -15,5 +15,6 @@ pub static KIND: Kind = Kind {
         Subresource::status("ResourceClaim"),
     ],
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

@@ -12,5 +12,6 @@ pub static KIND: Kind = Kind {
     storage_prefix: "/registry/resourceclaimtemplates",
     versions: &[Served { group: "resource.k8s.io", version: "v1", message: "resource/v1.ResourceClaimTemplate", ..Served::HUB }],
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

@@ -18,5 +18,6 @@ pub static KIND: Kind = Kind {
     ],
     has_generation: true,
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

@@ -14,5 +14,6 @@ pub static KIND: Kind = Kind {
     versions: &[Served { group: "storage.k8s.io", version: "v1", message: "storage/v1.CSINode", ..Served::HUB }],
     unconditional_update: false,
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

@@ -14,5 +14,6 @@ pub static KIND: Kind = Kind {
     storage_prefix: "/registry/storageclasses",
     versions: &[Served { group: "storage.k8s.io", version: "v1", message: "storage/v1.StorageClass", ..Served::HUB }],
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

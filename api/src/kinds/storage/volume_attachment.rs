@@ -17,5 +17,6 @@ pub static KIND: Kind = Kind {
     ],
     unconditional_update: false,
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

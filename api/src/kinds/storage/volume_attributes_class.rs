@@ -14,5 +14,6 @@ pub static KIND: Kind = Kind {
     storage_prefix: "/registry/volumeattributesclasses",
     versions: &[Served { group: "storage.k8s.io", version: "v1", message: "storage/v1.VolumeAttributesClass", ..Served::HUB }],
     rules: RULES,
+    returns_deleted: true,
     ..Kind::ROW
 };

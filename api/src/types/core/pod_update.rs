@@ -27,8 +27,7 @@ fn validate_annotation_update(new: &Value, old: &Value, errs: &mut ErrorList) {
             errs.push(FieldError::forbidden(&path.key(key), mirror));
         }
     };
-    for (key, value) in before.members().iter().filter(|(k, v)| now.get(k) != Some(v)) {
-        let _ = value;
+    for (key, _) in before.members().iter().filter(|(k, v)| now.get(k) != Some(v)) {
         forbid(key, "may not remove or update AppArmor annotations", "may not remove or update mirror pod annotation");
     }
     for (key, _) in now.members().iter().filter(|(k, _)| before.get(k).is_none()) {

@@ -190,6 +190,9 @@ pub fn drop_other_types(new: &mut Value, old: &Value) {
             }
         }
     }
+    if spec.text("type") == "ExternalName" && before.text("type") != "ExternalName" && unchanged(spec, "internalTrafficPolicy") {
+        spec.drop_field("internalTrafficPolicy");
+    }
     if before.text("type") == "ExternalName" && spec.text("type") != "ExternalName" && unchanged(spec, "externalName") {
         spec.drop_field("externalName");
     }

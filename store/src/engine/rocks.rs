@@ -1,0 +1,292 @@
+//! The state on RocksDB: one column family, no write-ahead log.
+//!
+//! ```text
+//!   <dir>/ACTIVE        names the directory in use; swapped by rename
+//!   <dir>/state-<n>/    a RocksDB
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, Env, ErrorKind, FlushOptions, Options,
+    ReadOptions, Snapshot, WriteBatch, WriteOptions,
+};
+
+use super::{Batch, Cursor, Engine, EngineError, Size, View};
+
+/// Names the directory in use.
+const ACTIVE: &str = "ACTIVE";
+
+/// Memory and threads of one database.
+#[derive(Clone, Debug)]
+pub struct RocksOptions {
+    /// Bytes collected in memory before they are written to a file.
+    pub write_buffer_bytes: usize,
+    /// Such buffers at once, the one being filled included; when all are full, writes wait.
+    pub write_buffers_max: i32,
+    /// Bytes of blocks held for reads, index and filter blocks included.
+    pub block_cache_bytes: usize,
+    /// Threads that flush and compact.
+    pub background_threads: i32,
+    pub open_files_max: i32,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        Self {
+            write_buffer_bytes: 32 << 20,
+            write_buffers_max: 2,
+            block_cache_bytes: 32 << 20,
+            background_threads: 2,
+            open_files_max: 512,
+        }
+    }
+}
+
+impl RocksOptions {
+    fn build(&self, cache: &Cache) -> Result<Options, EngineError> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_paranoid_checks(true);
+        options.set_write_buffer_size(self.write_buffer_bytes);
+        options.set_max_write_buffer_number(self.write_buffers_max);
+        let mut env = Env::new()?;
+        env.set_background_threads(self.background_threads);
+        options.set_env(&env);
+        options.set_max_background_jobs(self.background_threads);
+        options.set_max_open_files(self.open_files_max);
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_level_compaction_dynamic_level_bytes(true);
+        options.set_bytes_per_sync(1 << 20);
+        // Statistics and rotated logs of its own serve nobody here.
+        options.set_stats_dump_period_sec(0);
+        options.set_stats_persist_period_sec(0);
+        options.set_keep_log_file_num(2);
+        options.set_max_log_file_size(1 << 20);
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(cache);
+        table.set_cache_index_and_filter_blocks(true);
+        table.set_block_size(16 << 10);
+        table.set_format_version(5);
+        options.set_block_based_table_factory(&table);
+        Ok(options)
+    }
+}
+
+impl From<rocksdb::Error> for EngineError {
+    fn from(error: rocksdb::Error) -> Self {
+        let text = error.to_string();
+        // The C interface carries no subcode for a full disk, only the words of `strerror`.
+        if text.contains("No space left") || text.contains("NoSpace") || text.contains("quota exceeded") {
+            return EngineError::NoSpace;
+        }
+        match error.kind() {
+            ErrorKind::Corruption => EngineError::Corrupt(text),
+            _ => EngineError::Io(text),
+        }
+    }
+}
+
+pub struct RocksEngine {
+    dir: PathBuf,
+    cache: Cache,
+    options: RocksOptions,
+    open: RwLock<Arc<Open>>,
+}
+
+struct Open {
+    db: DB,
+    generation: u64,
+}
+
+impl RocksEngine {
+    /// Opens or creates the database under `dir` and removes what an interrupted install left.
+    pub fn open(dir: &Path, options: RocksOptions) -> Result<Self, EngineError> {
+        fs::create_dir_all(dir)?;
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let generation = match active(dir)? {
+            Some(generation) => generation,
+            None => {
+                point_to(dir, 1)?;
+                1
+            }
+        };
+        remove_others(dir, generation)?;
+        let db = DB::open(&options.build(&cache)?, state_dir(dir, generation))?;
+        sync_dir(dir)?;
+        Ok(Self { dir: dir.into(), cache, options, open: RwLock::new(Arc::new(Open { db, generation })) })
+    }
+
+    fn current(&self) -> Arc<Open> {
+        self.open.read().clone()
+    }
+}
+
+fn state_dir(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(format!("state-{generation}"))
+}
+
+/// The generation that `ACTIVE` names; `None` in a new directory.
+fn active(dir: &Path) -> Result<Option<u64>, EngineError> {
+    let text = match fs::read_to_string(dir.join(ACTIVE)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let generation = text.trim().strip_prefix("state-").and_then(|n| n.parse().ok());
+    generation
+        .map(Some)
+        .ok_or_else(|| EngineError::Corrupt(format!("{ACTIVE} does not name a state: {text:?}")))
+}
+
+fn point_to(dir: &Path, generation: u64) -> Result<(), EngineError> {
+    let new = dir.join("ACTIVE.new");
+    fs::write(&new, format!("state-{generation}\n"))?;
+    fs::File::open(&new)?.sync_all()?;
+    fs::rename(&new, dir.join(ACTIVE))?;
+    sync_dir(dir)
+}
+
+fn sync_dir(dir: &Path) -> Result<(), EngineError> {
+    Ok(fs::File::open(dir)?.sync_all()?)
+}
+
+/// Directories of an install that a crash interrupted, before or after the pointer was swapped.
+fn remove_others(dir: &Path, generation: u64) -> Result<(), EngineError> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        if name.starts_with("state-") && path != state_dir(dir, generation) {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves a directory, over a file system's border if need be, and syncs all of it.
+fn adopt(from: &Path, to: &Path) -> Result<(), EngineError> {
+    match fs::rename(from, to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            fs::create_dir(to)?;
+            for entry in fs::read_dir(from)? {
+                let entry = entry?;
+                fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+            fs::remove_dir_all(from)?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    for entry in fs::read_dir(to)? {
+        fs::File::open(entry?.path())?.sync_all()?;
+    }
+    sync_dir(to)
+}
+
+impl Engine for RocksEngine {
+    fn read(&self, reader: &mut dyn FnMut(&dyn View)) {
+        let open = self.current();
+        reader(&RocksView(open.db.snapshot()));
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), EngineError> {
+        let mut out = WriteBatch::with_capacity_bytes(batch.bytes() + 32 * batch.changes.len());
+        for (key, value) in batch.changes() {
+            match value {
+                Some(value) => out.put(key, value),
+                None => out.delete(key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        Ok(self.current().db.write_opt(out, &options)?)
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        Ok(self.current().db.flush_opt(&options)?)
+    }
+
+    fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
+        let open = self.current();
+        self.flush()?;
+        Ok(Checkpoint::new(&open.db)?.create_checkpoint(dir)?)
+    }
+
+    fn inspect(&self, dir: &Path, reader: &mut dyn FnMut(&dyn View)) -> Result<(), EngineError> {
+        let db = DB::open_for_read_only(&self.options.build(&self.cache)?, dir, false)?;
+        reader(&RocksView(db.snapshot()));
+        Ok(())
+    }
+
+    fn install(&self, dir: &Path) -> Result<(), EngineError> {
+        let old = self.current().generation;
+        let generation = old + 1;
+        let target = state_dir(&self.dir, generation);
+        if target.exists() {
+            fs::remove_dir_all(&target)?;
+        }
+        adopt(dir, &target)?;
+        sync_dir(&self.dir)?;
+        let db = DB::open(&self.options.build(&self.cache)?, &target)?;
+        point_to(&self.dir, generation)?;
+        *self.open.write() = Arc::new(Open { db, generation });
+        // Views of the old state may still be open; its files stay readable to them.
+        if let Err(error) = fs::remove_dir_all(state_dir(&self.dir, old)) {
+            tracing::warn!(%error, "the replaced state could not be removed; the next start does");
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> Size {
+        let open = self.current();
+        let property = |name: &str| open.db.property_int_value(name).ok().flatten().unwrap_or(0);
+        let memory = property("rocksdb.cur-size-all-mem-tables");
+        Size {
+            disk_bytes: property("rocksdb.total-sst-files-size") + memory,
+            live_bytes: property("rocksdb.estimate-live-data-size") + memory,
+        }
+    }
+}
+
+struct RocksView<'a>(Snapshot<'a>);
+
+impl View for RocksView<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        Ok(self.0.get_pinned(key)?.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn cursor<'v>(&'v self, end: &[u8]) -> Box<dyn Cursor + 'v> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(end);
+        Box::new(RocksCursor(self.0.raw_iterator_opt(options)))
+    }
+}
+
+struct RocksCursor<'v>(DBRawIterator<'v>);
+
+impl Cursor for RocksCursor<'_> {
+    fn seek(&mut self, key: &[u8]) {
+        self.0.seek(key);
+    }
+
+    fn next(&mut self) {
+        self.0.next();
+    }
+
+    fn item(&self) -> Result<Option<(&[u8], &[u8])>, EngineError> {
+        match self.0.item() {
+            Some(item) => Ok(Some(item)),
+            None => {
+                self.0.status()?;
+                Ok(None)
+            }
+        }
+    }
+}

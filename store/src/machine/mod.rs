@@ -1,0 +1,346 @@
+//! The replicated machine: what every replica computes alike from the log.
+
+mod dedup;
+mod hash;
+mod run;
+mod snapshot;
+mod state;
+mod txn;
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use crate::engine::{self, Engine, Size};
+use crate::fault::Fault;
+use crate::history::{self, History, Overlay};
+use crate::kv::{Error, LeaseId, RangeRequest, RangeResponse, Revision, WatchRequest, WatchStream};
+use crate::layout;
+use crate::log::{Entry, LogPosition, Outcome};
+use crate::scrub::Scrubber;
+use crate::watch::{Chunk, Filter, Hub, HubLimits, Source, WatchCursor, replay};
+use state::State;
+
+pub use snapshot::{SNAPSHOT_FILE, SnapshotFile, SnapshotMeta};
+
+/// How far the machine is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The last entry applied; `None` in a new store.
+    pub position: Option<LogPosition>,
+    pub membership: Bytes,
+    /// The entry that `membership` came from.
+    pub membership_position: Option<LogPosition>,
+    pub revision: Revision,
+    pub compact_revision: Revision,
+    /// Of the logical state: the same on every replica at one position.
+    pub hash: u128,
+    /// The newest leader's time applied, in milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    pub feature_level: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseRecord {
+    pub id: LeaseId,
+    pub ttl_s: i64,
+    /// Counts recorded renewals: what an expiry must name.
+    pub generation: u64,
+}
+
+/// One writer (`apply`), many readers. Cheap to clone; the clones are one store, and when the last
+/// is dropped its watches end with `None`.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Arc<dyn Engine>,
+    writer: Mutex<Writer>,
+    applied: RwLock<Applied>,
+    durable: Mutex<Option<LogPosition>>,
+    hub: Arc<Hub>,
+    scrubber: Scrubber,
+}
+
+struct Writer {
+    state: State,
+    /// Why the state in memory may not be what is in the engine.
+    stopped: Option<String>,
+}
+
+impl Store {
+    /// Opens what the engine holds.
+    pub fn open(engine: Arc<dyn Engine>) -> Result<Self, Fault> {
+        Self::open_with(engine, HubLimits::default())
+    }
+
+    pub(crate) fn open_with(engine: Arc<dyn Engine>, limits: HubLimits) -> Result<Self, Fault> {
+        let mut state = engine::read(&*engine, State::load)?;
+        let applied = state.applied();
+        let scrubber = Scrubber::start(engine.clone())?;
+        scrubber.order(applied.compact_revision, applied.time_ms);
+        let inner = Inner {
+            engine,
+            writer: Mutex::new(Writer { state, stopped: None }),
+            durable: Mutex::new(applied.position),
+            hub: Arc::new(Hub::new(applied.revision, limits)),
+            applied: RwLock::new(applied),
+            scrubber,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub fn applied(&self) -> Applied {
+        self.inner.applied.read().clone()
+    }
+
+    pub fn revision(&self) -> Revision {
+        self.inner.applied.read().revision
+    }
+
+    /// Applies a run of entries as one engine batch: all of it or, on an error, none. One outcome
+    /// an entry, in order. Watchers are told after the batch is written. Blocks; calls are
+    /// serialised.
+    pub fn apply(&self, entries: Vec<Entry>) -> Result<Vec<Outcome>, Fault> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let inner = &*self.inner;
+        let writer = &mut *inner.writer.lock();
+        if let Some(reason) = &writer.stopped {
+            return Err(Fault::Stopped(reason.clone()));
+        }
+        let state = &mut writer.state;
+        let run = engine::read(&*inner.engine, |view| run::apply(state, view, entries));
+        let written = run.and_then(|run| {
+            inner.engine.write(run.batch)?;
+            Ok((run.commits, run.outcomes))
+        });
+        let (commits, outcomes) = match written {
+            Ok(written) => written,
+            Err(fault) => {
+                writer.reload(&*inner.engine);
+                return Err(fault);
+            }
+        };
+        let applied = writer.state.applied();
+        let (compact_revision, time_ms) = (applied.compact_revision, applied.time_ms);
+        let before = inner.applied.read().compact_revision;
+        inner.hub.tell(commits, || *inner.applied.write() = applied);
+        if compact_revision > before {
+            inner.scrubber.order(compact_revision, time_ms);
+        }
+        Ok(outcomes)
+    }
+
+    /// Reads from this replica as it stands.
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
+        request.check()?;
+        // The revision before the view: what the view lacks of a later one is not looked at.
+        let current = self.revision();
+        engine::read(&*self.inner.engine, |view| {
+            // And the compaction after it: had something been removed, it would show.
+            let compact = self.inner.applied.read().compact_revision;
+            let at = if request.revision.0 > 0 { request.revision } else { current };
+            history::check_revision(at, current, compact)?;
+            Ok(history::range(&mut History::new(view), &Overlay::default(), request, current)?)
+        })
+    }
+
+    /// Follows changes from `request.start_revision` on, or from now on.
+    pub fn watch(&self, request: WatchRequest) -> Result<WatchStream, Error> {
+        let compact = self.inner.applied.read().compact_revision;
+        if request.start_revision.0 > 0 && request.start_revision < compact {
+            return Err(Error::Compacted { compact_revision: compact });
+        }
+        let source = Arc::new(Past(Arc::downgrade(&self.inner)));
+        Ok(Box::pin(WatchCursor::new(self.inner.hub.clone(), source, &request)))
+    }
+
+    /// Ends every watch with `error` (say, `NoLeader`), after the events it is still owed.
+    pub fn end_watches(&self, error: Error) {
+        self.inner.hub.end_all(error);
+    }
+
+    /// Sends every watch that asked for it `Progress` up to the present revision, after the events
+    /// it is still owed.
+    pub fn announce_progress(&self) {
+        self.inner.hub.announce_progress();
+    }
+
+    /// Watches that follow the newest changes.
+    pub fn live_watches(&self) -> usize {
+        self.inner.hub.watches()
+    }
+
+    pub fn leases(&self) -> Result<Vec<LeaseRecord>, Error> {
+        engine::read(&*self.inner.engine, |view| {
+            let mut leases = Vec::new();
+            let mut cursor = view.cursor(&[layout::LEASES + 1]);
+            cursor.seek(&[layout::LEASES]);
+            while let Some((key, value)) = cursor.item()? {
+                let (id, _) = layout::parse_numbered(key)?;
+                let (ttl_s, generation) = state::parse_lease(value)?;
+                leases.push(LeaseRecord { id: LeaseId(id as i64), ttl_s, generation });
+                cursor.next();
+            }
+            Ok(leases)
+        })
+    }
+
+    pub fn lease(&self, id: LeaseId) -> Result<Option<LeaseRecord>, Error> {
+        engine::read(&*self.inner.engine, |view| {
+            let Some(stored) = view.get(&layout::numbered(layout::LEASES, id.0 as u64))? else {
+                return Ok(None);
+            };
+            let (ttl_s, generation) = state::parse_lease(&stored)?;
+            Ok(Some(LeaseRecord { id, ttl_s, generation }))
+        })
+    }
+
+    /// The keys attached to a lease, sorted.
+    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, Error> {
+        let prefix = layout::numbered(layout::ATTACHED, id.0 as u64);
+        engine::read(&*self.inner.engine, |view| {
+            let mut keys = Vec::new();
+            let mut cursor = view.cursor(&[layout::ATTACHED + 1]);
+            cursor.seek(&prefix);
+            while let Some((stored, _)) = cursor.item()? {
+                let Some(key) = stored.strip_prefix(&prefix) else { break };
+                keys.push(Bytes::copy_from_slice(key));
+                cursor.next();
+            }
+            Ok(keys)
+        })
+    }
+
+    /// The epoch of a leadership's scope; zero if it was never raised.
+    pub fn fence_epoch(&self, scope: &str) -> Result<u64, Error> {
+        let key = [&[layout::FENCES], scope.as_bytes()].concat();
+        engine::read(&*self.inner.engine, |view| match view.get(&key)? {
+            Some(stored) => Ok(layout::parse_number_record(&stored)? as u64),
+            None => Ok(0),
+        })
+    }
+
+    /// A revision that was the newest at `time_ms` or up to the index's step before; `None` when
+    /// the index does not reach that far.
+    pub fn revision_at(&self, time_ms: i64) -> Result<Option<Revision>, Error> {
+        engine::read(&*self.inner.engine, |view| {
+            let mut found = None;
+            let end = layout::numbered(layout::TIMES, time_ms.max(0) as u64 + 1);
+            let mut cursor = view.cursor(&end);
+            cursor.seek(&[layout::TIMES]);
+            while let Some((_, value)) = cursor.item()? {
+                found = Some(Revision(layout::parse_number_record(value)?));
+                cursor.next();
+            }
+            Ok(found)
+        })
+    }
+
+    /// Makes everything applied before the call durable; the position that surely is.
+    pub fn flush(&self) -> Result<Option<LogPosition>, Fault> {
+        let position = self.inner.applied.read().position;
+        self.inner.engine.flush()?;
+        Ok(self.inner.note_durable(position))
+    }
+
+    /// The highest position known to be durable: the log may be purged up to it.
+    pub fn durable(&self) -> Option<LogPosition> {
+        *self.inner.durable.lock()
+    }
+
+    /// Waits until everything that a compaction to `revision` makes removable is removed.
+    pub async fn scrubbed(&self, revision: Revision) -> Result<(), Error> {
+        let mut done = self.inner.scrubber.done();
+        let waited = done.wait_for(|done| *done >= revision).await;
+        waited.map(|_| ()).map_err(|_| Error::Unavailable("the store is closing".into()))
+    }
+
+    /// Writes a snapshot into the new directory `dir`. May run beside `apply`; what it contains is
+    /// in the answer.
+    pub fn checkpoint(&self, dir: &Path) -> Result<SnapshotMeta, Fault> {
+        let meta = snapshot::write(&*self.inner.engine, dir)?;
+        self.inner.note_durable(meta.applied.position);
+        Ok(meta)
+    }
+
+    /// Verifies the snapshot in `dir` and puts it in the state's place; `dir` is consumed. Refuses
+    /// one that is older than what was applied. Watches read on in its history.
+    pub fn install(&self, dir: &Path) -> Result<Applied, Fault> {
+        let inner = &*self.inner;
+        let meta = snapshot::verify(&*inner.engine, dir)?;
+        let writer = &mut *inner.writer.lock();
+        if meta.applied.position < writer.state.position {
+            return Err(Fault::Snapshot("it is older than the state".into()));
+        }
+        inner.scrubber.paused(|| inner.engine.install(dir))?;
+        writer.reload(&*inner.engine);
+        if let Some(reason) = &writer.stopped {
+            return Err(Fault::Stopped(reason.clone()));
+        }
+        let applied = writer.state.applied();
+        inner.note_durable(applied.position);
+        inner.hub.replaced(applied.revision, || *inner.applied.write() = applied.clone());
+        inner.scrubber.order(applied.compact_revision, applied.time_ms);
+        Ok(applied)
+    }
+
+    /// Computes the state's hash again from everything stored. Reads the whole state.
+    pub fn verify(&self) -> Result<(), Fault> {
+        engine::read(&*self.inner.engine, |view| Ok(State::load(view)?.verify(view)?))
+    }
+
+    pub fn size(&self) -> Size {
+        self.inner.engine.size()
+    }
+}
+
+impl Writer {
+    /// Takes the state from the engine again after a run that was not written.
+    fn reload(&mut self, engine: &dyn Engine) {
+        match engine::read(engine, State::load) {
+            Ok(state) => (self.state, self.stopped) = (state, None),
+            Err(error) => {
+                tracing::error!(%error, "the state cannot be read back; the machine stops");
+                self.stopped = Some(error.to_string());
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn note_durable(&self, position: Option<LogPosition>) -> Option<LogPosition> {
+        let mut durable = self.durable.lock();
+        *durable = (*durable).max(position);
+        *durable
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.hub.close();
+    }
+}
+
+/// The store's history, for watches that catch up; does not keep the store open.
+struct Past(Weak<Inner>);
+
+impl Source for Past {
+    fn chunk(&self, filter: &Filter, from: Revision) -> Option<Result<Chunk, Error>> {
+        let inner = self.0.upgrade()?;
+        let through = inner.applied.read().revision;
+        Some(engine::read(&*inner.engine, |view| {
+            let compact = inner.applied.read().compact_revision;
+            if from < compact {
+                return Err(Error::Compacted { compact_revision: compact });
+            }
+            Ok(replay(view, filter, from, through, compact)?)
+        }))
+    }
+}

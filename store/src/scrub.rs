@@ -1,0 +1,202 @@
+//! Physical compaction: removes versions that no read can reach any more, in small paced batches.
+//!
+//! It runs beside apply and is no part of what replicas agree on. A compaction filter of the engine
+//! would ignore the views of running readers, and would not exist in the model.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use crate::engine::{self, Batch, Engine, EngineError, View};
+use crate::kv::Revision;
+use crate::layout::{self, Version};
+use crate::limits::{SCRUB_BATCH_REVISIONS, SCRUB_PAUSE_MS, TIME_INDEX_AGE_MS_MAX};
+
+/// Rest after a failed batch; then it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The thread that scrubs, and its orders.
+pub(crate) struct Scrubber {
+    shared: Arc<Shared>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    engine: Arc<dyn Engine>,
+    orders: Mutex<Orders>,
+    changed: Condvar,
+    /// Held while a batch is read and written; an install holds it too, since a batch read from the
+    /// old state must not be written to the new one.
+    engine_is_same: Mutex<()>,
+    done: watch::Sender<Revision>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Orders {
+    compact: Revision,
+    time_ms: i64,
+    stop: bool,
+}
+
+impl Scrubber {
+    pub(crate) fn start(engine: Arc<dyn Engine>) -> Result<Self, EngineError> {
+        let done = engine::read(&*engine, scrubbed)?;
+        let shared = Arc::new(Shared {
+            engine,
+            orders: Mutex::default(),
+            changed: Condvar::new(),
+            engine_is_same: Mutex::new(()),
+            done: watch::Sender::new(done),
+        });
+        let worker = shared.clone();
+        let thread = thread::Builder::new().name("store-scrub".into()).spawn(move || worker.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Everything below `compact` may go.
+    pub(crate) fn order(&self, compact: Revision, time_ms: i64) {
+        let mut orders = self.shared.orders.lock();
+        (orders.compact, orders.time_ms) = (compact, time_ms);
+        self.shared.changed.notify_one();
+    }
+
+    /// Tells up to where everything removable is gone.
+    pub(crate) fn done(&self) -> watch::Receiver<Revision> {
+        self.shared.done.subscribe()
+    }
+
+    /// Runs `install` while nothing is being scrubbed.
+    pub(crate) fn paused<R>(&self, install: impl FnOnce() -> R) -> R {
+        let _engine_is_same = self.shared.engine_is_same.lock();
+        let result = install();
+        if let Ok(done) = engine::read(&*self.shared.engine, scrubbed) {
+            self.shared.done.send_replace(done);
+        }
+        result
+    }
+}
+
+impl Drop for Scrubber {
+    fn drop(&mut self) {
+        self.shared.orders.lock().stop = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the scrubbing thread had panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        loop {
+            let orders = {
+                let mut orders = self.orders.lock();
+                while !orders.stop && orders.compact <= *self.done.borrow() {
+                    self.changed.wait(&mut orders);
+                }
+                *orders
+            };
+            if orders.stop {
+                return;
+            }
+            let pause = match self.step(orders) {
+                Ok(()) => Duration::from_millis(SCRUB_PAUSE_MS),
+                Err(error) => {
+                    tracing::warn!(%error, revision = orders.compact.0, "physical compaction waits");
+                    RETRY
+                }
+            };
+            let mut orders = self.orders.lock();
+            if !orders.stop {
+                self.changed.wait_for(&mut orders, pause);
+            }
+        }
+    }
+
+    fn step(&self, orders: Orders) -> Result<(), EngineError> {
+        let _engine_is_same = self.engine_is_same.lock();
+        let (batch, next) = engine::read(&*self.engine, |view| plan(view, orders))?;
+        if !batch.is_empty() {
+            self.engine.write(batch)?;
+        }
+        self.done.send_if_modified(|done| std::mem::replace(done, next) != next);
+        Ok(())
+    }
+}
+
+fn scrubbed(view: &dyn View) -> Result<Revision, EngineError> {
+    let record = view.get(layout::SCRUBBED)?;
+    record.map_or(Ok(Revision(0)), |record| layout::parse_number_record(&record).map(Revision))
+}
+
+/// The next batch, and the revision up to which all is clean once it is written.
+///
+/// A change at or below the compact revision makes older versions of its key unreachable. The
+/// newest version stays unless it is a deletion; changes at the compact revision itself all stay,
+/// since a watch may start there.
+fn plan(view: &dyn View, orders: Orders) -> Result<(Batch, Revision), EngineError> {
+    let (from, compact) = (scrubbed(view)?, orders.compact);
+    let mut batch = Batch::default();
+    let mut keys: BTreeSet<Bytes> = BTreeSet::new();
+    let mut cursor = view.cursor(&layout::revision_key(Revision(compact.0 + 1), 0));
+    cursor.seek(&layout::revision_key(from, 0));
+    let (mut seen, mut next, mut last) = (0, compact, Revision(0));
+    while let Some((stored, key)) = cursor.item()? {
+        let revision = layout::parse_revision_key(stored)?;
+        if seen >= SCRUB_BATCH_REVISIONS && revision != last {
+            next = last;
+            break;
+        }
+        (last, seen) = (revision, seen + 1);
+        if revision < compact {
+            batch.delete(&[stored]);
+        }
+        keys.insert(Bytes::copy_from_slice(key));
+        cursor.next();
+    }
+    let mut versions = view.cursor(&[layout::VERSIONS + 1]);
+    let mut stored_key = Vec::new();
+    for key in keys {
+        layout::version_key(&mut stored_key, &key, compact);
+        versions.seek(&stored_key);
+        let prefix = &stored_key[..stored_key.len() - 8];
+        let mut newest = true;
+        while let Some((stored, value)) = versions.item()? {
+            let (of, revision) = layout::split_version(stored)?;
+            if of != prefix {
+                break;
+            }
+            let keep = newest && (revision == compact || Version::parse(value)? != Version::Tombstone);
+            if !keep {
+                batch.delete(&[stored]);
+            }
+            newest = false;
+            versions.next();
+        }
+    }
+    if next == compact {
+        trim_times(view, orders.time_ms, &mut batch)?;
+    }
+    batch.put(&[layout::SCRUBBED], &[&layout::number_record(next.0)]);
+    Ok((batch, next))
+}
+
+/// Removes entries of the index time → revision that are too old.
+fn trim_times(view: &dyn View, time_ms: i64, batch: &mut Batch) -> Result<(), EngineError> {
+    let keep_from = time_ms.saturating_sub(TIME_INDEX_AGE_MS_MAX).max(0) as u64;
+    let mut cursor = view.cursor(&layout::numbered(layout::TIMES, keep_from));
+    cursor.seek(&[layout::TIMES]);
+    while let Some((stored, _)) = cursor.item()? {
+        batch.delete(&[stored]);
+        cursor.next();
+    }
+    Ok(())
+}

@@ -1,0 +1,336 @@
+//! The hub: takes each commit once and puts references to it into the queues of those who want it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures::task::AtomicWaker;
+use parking_lot::Mutex;
+
+use super::index::{Index, WatchId};
+use super::{Commit, Filter, event_bytes};
+use crate::kv::{Error, Event, Revision, WatchItem};
+use crate::limits::{
+    WATCH_ITEM_BYTES_MAX, WATCH_ITEM_EVENTS_MAX, WATCH_RING_BYTES_MAX, WATCH_RING_EVENTS_MAX,
+    WATCHER_BYTES_MAX, WATCHER_EVENTS_MAX,
+};
+
+/// Bounds of the ring and of each queue; smaller ones are for tests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HubLimits {
+    pub(crate) ring_events: usize,
+    pub(crate) ring_bytes: usize,
+    pub(crate) watcher_events: usize,
+    pub(crate) watcher_bytes: usize,
+}
+
+impl Default for HubLimits {
+    fn default() -> Self {
+        Self {
+            ring_events: WATCH_RING_EVENTS_MAX,
+            ring_bytes: WATCH_RING_BYTES_MAX,
+            watcher_events: WATCHER_EVENTS_MAX,
+            watcher_bytes: WATCHER_BYTES_MAX,
+        }
+    }
+}
+
+pub(crate) struct Hub {
+    limits: HubLimits,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// The newest revision told.
+    revision: Revision,
+    /// Recent commits, oldest first: every one above `floor`.
+    ring: VecDeque<Arc<Commit>>,
+    floor: Revision,
+    ring_events: usize,
+    ring_bytes: usize,
+    watches: HashMap<WatchId, Arc<Watch>>,
+    index: Index,
+    next_id: WatchId,
+    /// Counts the times that all watches were ended, with the last reason.
+    ended: (u64, Option<Error>),
+    closed: bool,
+}
+
+/// One live watch.
+pub(super) struct Watch {
+    id: WatchId,
+    filter: Filter,
+    progress_notify: bool,
+    /// Commits below it are not of interest.
+    min_revision: Revision,
+    queue: Mutex<Queue>,
+    pub(super) waker: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// A commit and the places of the wanted events in it.
+    pending: VecDeque<(Arc<Commit>, Vec<u32>)>,
+    events: usize,
+    bytes: usize,
+    progress: Option<Revision>,
+    /// The watch has no place in the hub any more: this comes after what is pending.
+    left: Option<Left>,
+}
+
+#[derive(Clone)]
+pub(super) enum Left {
+    Failed(Error),
+    Closed,
+    /// A snapshot took the state further: read on from this revision.
+    CatchUp(Revision),
+}
+
+/// What a queue gives next.
+pub(super) enum Taken {
+    Item(WatchItem),
+    Left(Left),
+    Nothing,
+}
+
+impl Hub {
+    pub(crate) fn new(revision: Revision, limits: HubLimits) -> Self {
+        Self {
+            limits,
+            inner: Mutex::new(Inner {
+                revision,
+                ring: VecDeque::new(),
+                floor: revision,
+                ring_events: 0,
+                ring_bytes: 0,
+                watches: HashMap::new(),
+                index: Index::default(),
+                next_id: 1,
+                ended: (0, None),
+                closed: false,
+            }),
+        }
+    }
+
+    /// Tells everyone. `publish` runs under the hub's lock before anyone is woken: a reader woken by
+    /// an event never sees a state older than it.
+    pub(crate) fn tell(&self, commits: Vec<Arc<Commit>>, publish: impl FnOnce()) {
+        let mut woken: Vec<Arc<Watch>> = Vec::new();
+        {
+            let inner = &mut *self.inner.lock();
+            publish();
+            for commit in commits {
+                inner.tell_one(&commit, &self.limits, &mut woken);
+                inner.keep(commit, &self.limits);
+            }
+        }
+        for watch in woken {
+            watch.waker.wake();
+        }
+    }
+
+    /// Gives every watch that asked for it `Progress` up to the newest revision.
+    pub(crate) fn announce_progress(&self) {
+        let inner = self.inner.lock();
+        for watch in inner.watches.values().filter(|watch| watch.progress_notify) {
+            watch.queue.lock().progress = Some(inner.revision);
+            watch.waker.wake();
+        }
+    }
+
+    /// Ends every watch, those still catching up included, after what is pending.
+    pub(crate) fn end_all(&self, error: Error) {
+        let inner = &mut *self.inner.lock();
+        inner.ended = (inner.ended.0 + 1, Some(error.clone()));
+        inner.dismiss(|_| Left::Failed(error.clone()));
+    }
+
+    /// Ends every stream with `None`.
+    pub(crate) fn close(&self) {
+        let inner = &mut *self.inner.lock();
+        inner.closed = true;
+        inner.dismiss(|_| Left::Closed);
+    }
+
+    /// The state was replaced by a snapshot at `revision`, which `publish` makes visible: every
+    /// watch reads on in its history.
+    pub(crate) fn replaced(&self, revision: Revision, publish: impl FnOnce()) {
+        let inner = &mut *self.inner.lock();
+        publish();
+        let next = Revision(inner.revision.0 + 1);
+        inner.dismiss(|watch| Left::CatchUp(next.max(watch.min_revision)));
+        inner.ring.clear();
+        (inner.ring_events, inner.ring_bytes) = (0, 0);
+        (inner.revision, inner.floor) = (revision, revision);
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.inner.lock().revision
+    }
+
+    /// How often all watches were ended: a watch that is not in the hub compares.
+    pub(super) fn ended(&self) -> u64 {
+        self.inner.lock().ended.0
+    }
+
+    /// Makes a watch live from `next` on, if the ring covers what happened since.
+    pub(super) fn attach(
+        &self,
+        filter: &Filter,
+        progress_notify: bool,
+        next: Revision,
+        ended_before: u64,
+    ) -> Result<Option<Arc<Watch>>, Left> {
+        let inner = &mut *self.inner.lock();
+        if inner.closed {
+            return Err(Left::Closed);
+        }
+        if inner.ended.0 != ended_before {
+            return Err(inner.ended.1.clone().map_or(Left::Closed, Left::Failed));
+        }
+        if next <= inner.floor {
+            return Ok(None);
+        }
+        let id = inner.next_id;
+        inner.next_id += 1;
+        let mut queue = Queue::default();
+        let from = inner.ring.partition_point(|commit| commit.revision < next);
+        for commit in inner.ring.range(from..) {
+            for (place, event) in commit.events.iter().enumerate() {
+                if filter.wants(event) {
+                    queue.push(commit, place, event);
+                }
+            }
+        }
+        // It may have been owed progress while it was catching up.
+        queue.progress = progress_notify.then_some(inner.revision);
+        let watch = Arc::new(Watch {
+            id,
+            filter: filter.clone(),
+            progress_notify,
+            min_revision: next,
+            queue: Mutex::new(queue),
+            waker: AtomicWaker::new(),
+        });
+        inner.index.insert(&filter.range, id);
+        inner.watches.insert(id, watch.clone());
+        Ok(Some(watch))
+    }
+
+    pub(super) fn detach(&self, watch: &Watch) {
+        let inner = &mut *self.inner.lock();
+        if inner.watches.remove(&watch.id).is_some() {
+            inner.index.remove(&watch.filter.range, watch.id);
+        }
+    }
+
+    /// Live watches.
+    pub(crate) fn watches(&self) -> usize {
+        self.inner.lock().watches.len()
+    }
+}
+
+impl Inner {
+    fn tell_one(&mut self, commit: &Arc<Commit>, limits: &HubLimits, woken: &mut Vec<Arc<Watch>>) {
+        self.revision = commit.revision;
+        let mut slow: Vec<Arc<Watch>> = Vec::new();
+        let watches = &self.watches;
+        for (place, event) in commit.events.iter().enumerate() {
+            self.index.matches(&event.kv.key, |id| {
+                let Some(watch) = watches.get(&id) else { return };
+                if commit.revision < watch.min_revision || !watch.filter.wants_kind(event.kind) {
+                    return;
+                }
+                let mut queue = watch.queue.lock();
+                if queue.left.is_some() {
+                    return;
+                }
+                if queue.pending.is_empty() {
+                    woken.push(watch.clone());
+                }
+                queue.push(commit, place, event);
+                // A revision is never cut, so one alone may be larger than the limit.
+                let over = queue.events > limits.watcher_events || queue.bytes > limits.watcher_bytes;
+                if over && queue.pending.len() > 1 {
+                    let buffered = queue.events;
+                    *queue = Queue::default();
+                    queue.left = Some(Left::Failed(Error::SlowWatcher { buffered }));
+                    slow.push(watch.clone());
+                }
+            });
+        }
+        for watch in slow {
+            tracing::warn!(watch = watch.id, revision = commit.revision.0, "a slow watcher was cancelled");
+            self.watches.remove(&watch.id);
+            self.index.remove(&watch.filter.range, watch.id);
+            woken.push(watch);
+        }
+    }
+
+    fn keep(&mut self, commit: Arc<Commit>, limits: &HubLimits) {
+        self.ring_events += commit.events.len();
+        self.ring_bytes += commit.bytes;
+        self.ring.push_back(commit);
+        while self.ring_events > limits.ring_events || self.ring_bytes > limits.ring_bytes {
+            let Some(oldest) = self.ring.pop_front() else { break };
+            self.ring_events -= oldest.events.len();
+            self.ring_bytes -= oldest.bytes;
+            self.floor = oldest.revision;
+        }
+    }
+
+    fn dismiss(&mut self, reason: impl Fn(&Watch) -> Left) {
+        for (_, watch) in self.watches.drain() {
+            watch.queue.lock().left = Some(reason(&watch));
+            watch.waker.wake();
+        }
+        self.index.clear();
+    }
+}
+
+impl Queue {
+    fn push(&mut self, commit: &Arc<Commit>, place: usize, event: &Event) {
+        self.events += 1;
+        self.bytes += event_bytes(event);
+        let place = place as u32;
+        match self.pending.back_mut() {
+            Some((last, places)) if Arc::ptr_eq(last, commit) => places.push(place),
+            _ => self.pending.push_back((commit.clone(), vec![place])),
+        }
+    }
+}
+
+impl Watch {
+    /// Takes what comes next: events before progress, and both before the end. `delivered` is the
+    /// revision up to which this watch was told everything.
+    pub(super) fn take(&self, delivered: Revision) -> Taken {
+        let queue = &mut *self.queue.lock();
+        if !queue.pending.is_empty() {
+            return Taken::Item(self.take_events(queue));
+        }
+        match (&queue.left, queue.progress.take()) {
+            (Some(left), _) => Taken::Left(left.clone()),
+            (None, Some(revision)) if revision > delivered => Taken::Item(WatchItem::Progress { revision }),
+            _ => Taken::Nothing,
+        }
+    }
+
+    fn take_events(&self, queue: &mut Queue) -> WatchItem {
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        let mut revision = Revision(0);
+        while let Some((commit, places)) = queue.pending.front() {
+            let more: usize = places.iter().map(|place| event_bytes(&commit.events[*place as usize])).sum();
+            let full =
+                events.len() + places.len() > WATCH_ITEM_EVENTS_MAX || bytes + more > WATCH_ITEM_BYTES_MAX;
+            if full && !events.is_empty() {
+                break;
+            }
+            bytes += more;
+            revision = commit.revision;
+            events.extend(places.iter().map(|place| self.filter.show(&commit.events[*place as usize])));
+            queue.pending.pop_front();
+        }
+        queue.events -= events.len();
+        queue.bytes -= bytes;
+        WatchItem::Events { revision, events }
+    }
+}
