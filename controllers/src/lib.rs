@@ -29,4 +29,11 @@ mod service_account;
 
 mod root_ca;
 
+mod endpoints;
+
+mod node;
+
+mod pod_gc;
+
 pub use manager::{Config, Options, SYSTEM_NAMESPACE, run};
+pub use node::Options as NodeOptions;

@@ -8,7 +8,7 @@ use trireme_client::resource::{self, Resource};
 use trireme_client::{Client, Fence, InformerFactory, Transport};
 
 use crate::runtime::{Clock, Election, HolderGone, Leadership, LeaseTiming, Metrics, Recorder, Running};
-use crate::{deployment, namespace, replicas, root_ca, service_account};
+use crate::{deployment, endpoints, namespace, node, pod_gc, replicas, root_ca, service_account};
 
 pub const SYSTEM_NAMESPACE: &str = "kube-system";
 const LEASE_NAME: &str = "kube-controller-manager";
@@ -34,13 +34,14 @@ const WARM: &[&Resource] = &[
 pub struct Options {
     /// The cluster's CA certificate, published into every namespace. "" publishes nothing.
     pub root_ca_pem: String,
+    pub node: node::Options,
     /// Terminated pods that are kept; the oldest beyond are deleted. Zero keeps all.
     pub terminated_pods_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { root_ca_pem: String::new(), terminated_pods_max: 12_500 }
+        Options { root_ca_pem: String::new(), node: node::Options::default(), terminated_pods_max: 12_500 }
     }
 }
 
@@ -141,6 +142,12 @@ fn controllers(context: &Context) -> Vec<Running> {
         replicas::start(context, replicas::REPLICA_SET),
         replicas::start(context, replicas::REPLICATION_CONTROLLER),
         deployment::start(context),
+        endpoints::legacy::start(context),
+        endpoints::slices::start(context),
+        node::lifecycle::start(context),
+        node::eviction::start(context),
+        node::ipam::start(context),
+        pod_gc::start(context),
     ];
     all.extend(root_ca::start(context));
     all
