@@ -18,6 +18,7 @@ pub mod load;
 pub mod managed;
 pub mod normal;
 pub mod object;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod schema;
