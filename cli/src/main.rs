@@ -4,10 +4,12 @@ mod agent;
 mod balancer;
 mod down;
 mod exit;
+mod in_process;
 mod kubeconfig;
 mod lifetime;
 mod pki;
 mod probe;
+mod server;
 mod status;
 mod store_client;
 mod up;
@@ -36,6 +38,10 @@ enum Command {
     Down(down::Options),
     /// Show every member of the store, and who leads what
     Status(status::Options),
+    /// Run a master: store, API server, controllers, scheduler
+    Server(server::Options),
+    /// Run an API server alone, on any masters' store
+    Apiserver(server::StatelessOptions),
     /// Run nodes
     Agent(agent::Options),
     /// Run a TCP balancer in front of API servers
@@ -57,6 +63,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(options) => small_runtime()?.block_on(up::run(options)),
         Command::Down(options) => small_runtime()?.block_on(down::run(options)),
         Command::Status(options) => small_runtime()?.block_on(status::run(options)),
+        Command::Server(options) => server::run(options),
+        Command::Apiserver(options) => server::run_stateless(options),
         Command::Agent(options) => small_runtime()?.block_on(async {
             let stop = lifetime::watch_for_end()?;
             agent::run(options, stop).await
