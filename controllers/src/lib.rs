@@ -31,6 +31,8 @@ mod root_ca;
 
 mod endpoints;
 
+mod garbage;
+
 mod node;
 
 mod pod_gc;

@@ -8,7 +8,7 @@ use trireme_client::resource::{self, Resource};
 use trireme_client::{Client, Fence, InformerFactory, Transport};
 
 use crate::runtime::{Clock, Election, HolderGone, Leadership, LeaseTiming, Metrics, Recorder, Running};
-use crate::{deployment, endpoints, namespace, node, pod_gc, replicas, root_ca, service_account};
+use crate::{deployment, endpoints, garbage, namespace, node, pod_gc, replicas, root_ca, service_account};
 
 pub const SYSTEM_NAMESPACE: &str = "kube-system";
 const LEASE_NAME: &str = "kube-controller-manager";
@@ -28,6 +28,11 @@ const WARM: &[&Resource] = &[
     &resource::REPLICA_SETS,
     &resource::DEPLOYMENTS,
 ];
+
+/// Whether standbys watch it, too.
+pub(crate) fn is_warm(resource: &Resource) -> bool {
+    WARM.contains(&resource)
+}
 
 /// What an operator may set.
 #[derive(Clone, Debug)]
@@ -69,7 +74,10 @@ pub(crate) struct Context {
     pub(crate) informers: Arc<InformerFactory>,
     pub(crate) clock: Clock,
     pub(crate) options: Options,
+    /// Ends with the term of leadership.
     pub(crate) stop: CancellationToken,
+    /// May list and watch everything, and change nothing.
+    pub(crate) watcher: Client,
     transport_for: Arc<dyn Fn(&str) -> Arc<dyn Transport> + Send + Sync>,
     fence: Fence,
 }
@@ -94,6 +102,7 @@ pub async fn run(config: Config) {
         informers.informer(resource);
     }
     let fence = Fence::default();
+    let watcher = client.clone();
     let election = Election::new(client, &informers, SYSTEM_NAMESPACE, LEASE_NAME, &config.identity)
         .timing(config.timing)
         .clock(config.clock.clone())
@@ -108,6 +117,7 @@ pub async fn run(config: Config) {
                 clock: config.clock.clone(),
                 options: config.options.clone(),
                 stop: leadership.stop.clone(),
+                watcher: watcher.clone(),
                 transport_for: config.transport_for.clone(),
                 fence: fence.clone(),
             };
@@ -144,6 +154,7 @@ fn controllers(context: &Context) -> Vec<Running> {
         deployment::start(context),
         endpoints::legacy::start(context),
         endpoints::slices::start(context),
+        garbage::start(context),
         node::lifecycle::start(context),
         node::eviction::start(context),
         node::ipam::start(context),
