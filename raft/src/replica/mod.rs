@@ -47,6 +47,8 @@ use reads::Readers;
 
 /// Threads of the raft core and the peers' connections, apart from whatever else the process does.
 const CORE_THREADS: usize = 2;
+/// Tasks that have not ended by then are left behind when a member stops.
+const SHUTDOWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Entries in one message to a follower; bytes bound it before that.
 const APPEND_ENTRIES_MAX: u64 = 4096;
 
@@ -263,10 +265,21 @@ impl Replica {
         let runtime = self.inner.runtime.lock().take();
         if let Some(runtime) = runtime {
             let _ = runtime.handle().spawn(async move { inner.raft.shutdown().await }).await;
-            runtime.shutdown_background();
+            // Waits for the tasks, which hold the store and the log; a call into the disk that
+            // hangs does not keep it from ending.
+            let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(SHUTDOWN_TIMEOUT)).await;
         }
         let store = self.inner.store.clone();
         let _ = tokio::task::spawn_blocking(move || store.flush()).await;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(runtime) = self.runtime.get_mut().take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -127,6 +127,8 @@ impl Inner {
             if !*self.caught_up.borrow() && self.leader().is_some() {
                 let _ = self.barrier().await;
             }
+            // Caches wait for a revision that other prefixes have reached: they hear of it soon.
+            self.announce(self.store.applied().revision);
             if announced_at.elapsed() > ANNOUNCE_EVERY {
                 announced_at = Instant::now();
                 self.store.announce_progress();

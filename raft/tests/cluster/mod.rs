@@ -1,6 +1,6 @@
 //! Members in one process, over real sockets and TLS.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use tokio_util::sync::CancellationToken;
-use trireme_raft::{Certificates, Limits, Remote, RemoteConfig, Replica, ReplicaConfig, Role, Tls, etcd};
+use trireme_raft::{Certificates, Limits, Remote, RemoteConfig, Replica, ReplicaConfig, Role, StartError, Tls, etcd};
 use trireme_store::engine::{Engine, RocksEngine, RocksOptions};
 use trireme_store::{Error, Kv, PutRequest, Revision, TxnRequest};
 
@@ -128,8 +128,19 @@ impl Cluster {
     pub async fn start_member(&mut self, i: usize) {
         let tls = self.tls.server();
         let member = &mut self.members[i];
-        let listener = TcpListener::bind(&member.config.peer_address).unwrap();
-        let replica = Replica::start(member.config.clone(), listener).await.unwrap();
+        let deadline = Instant::now() + WAIT;
+        let replica = loop {
+            let listener = TcpListener::bind(&member.config.peer_address).unwrap();
+            match Replica::start(member.config.clone(), listener).await {
+                Ok(replica) => break replica,
+                // What this process held of it before may take a moment to go.
+                Err(error @ (StartError::Identity(_) | StartError::Store(_))) => {
+                    assert!(Instant::now() < deadline, "{}: {error}", member.config.name);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => panic!("{}: {error}", member.config.name),
+            }
+        };
         let listener = tokio::net::TcpListener::bind(&member.client_address).await.unwrap();
         let client_stop = CancellationToken::new();
         let serve = etcd::ServeConfig { listener, tls, stop: client_stop.clone() };
