@@ -11,6 +11,9 @@ mod merge;
 mod order;
 mod strategic;
 
+#[cfg(test)]
+mod recorded_test;
+
 pub use go_print::go_print;
 pub use json::{JSON_PATCH_COPY_BYTES_MAX, JSON_PATCH_OPERATIONS_MAX, json_patch};
 pub use merge::merge_patch;

@@ -333,6 +333,10 @@ fn unknown_directive<T>(directive: &Value, map: &Value) -> Result<T, PatchError>
     internal(format!("unknown patch type: {} in map: {}", go_print(directive), go_print(map)))
 }
 
+fn is_directive(key: &str) -> bool {
+    key == RETAIN_KEYS || key.starts_with(SET_ORDER) || key.starts_with(DELETE_FROM)
+}
+
 fn same_kind(a: &Value, b: &Value) -> bool {
     std::mem::discriminant(a) == std::mem::discriminant(b)
 }
@@ -346,7 +350,7 @@ fn taken_as_is(mut value: Value) -> Option<Value> {
                 if map.contains_key(PATCH) {
                     return false;
                 }
-                map.retain(|_, v| !v.is_null() && clean(v));
+                map.retain(|k, v| !v.is_null() && !is_directive(k) && clean(v));
             }
             Value::Array(items) => items.retain_mut(clean),
             _ => {}
