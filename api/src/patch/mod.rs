@@ -7,6 +7,7 @@
 
 mod go_print;
 mod json;
+mod members;
 mod merge;
 mod order;
 mod strategic;
