@@ -4,7 +4,6 @@
 use super::compare::{same, set_of};
 use super::entries::{Entries, Manager, Operation, Owned};
 use super::field_set::FieldSet;
-use super::last_applied;
 use super::merge::{merge, remove};
 use super::types::TypeRef;
 use super::update::{Changes, Writer, put_managed_fields, record, take_managed_fields, unowned};
@@ -78,11 +77,7 @@ pub fn apply(
 
     let mut changes = Changes::new(writer, &base, &pruned);
     if !force {
-        let mut conflicts = changes.conflicts(&entries, &manager);
-        let allowed = last_applied::allowed(writer, &base);
-        conflicts.iter_mut().for_each(|(_, set)| *set = set.difference(&allowed));
-        conflicts.retain(|(_, set)| !set.is_empty());
-        conflict(conflicts)?;
+        conflict(changes.conflicts(&entries, &manager))?;
     }
     changes.take_from_others(&mut entries, Some(&manager));
     let changed = !same(&base, &pruned);
@@ -100,7 +95,6 @@ pub fn apply(
     entries.cap();
     let mut result = if changed { pruned } else { base };
     take_managed_fields(&mut result);
-    last_applied::note(writer, config, &mut result);
     put_managed_fields(&mut result, &entries);
     Ok(result)
 }

@@ -9,16 +9,23 @@
 //! Rules are pure and see the hub version of an object, with one exception: defaults of a legacy
 //! version see that version's own shape.
 
+pub mod apps;
+pub mod autoscaling;
+pub mod batch;
+pub mod coordination;
+pub mod core;
 pub mod diff;
+pub mod discovery;
 pub mod fields;
 pub mod format;
 pub mod internal;
 pub mod meta;
-
-
-pub mod apps;
-pub mod batch;
-pub mod core;
+pub mod networking;
+pub mod node;
+pub mod policy;
+pub mod rbac;
+pub mod scheduling;
+pub mod storage;
 
 use crate::field_error::ErrorList;
 

@@ -8,8 +8,8 @@ mod factory;
 mod reflector;
 mod store;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -49,20 +49,19 @@ impl Change {
 
 type Handler = Box<dyn Fn(&Change) + Send + Sync>;
 
-/// While it lives, its handler is called. Dropping it takes no lock, so that it may be dropped
-/// anywhere, within a handler too.
+/// While it lives, its handler is called.
 #[must_use = "the handler is taken out when this is dropped"]
-pub struct Subscription(Arc<AtomicBool>);
+pub struct Subscription {
+    shared: Weak<Shared>,
+    id: u64,
+}
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.handlers.lock().retain(|(id, _)| *id != self.id);
+        }
     }
-}
-
-struct Subscribed {
-    wanted: Arc<AtomicBool>,
-    handler: Handler,
 }
 
 /// Names of indexes that more than one user needs.
@@ -71,12 +70,6 @@ pub mod indexes {
 
     pub const OWNER_UID: &str = "owner-uid";
     pub const NODE_NAME: &str = "node-name";
-    pub const UID: &str = "uid";
-
-    /// The object's own.
-    pub fn uid(object: &Object) -> Vec<String> {
-        vec![object.uid().to_owned()]
-    }
 
     /// Every owner's uid.
     pub fn owner_uid(object: &Object) -> Vec<String> {
@@ -96,7 +89,8 @@ struct Shared {
     store: Store,
     /// Held while a change is stored and handed out, so that a handler sees every object once as
     /// it came and all later changes in order.
-    handlers: Mutex<Vec<Subscribed>>,
+    handlers: Mutex<Vec<(u64, Handler)>>,
+    handler_ids: AtomicU64,
     synced: watch::Sender<bool>,
     /// Lists asked for by [`Informer::refresh`], and those done.
     refresh_asked: AtomicU64,
@@ -118,6 +112,7 @@ impl Informer {
             scope,
             store: Store::default(),
             handlers: Mutex::default(),
+            handler_ids: AtomicU64::new(0),
             synced: watch::Sender::new(false),
             refresh_asked: AtomicU64::new(0),
             refresh: Notify::new(),
@@ -134,15 +129,15 @@ impl Informer {
     }
 
     /// Calls `handler` for every object there is, then for every change. It runs on the
-    /// informer's own task: it must not block, and must not add handlers.
+    /// informer's own task: it must not block, and must not add or drop handlers.
     pub fn on_change(&self, handler: impl Fn(&Change) + Send + Sync + 'static) -> Subscription {
         let mut handlers = self.0.handlers.lock();
         for object in self.0.store.list() {
             handler(&Change { old: None, new: Some(object) });
         }
-        let wanted = Arc::new(AtomicBool::new(true));
-        handlers.push(Subscribed { wanted: wanted.clone(), handler: Box::new(handler) });
-        Subscription(wanted)
+        let id = self.0.handler_ids.fetch_add(1, Ordering::Relaxed);
+        handlers.push((id, Box::new(handler)));
+        Subscription { shared: Arc::downgrade(&self.0), id }
     }
 
     /// Whether the first list is complete.
@@ -166,11 +161,10 @@ impl Informer {
 
 impl Shared {
     fn apply(&self, change: impl FnOnce(&Store) -> Vec<Change>) {
-        let mut handlers = self.handlers.lock();
-        handlers.retain(|s| s.wanted.load(Ordering::Acquire));
+        let handlers = self.handlers.lock();
         for change in change(&self.store) {
-            for subscribed in handlers.iter() {
-                (subscribed.handler)(&change);
+            for (_, handler) in handlers.iter() {
+                handler(&change);
             }
         }
     }

@@ -2,8 +2,15 @@
 
 use crate::convert;
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::errors;
+use crate::types::autoscaling::hpa;
 
-const RULES: Rules = Rules::generic(true, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| hpa::validate(o, e)),
+    validate_update: |new, old| errors(|e| hpa::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| hpa::validate_status(new, old, e)),
+    ..Rules::generic(true, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "autoscaling",
@@ -14,7 +21,7 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     storage_prefix: "/registry/horizontalpodautoscalers",
     versions: &[
-        Served { group: "autoscaling", version: "v2", message: "autoscaling/v2.HorizontalPodAutoscaler", ..Served::HUB },
+        Served { group: "autoscaling", version: "v2", message: "autoscaling/v2.HorizontalPodAutoscaler", default: hpa::default, ..Served::HUB },
         Served {
             group: "autoscaling",
             version: "v1",

@@ -1,8 +1,14 @@
 //! Lease.
 
 use crate::kinds::{Kind, Rules, Served};
+use crate::types::errors;
+use crate::types::coordination;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| coordination::validate(o, e)),
+    validate_update: |new, old| errors(|e| coordination::validate_update(new, old, e)),
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "coordination.k8s.io",

@@ -1,8 +1,14 @@
 //! Ingress.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::errors;
+use crate::types::networking::ingress;
 
-const RULES: Rules = Rules::generic(true, true);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| ingress::validate_create(o, e)),
+    validate_update: |new, old| errors(|e| ingress::validate_update(new, old, e)),
+    ..Rules::generic(true, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "networking.k8s.io",

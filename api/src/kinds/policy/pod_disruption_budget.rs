@@ -1,8 +1,15 @@
 //! PodDisruptionBudget.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::errors;
+use crate::types::policy;
 
-const RULES: Rules = Rules::generic(true, true);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| policy::validate(o, e)),
+    validate_update: |new, old| errors(|e| policy::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| policy::validate_status(new, old, e)),
+    ..Rules::generic(true, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "policy",

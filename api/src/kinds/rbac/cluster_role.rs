@@ -1,8 +1,15 @@
 //! ClusterRole.
 
 use crate::kinds::{Kind, NameRule, Rules, Served};
+use crate::types::meta::object_meta::Scope;
+use crate::types::errors;
+use crate::types::rbac;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| rbac::validate_role(o, Scope::Cluster, e)),
+    validate_update: |new, old| errors(|e| rbac::validate_role_update(new, old, Scope::Cluster, e)),
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "rbac.authorization.k8s.io",

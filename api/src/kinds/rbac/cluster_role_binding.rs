@@ -1,8 +1,15 @@
 //! ClusterRoleBinding.
 
 use crate::kinds::{Kind, NameRule, Rules, Served};
+use crate::types::meta::object_meta::Scope;
+use crate::types::errors;
+use crate::types::rbac;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| rbac::validate_binding(o, Scope::Cluster, e)),
+    validate_update: |new, old| errors(|e| rbac::validate_binding_update(new, old, Scope::Cluster, e)),
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "rbac.authorization.k8s.io",
@@ -11,7 +18,7 @@ pub static KIND: Kind = Kind {
     singular: "clusterrolebinding",
     namespaced: false,
     storage_prefix: "/registry/clusterrolebindings",
-    versions: &[Served { group: "rbac.authorization.k8s.io", version: "v1", message: "rbac/v1.ClusterRoleBinding", ..Served::HUB }],
+    versions: &[Served { group: "rbac.authorization.k8s.io", version: "v1", message: "rbac/v1.ClusterRoleBinding", default: rbac::default_binding, ..Served::HUB }],
     create_on_update: true,
     name_rule: NameRule::PathSegment,
     rules: RULES,

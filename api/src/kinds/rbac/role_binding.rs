@@ -1,8 +1,15 @@
 //! RoleBinding.
 
 use crate::kinds::{Kind, NameRule, Rules, Served};
+use crate::types::meta::object_meta::Scope;
+use crate::types::errors;
+use crate::types::rbac;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| rbac::validate_binding(o, Scope::Namespaced, e)),
+    validate_update: |new, old| errors(|e| rbac::validate_binding_update(new, old, Scope::Namespaced, e)),
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "rbac.authorization.k8s.io",
@@ -10,7 +17,7 @@ pub static KIND: Kind = Kind {
     plural: "rolebindings",
     singular: "rolebinding",
     storage_prefix: "/registry/rolebindings",
-    versions: &[Served { group: "rbac.authorization.k8s.io", version: "v1", message: "rbac/v1.RoleBinding", ..Served::HUB }],
+    versions: &[Served { group: "rbac.authorization.k8s.io", version: "v1", message: "rbac/v1.RoleBinding", default: rbac::default_binding, ..Served::HUB }],
     create_on_update: true,
     name_rule: NameRule::PathSegment,
     rules: RULES,

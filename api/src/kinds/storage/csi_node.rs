@@ -1,8 +1,15 @@
 //! CSINode.
 
 use crate::kinds::{Kind, Rules, Served};
+use crate::types::meta::plain;
+use crate::types::errors;
+use crate::types::storage;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| storage::validate_csi_node(o, e)),
+    validate_update: plain::update,
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "storage.k8s.io",

@@ -1,8 +1,16 @@
 //! VolumeAttachment.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::meta::plain;
+use crate::types::errors;
+use crate::types::storage;
 
-const RULES: Rules = Rules::generic(true, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| storage::validate_attachment(o, e)),
+    validate_update: |new, old| errors(|e| storage::validate_attachment_update(new, old, e)),
+    validate_status: plain::update,
+    ..Rules::generic(true, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "storage.k8s.io",

@@ -1,8 +1,14 @@
 //! VolumeAttributesClass.
 
 use crate::kinds::{Kind, Rules, Served};
+use crate::types::errors;
+use crate::types::storage;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| storage::validate_attributes_class(o, e)),
+    validate_update: |new, old| errors(|e| storage::validate_attributes_class_update(new, old, e)),
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "storage.k8s.io",
