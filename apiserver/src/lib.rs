@@ -33,6 +33,7 @@ mod registry;
 mod routes;
 mod services;
 mod wire;
+mod yaml;
 
 pub use config::{Error, ServerConfig, ServiceAccountKeys};
 pub use identity::Identity;

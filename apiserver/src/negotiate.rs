@@ -30,6 +30,12 @@ pub(crate) enum MetaVersion {
 }
 
 impl MetaVersion {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            MetaVersion::V1 => "v1",
+            MetaVersion::V1Beta1 => "v1beta1",
+        }
+    }
     pub(crate) fn api_version(self) -> &'static str {
         match self {
             MetaVersion::V1 => "meta.k8s.io/v1",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use trireme_api::table::{self, IncludeObject, Now};
 use trireme_api::tree::Map;
 use trireme_api::{Object, Value};
 
@@ -32,11 +33,12 @@ pub(crate) fn one(call: &Call, resource: &Resource, target: Target, code: Status
     {
         return Ok(respond(code, Format::Json, entry.json.clone()));
     }
-    let (mut value, message) = match subject {
+    let (hub, message) = match subject {
         Subject::Entry(entry) => (entry.object().0.clone(), None),
         Subject::Hub(value) => (value.clone(), None),
         Subject::Other(value, message) => (value.clone(), Some(message)),
     };
+    let mut value = hub.clone();
     let message = match message {
         Some(message) => message,
         None => {
@@ -47,7 +49,8 @@ pub(crate) fn one(call: &Call, resource: &Resource, target: Target, code: Status
     let (value, message) = match target.transform {
         Transform::None => (value, message),
         Transform::Table(version) => {
-            let table = tables::one(include(call), resource, version, &value);
+            let metadata = table::metadata_of_one(&value);
+            let table = tables::make(include(call)?, resource, version, &[(hub, value)], metadata, true);
             return Ok(respond(code, target.format, wire::encode(&table, target.format, target.pretty, Some("meta/v1.Table"))));
         }
         Transform::PartialMetadata(version) => (partial(&value, version), "meta/v1.PartialObjectMetadata"),
@@ -78,8 +81,8 @@ pub(crate) fn list(call: &Call, resource: &Resource, target: Target, page: &List
         value
     });
     if let Transform::Table(version) = target.transform {
-        let objects: Vec<Value> = objects.collect();
-        let table = tables::list(include(call), resource, version, &objects, metadata);
+        let pairs: Vec<(Value, Value)> = page.entries.iter().map(|e| e.object().0.clone()).zip(objects).collect();
+        let table = tables::make(include(call)?, resource, version, &pairs, Value::Object(metadata), true);
         return Ok(respond(StatusCode::OK, target.format, wire::encode(&table, target.format, target.pretty, Some("meta/v1.Table"))));
     }
     let mut out = Map::new();
@@ -105,7 +108,9 @@ pub(crate) fn list(call: &Call, resource: &Resource, target: Target, page: &List
 
 /// From the storage version to the version asked for, with its kind and apiVersion.
 pub(crate) fn to_version(resource: &Resource, value: &mut Value) {
-    wire::from_hub(resource.row, resource.served, value);
+    if !resource.is_hub() {
+        *value = wire::to_version(resource.row, resource.served, value);
+    }
 }
 
 fn without_type(mut value: Value) -> Value {
@@ -138,16 +143,19 @@ pub(crate) struct Framing {
     pub(crate) resource: Resource,
     target: Target,
     /// What a Table's rows include of their objects.
-    include: String,
+    include: IncludeObject,
 }
 
-fn include(call: &Call) -> &str {
-    call.query.text("includeObject")
+fn include(call: &Call) -> Result<IncludeObject> {
+    let text = call.query.text("includeObject");
+    text.parse().map_err(|()| {
+        ApiError::bad_request(format!("unrecognized includeObject value: {}", crate::status::quote(text)))
+    })
 }
 
 impl Framing {
-    pub(crate) fn new(call: &Call, resource: Resource, target: Target) -> Framing {
-        Framing { resource, target, include: include(call).to_owned() }
+    pub(crate) fn new(call: &Call, resource: Resource, target: Target) -> Result<Framing> {
+        Ok(Framing { resource, target, include: include(call)? })
     }
 
     /// One number per form: what an event's encodings are remembered by.
@@ -194,12 +202,15 @@ impl Framing {
         if self.target.format == Format::Json && self.target.transform == Transform::None && self.resource.is_hub() {
             return Ok(wire::json_frame(kind, &entry.json_at(shown_revision)));
         }
-        let mut value = entry.object().0.clone();
-        value.make(&["metadata"]).set("resourceVersion", shown_revision.to_string());
+        let mut hub = entry.object().0.clone();
+        wire::set_resource_version(&mut hub, shown_revision);
+        let mut value = hub.clone();
         to_version(&self.resource, &mut value);
         let (value, message) = match self.target.transform {
             Transform::Table(version) => {
-                (tables::event(&self.include, &self.resource, version, &value, columns), "meta/v1.Table")
+                let metadata = table::metadata_of_one(&value);
+                let table = tables::make(self.include, &self.resource, version, &[(hub, value)], metadata, columns);
+                (table, "meta/v1.Table")
             }
             Transform::PartialMetadata(version) | Transform::PartialMetadataList(version) => {
                 (partial(&value, version), "meta/v1.PartialObjectMetadata")
@@ -276,7 +287,7 @@ impl Framing {
 pub(crate) fn shared(entry: &Arc<Entry>, change: ChangeType, event: &Event) -> Arc<Object> {
     if change == ChangeType::Deleted && event.revision != entry.revision {
         let mut object = Object::clone(&entry.object());
-        object.metadata_mut().set("resourceVersion", event.revision.to_string());
+        wire::set_resource_version(&mut object, event.revision);
         return Arc::new(object);
     }
     entry.object()
@@ -287,47 +298,22 @@ mod tables {
 
     use super::*;
 
-    pub(super) fn one(include: &str, resource: &Resource, version: MetaVersion, object: &Value) -> Value {
-        let mut metadata = Map::new();
-        metadata.set("resourceVersion", object["metadata"]["resourceVersion"].clone());
-        make(include, resource, version, std::slice::from_ref(object), metadata, true)
-    }
-
-    pub(super) fn list(include: &str, resource: &Resource, version: MetaVersion, objects: &[Value], metadata: Map) -> Value {
-        make(include, resource, version, objects, metadata, true)
-    }
-
-    pub(super) fn event(include: &str, resource: &Resource, version: MetaVersion, object: &Value, columns: bool) -> Value {
-        let mut metadata = Map::new();
-        metadata.set("resourceVersion", object["metadata"]["resourceVersion"].clone());
-        make(include, resource, version, std::slice::from_ref(object), metadata, columns)
-    }
-
-    fn make(include: &str, resource: &Resource, version: MetaVersion, objects: &[Value], metadata: Map, columns: bool) -> Value {
-        let mut out = Map::new();
-        out.set("kind", "Table");
-        out.set("apiVersion", version.api_version());
-        out.set("metadata", metadata);
-        let now = crate::clock::now();
-        let (definitions, cells) = wire::table(resource.row, resource.served, objects, &now);
-        out.set("columnDefinitions", if columns { definitions } else { Value::Null });
-        let rows: Vec<Value> = objects
-            .iter()
-            .zip(cells)
-            .map(|(object, cells)| {
-                let mut row = Map::new();
-                row.set("cells", cells);
-                let shown = match include {
-                    "Object" => object.clone(),
-                    "None" => Value::Null,
-                    _ => partial(object, version),
-                };
-                row.set("object", shown);
-                Value::Object(row)
-            })
-            .collect();
-        out.set("rows", rows);
-        Value::Object(out)
+    /// `objects`: each in the storage version, which cells are made from, and in the version
+    /// asked for, which rows show.
+    pub(super) fn make(
+        include: IncludeObject,
+        resource: &Resource,
+        version: MetaVersion,
+        objects: &[(Value, Value)],
+        metadata: Value,
+        columns: bool,
+    ) -> Value {
+        let printer = table::printer(resource.row.kind);
+        let version = version.name();
+        let now = Now(crate::clock::unix_seconds());
+        let rows = objects.iter().map(|(hub, shown)| printer.row(hub, shown, include, version, now)).collect();
+        let definitions = if columns { printer.definitions(&crate::openapi::describe) } else { Value::Null };
+        table::table(version, metadata, definitions, rows)
     }
 }
 

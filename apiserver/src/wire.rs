@@ -1,7 +1,16 @@
-//! Bytes to trees and back, in the formats a client may speak.
+//! Bytes to trees and back, in the formats a client may speak, by the built-in schema.
 
 use bytes::Bytes;
-use trireme_api::Value;
+use trireme_api::codec::{Decoded, json, protobuf, yaml};
+use trireme_api::kinds::{Kind, Served};
+use trireme_api::load::{self, Loaded};
+use trireme_api::schema::{MessageId, Schema, builtin};
+use trireme_api::{Value, kinds, normal};
+
+pub(crate) use trireme_api::codec::DecodeError;
+pub(crate) use trireme_api::load::LoadError;
+
+use crate::status::{ApiError, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Format {
@@ -20,52 +29,64 @@ impl Format {
     }
 }
 
-/// Encodes a tree that is in normal form. `message` is its message in the schema, which protobuf
-/// needs; without it protobuf falls back to JSON in the envelope's place.
-pub(crate) fn encode(value: &Value, format: Format, pretty: bool, message: Option<&str>) -> Bytes {
-    let _ = message;
-    match format {
-        Format::Json | Format::Protobuf if !pretty => {
-            let mut out = serde_json::to_vec(value).unwrap_or_default();
-            out.push(b'\n');
-            out.into()
-        }
-        _ => serde_json::to_vec_pretty(value).unwrap_or_default().into(),
+/// A message of the built-in schema by name.
+pub(crate) fn message(name: &str) -> Result<(&'static Schema, MessageId)> {
+    let schema = builtin();
+    match schema.find(name) {
+        Some(id) => Ok((schema, id)),
+        None => Err(ApiError::internal(format!("message {name} is not in the schema"))),
     }
 }
 
-/// A stored value that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct LoadError(String);
-
-/// The stored version's tree in normal form, with `resourceVersion`, from what is stored.
-pub(crate) fn load(row: &'static trireme_api::kinds::Kind, stored: &[u8], revision: i64) -> Result<Value, LoadError> {
-    let _ = row;
-    let mut v: Value = serde_json::from_slice(stored).map_err(|e| LoadError(e.to_string()))?;
-    v.make(&["metadata"]).set("resourceVersion", revision.to_string());
-    Ok(v)
+/// Encodes a tree in normal form. `message` is its message in the schema, which protobuf needs; a
+/// tree without one, or that does not fit it, goes as JSON inside the envelope's raw part would
+/// not be understood, so it is answered as JSON text.
+pub(crate) fn encode(value: &Value, format: Format, pretty: bool, message: Option<&str>) -> Bytes {
+    match format {
+        Format::Yaml => crate::yaml::encode(value).into(),
+        Format::Protobuf => match message.and_then(|m| encode_protobuf(value, m)) {
+            Some(bytes) => bytes.into(),
+            None => encode(value, Format::Json, pretty, None),
+        },
+        Format::Json if pretty => {
+            let mut out = json::encode_pretty(value);
+            out.push(b'\n');
+            out.into()
+        }
+        Format::Json => {
+            let mut out = json::encode(value);
+            out.push(b'\n');
+            out.into()
+        }
+    }
 }
 
-/// JSON of a tree in normal form, kind and apiVersion first, without a newline at the end.
-pub(crate) fn encode_stored_version(value: &Value) -> Bytes {
-    serde_json::to_vec(value).unwrap_or_default().into()
+/// The enveloped protobuf of a tree.
+fn encode_protobuf(value: &Value, message: &str) -> Option<Vec<u8>> {
+    let schema = builtin();
+    let id = schema.find(message)?;
+    match protobuf::encode(schema, id, value) {
+        Ok(raw) => Some(protobuf::seal(value["apiVersion"].str_or_empty(), value["kind"].str_or_empty(), &raw)),
+        Err(error) => {
+            tracing::error!(message, %error, "an object cannot be encoded as protobuf");
+            None
+        }
+    }
 }
 
-/// The tree of bytes that this server made.
-pub(crate) fn parse_served(json: &[u8]) -> Value {
-    serde_json::from_slice(json).unwrap_or_default()
+/// A frame of a watch.
+pub(crate) fn frame(kind: &str, value: &Value, format: Format, message: &str) -> Bytes {
+    if format == Format::Protobuf
+        && let Some(object) = encode_protobuf(value, message)
+    {
+        return protobuf::watch_event(kind, &object).into();
+    }
+    json_frame(kind, &json::encode(value))
 }
 
-pub(crate) fn from_hub(row: &'static trireme_api::kinds::Kind, served: &'static trireme_api::kinds::Served, value: &mut Value) {
-    if let Some(convert) = served.from_hub { convert(value); }
-    let map = value.make(&[]);
-    map.set("kind", row.kind);
-    map.set("apiVersion", served.api_version());
-}
-pub(crate) fn normalize(_served: &'static trireme_api::kinds::Served, _value: &mut Value) {}
-pub(crate) fn json_frame(kind: &str, object: &Bytes) -> Bytes {
-    let mut out = Vec::with_capacity(object.len() + 40);
+/// A frame of a JSON watch around an object's bytes.
+pub(crate) fn json_frame(kind: &str, object: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(object.len() + kind.len() + 24);
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\",\"object\":");
@@ -73,9 +94,103 @@ pub(crate) fn json_frame(kind: &str, object: &Bytes) -> Bytes {
     out.extend_from_slice(b"}\n");
     out.into()
 }
-pub(crate) fn frame(kind: &str, value: &Value, _format: Format, _message: &str) -> Bytes {
-    json_frame(kind, &serde_json::to_vec(value).unwrap_or_default().into())
+
+/// `apiVersion` and `kind` of a body, "" where it has none.
+pub(crate) fn type_meta(format: Format, bytes: &[u8]) -> std::result::Result<(String, String), DecodeError> {
+    match format {
+        Format::Json => json::type_meta(bytes),
+        Format::Yaml => {
+            let value = yaml::parse(bytes)?.value;
+            Ok((value["apiVersion"].str_or_empty().to_owned(), value["kind"].str_or_empty().to_owned()))
+        }
+        Format::Protobuf => {
+            let envelope = protobuf::open(bytes)?;
+            Ok((envelope.api_version.to_owned(), envelope.kind.to_owned()))
+        }
+    }
 }
-pub(crate) fn table(_row: &'static trireme_api::kinds::Kind, _served: &'static trireme_api::kinds::Served, objects: &[Value], _now: &str) -> (Value, Vec<Value>) {
-    (Value::Array(vec![]), objects.iter().map(|_| Value::Array(vec![])).collect())
+
+/// Decodes a body as a message.
+pub(crate) fn decode(format: Format, bytes: &[u8], message: &str) -> std::result::Result<Decoded, DecodeError> {
+    let schema = builtin();
+    let Some(id) = schema.find(message) else {
+        return Err(DecodeError::Type(format!("message {message} is not in the schema")));
+    };
+    match format {
+        Format::Json => json::decode(schema, id, bytes),
+        Format::Yaml => yaml::decode(schema, id, bytes),
+        Format::Protobuf => {
+            let envelope = protobuf::open(bytes)?;
+            if !envelope.content_type.is_empty() && envelope.content_type.contains("json") {
+                return json::decode(schema, id, envelope.raw);
+            }
+            let mut value = protobuf::decode(schema, id, envelope.raw)?;
+            if let Some(map) = value.as_object_mut() {
+                map.set("kind", envelope.kind);
+                map.set("apiVersion", envelope.api_version);
+            }
+            Ok(Decoded { value, strict: Vec::new() })
+        }
+    }
 }
+
+/// Any JSON or YAML, without facts: patches.
+pub(crate) fn parse_any(format: Format, bytes: &[u8]) -> std::result::Result<Value, DecodeError> {
+    Ok(match format {
+        Format::Yaml => yaml::parse(bytes)?.value,
+        _ => json::parse(bytes)?.value,
+    })
+}
+
+/// The message of a kind that is served, by group, version and kind.
+pub(crate) fn message_of(group: &str, version: &str, kind: &str) -> Option<&'static str> {
+    kinds::by_kind(group, version, kind).map(|(_, served)| served.message)
+}
+
+/// An object as the cache holds it, from what is stored.
+pub(crate) fn load(row: &'static Kind, stored: &[u8], revision: i64) -> std::result::Result<Loaded, LoadError> {
+    load::load(builtin(), row, stored, revision.unsigned_abs())
+}
+
+/// The bytes to store of an object in normal form.
+pub(crate) fn store_bytes(object: &Value) -> Vec<u8> {
+    load::store_bytes(object)
+}
+
+/// The tree of bytes that this server made.
+pub(crate) fn parse_served(row: &'static Kind, bytes: &[u8]) -> Value {
+    decode(Format::Json, bytes, row.hub().message).map(|d| d.value).unwrap_or_default()
+}
+
+/// Brings a tree of a served version into its normal form.
+pub(crate) fn normalize(served: &Served, value: &mut Value) {
+    if let Some(id) = builtin().find(served.message) {
+        normal::normalize(builtin(), id, value);
+    }
+}
+
+/// A body of a served version with that version's defaults, in its normal form.
+pub(crate) fn default_and_normalize(row: &'static Kind, served: &'static Served, value: &mut Value) {
+    if let Some(map) = value.as_object_mut() {
+        map.set("kind", row.kind);
+        map.set("apiVersion", served.api_version());
+    }
+    (served.default)(value);
+    normalize(served, value);
+}
+
+/// From a served version to the storage version, defaulted and in normal form.
+pub(crate) fn to_hub(row: &'static Kind, served: &'static Served, value: &mut Value) {
+    load::to_hub(row, served, value);
+    normalize(row.hub(), value);
+}
+
+/// From the storage version to a served version, in its normal form.
+pub(crate) fn to_version(row: &'static Kind, served: &'static Served, value: &Value) -> Value {
+    load::to_version(builtin(), row, value, served)
+}
+
+pub(crate) fn set_resource_version(value: &mut Value, revision: i64) {
+    load::set_resource_version(value, revision.unsigned_abs());
+}
+

@@ -9,7 +9,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-pub(crate) use tokens::{BoundObject, Claims, Tokens};
+pub(crate) use tokens::{Audience, Bound, BoundObject, Claims, Tokens};
 
 use crate::identity::Identity;
 use crate::limits;

@@ -5,12 +5,14 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use trireme_api::kinds::Kind;
-use trireme_api::{Object, Value};
+use trireme_api::Object;
+use trireme_api::load::Loaded;
 
 use crate::wire;
 
 /// An object at one revision: what selectors need, and the bytes it is served in.
 pub(crate) struct Entry {
+    row: &'static Kind,
     /// What follows the kind's prefix: `default/a`, or `a`.
     pub(crate) key: Box<str>,
     pub(crate) revision: i64,
@@ -33,21 +35,21 @@ pub(crate) fn key_of(namespace: &str, name: &str) -> String {
 impl Entry {
     /// From what is stored.
     pub(crate) fn load(row: &'static Kind, key: &str, stored: &[u8], revision: i64) -> Result<Entry, wire::LoadError> {
-        let object = wire::load(row, stored, revision)?;
-        Ok(Entry::new(row, key, &object, revision))
+        Ok(Entry::new(row, key, wire::load(row, stored, revision)?, revision))
     }
 
-    /// From a tree in normal form that has its `resourceVersion`.
-    pub(crate) fn new(row: &'static Kind, key: &str, object: &Value, revision: i64) -> Entry {
-        let json = wire::encode_stored_version(object);
-        let head = head_len(&json);
-        let labels = object["metadata"]["labels"]
-            .members()
-            .iter()
-            .map(|(k, v)| (Box::from(&**k), Box::from(v.str_or_empty())))
-            .collect();
-        let fields = row.selectable.iter().map(|(_, read)| read(object).into_boxed_str()).collect();
-        Entry { key: key.into(), revision, labels, fields, json, head, object: Mutex::new(Weak::new()) }
+    fn new(row: &'static Kind, key: &str, loaded: Loaded, revision: i64) -> Entry {
+        let labels = loaded.labels().members().iter();
+        Entry {
+            row,
+            key: key.into(),
+            revision,
+            labels: labels.map(|(k, v)| (Box::from(&**k), Box::from(v.str_or_empty()))).collect(),
+            head: loaded.type_meta.max(1),
+            fields: loaded.fields.into_iter().map(String::into_boxed_str).collect(),
+            json: loaded.served,
+            object: Mutex::new(Weak::new()),
+        }
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -68,7 +70,7 @@ impl Entry {
         if let Some(object) = shared.upgrade() {
             return object;
         }
-        let value = wire::parse_served(&self.json);
+        let value = wire::parse_served(self.row, &self.json);
         let object = Arc::new(Object(value));
         *shared = Arc::downgrade(&object);
         object
@@ -98,39 +100,27 @@ impl Entry {
     }
 }
 
-/// Length of a leading `{"kind":"...","apiVersion":"...",`; 1 (the brace) when it is not there.
-fn head_len(json: &[u8]) -> usize {
-    let text = |at: usize, key: &[u8]| -> Option<usize> {
-        let at = at + json.get(at..)?.starts_with(key).then_some(key.len())?;
-        Some(at + json[at..].iter().position(|b| *b == b'"')? + 1)
-    };
-    let end = text(1, b"\"kind\":\"").and_then(|at| text(at, b",\"apiVersion\":\""));
-    match end {
-        Some(at) if json.get(at) == Some(&b',') => at + 1,
-        _ => 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trireme_api::{kinds, value};
+    use trireme_api::{Value, kinds, value};
 
     #[test]
     fn an_entry_gives_its_bytes_for_lists_and_deletions() {
         let (row, _) = kinds::find("", "v1", "pods").unwrap();
-        let pod = value!({
+        let stored = value!({
             "kind": "Pod", "apiVersion": "v1",
-            "metadata": {"name": "\"resourceVersion\":\"1\"", "namespace": "n", "resourceVersion": "7", "labels": {"a": "b"}},
+            "metadata": {"name": "\"resourceVersion\":\"1\"", "namespace": "n", "labels": {"a": "b"}},
             "spec": {"nodeName": "x"},
         });
-        let e = Entry::new(row, "n/a", &pod, 7);
+        let e = Entry::load(row, "n/a", stored.to_string().as_bytes(), 7).unwrap();
         assert_eq!((e.namespace(), e.name(), e.label("a")), ("n", "a", Some("b")));
         assert_eq!(&*e.fields[0], "x");
         assert!(e.list_item().starts_with(b"\"metadata\":"));
         let deleted: Value = serde_json::from_slice(&e.json_at(12)).unwrap();
         assert_eq!(deleted["metadata"]["resourceVersion"], "12");
         assert_eq!(deleted["metadata"]["name"], "\"resourceVersion\":\"1\"");
-        assert!(Arc::ptr_eq(&e.object(), &e.object()) || e.object().0 == pod);
+        let held = e.object();
+        assert!(Arc::ptr_eq(&held, &e.object()), "one tree for all who hold it");
     }
 }

@@ -1,12 +1,28 @@
 //! The generic handlers: every kind's create, get, list, watch, update, patch, delete and
 //! deletecollection, and the subresources.
 
+mod binding;
+mod create;
+mod delete;
+mod delete_collection;
+mod eviction;
 mod list;
+mod managed;
+mod meta;
 pub(crate) mod options;
+mod patch;
 mod read;
-mod scale;
 mod resource;
+mod reviews;
+mod scale;
+pub(crate) mod storage;
+mod sub;
+mod token;
+mod update;
 mod watch;
+mod write;
+
+pub(crate) use meta::name_suffix;
 
 use http::{Method, Response};
 
@@ -41,6 +57,18 @@ pub(crate) async fn dispatch(call: &Call) -> Result<Response<Body>> {
         "get" => read::get(call, &resource).await,
         "list" => list::list(call, &resource).await,
         "watch" => watch::watch(call, &resource).await,
+        "create" if resource.sub.is_some() => sub::create(call, &resource).await,
+        "create" => create::create(call, &resource).await,
+        "update" if is_scale(&resource) => scale::update(call, &resource).await,
+        "update" => update::update(call, &resource).await,
+        "patch" if is_scale(&resource) => scale::patch(call, &resource).await,
+        "patch" => patch::patch(call, &resource).await,
+        "delete" => delete::delete(call, &resource).await,
+        "deletecollection" => delete_collection::delete_collection(call, &resource).await,
         _ => Err(ApiError::method_not_allowed()),
     }
+}
+
+fn is_scale(resource: &Resource) -> bool {
+    resource.sub.is_some_and(|s| s.name == "scale")
 }

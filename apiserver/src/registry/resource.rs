@@ -55,8 +55,8 @@ impl Resource {
     }
 
     /// The kind with its group, as messages about validation name it.
-    pub(crate) fn qualified_kind(&self) -> Qualified<'static> {
-        qualified(self.served.group, self.row.kind)
+    pub(crate) fn hub_kind(&self) -> Qualified<'static> {
+        qualified(self.row.hub().group, self.row.kind)
     }
 
     /// Whether the version asked for is the stored one.

@@ -98,7 +98,7 @@ pub(super) async fn watch(call: &Call, resource: &Resource) -> Result<Response<B
             Duration::from_secs(rand::rng().random_range(min..2 * min))
         }
     };
-    let framing = Framing::new(call, *resource, target);
+    let framing = Framing::new(call, *resource, target)?;
     let content_type = framing.content_type();
     let started = match started {
         Ok(started) => started,

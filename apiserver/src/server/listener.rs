@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -93,7 +94,9 @@ async fn connection(core: Arc<Core>, acceptor: TlsAcceptor, stream: TcpStream, a
         let (core, peer) = (core.clone(), peer.clone());
         async move {
             let (parts, body) = request.into_parts();
-            Ok::<_, Infallible>(filters::serve(&core, parts, RequestBody::Incoming(body), &peer).await)
+            // Boxed: the future of a whole request is large, and its type larger.
+            let answer: BoxFuture<'_, _> = Box::pin(filters::serve(&core, parts, RequestBody::Incoming(body), &peer));
+            Ok::<_, Infallible>(answer.await)
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -21,7 +21,7 @@ pub use body::Body;
 pub use inprocess::{List, WatchEvent, WatchStream};
 pub use tls::TlsMaterial;
 
-pub(crate) use self::core::Core;
+pub(crate) use self::core::{Core, row};
 use crate::config::{Error, ServerConfig};
 use crate::filters::{self, RequestBody};
 use crate::identity::Identity;
