@@ -28,8 +28,14 @@ mod watch;
 
 mod local;
 
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
+
 pub use fault::Fault;
 pub use kv::*;
 pub use lessor::{Lessor, Renewal};
 pub use local::{Clock, Local};
 pub use machine::{Applied, LeaseRecord, SNAPSHOT_FILE, SnapshotFile, SnapshotMeta, Store};
+
+#[cfg(test)]
+mod tests;

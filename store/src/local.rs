@@ -148,7 +148,12 @@ impl Kv for Local {
 
     async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<LeaseGrant, Error> {
         let mut lessor = self.shared.lessor.lock();
-        let id = if id.0 != 0 { id } else { LeaseId(self.shared.next_lease.fetch_add(1, Ordering::Relaxed)) };
+        let choose = || LeaseId(self.shared.next_lease.fetch_add(1, Ordering::Relaxed));
+        let chosen_here = id.0 == 0;
+        let mut id = if chosen_here { choose() } else { id };
+        while chosen_here && self.shared.store.lease(id)?.is_some() {
+            id = choose();
+        }
         match self.shared.propose_with(&mut lessor, CommandOp::LeaseGrant { id, ttl_s })? {
             Outcome::Granted(grant) => {
                 let record = LeaseRecord { id, ttl_s: grant.ttl_s, generation: 0 };

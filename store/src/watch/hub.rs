@@ -300,16 +300,18 @@ impl Queue {
 }
 
 impl Watch {
-    /// Takes what comes next: events before progress, and both before the end. `delivered` is the
-    /// revision up to which this watch was told everything.
-    pub(super) fn take(&self, delivered: Revision) -> Taken {
+    /// Takes what comes next: events before progress, and both before the end. Progress is given
+    /// if it reaches `delivered`, below which nothing was asked for, and says more than was `told`.
+    pub(super) fn take(&self, delivered: Revision, told: Revision) -> Taken {
         let queue = &mut *self.queue.lock();
         if !queue.pending.is_empty() {
             return Taken::Item(self.take_events(queue));
         }
         match (&queue.left, queue.progress.take()) {
             (Some(left), _) => Taken::Left(left.clone()),
-            (None, Some(revision)) if revision > delivered => Taken::Item(WatchItem::Progress { revision }),
+            (None, Some(revision)) if revision >= delivered && revision > told => {
+                Taken::Item(WatchItem::Progress { revision })
+            }
             _ => Taken::Nothing,
         }
     }

@@ -22,8 +22,10 @@ pub(crate) struct WatchCursor {
     source: Arc<dyn Source>,
     filter: Filter,
     progress_notify: bool,
-    /// Everything wanted up to here was given.
+    /// Everything wanted up to here was given, or not asked for.
     delivered: Revision,
+    /// The last revision that the watch was told, by events or progress.
+    told: Revision,
     ended_before: u64,
     state: State,
 }
@@ -45,6 +47,7 @@ impl WatchCursor {
             filter: Filter::new(request),
             progress_notify: request.progress_notify,
             delivered: Revision(0),
+            told: Revision(0),
             ended_before: hub.ended(),
             state: State::Done,
             source,
@@ -123,9 +126,9 @@ impl WatchCursor {
             State::Live(watch) => {
                 // Registered before looking, so that what comes in between is not slept over.
                 watch.waker.register(cx.waker());
-                match watch.take(self.delivered) {
+                match watch.take(self.delivered, self.told) {
                     Taken::Item(item) => {
-                        self.delivered = match &item {
+                        self.told = match &item {
                             WatchItem::Events { revision, .. } | WatchItem::Progress { revision } => {
                                 *revision
                             }
@@ -165,7 +168,7 @@ impl WatchCursor {
             Some(Ok(Chunk { events, next })) => {
                 self.state = State::CatchUp(next);
                 let revision = events.last()?.kv.mod_revision;
-                self.delivered = revision;
+                (self.delivered, self.told) = (revision, revision);
                 Some(Some(Ok(WatchItem::Events { revision, events })))
             }
         }

@@ -1,0 +1,245 @@
+//! The machine against the plain reference, and what the reference does not know.
+
+use futures::StreamExt;
+use proptest::prelude::*;
+
+use super::reference::{Reference, command, range_request};
+use super::{apply, dump, entry, model, put};
+use crate::kv::{Error, KeyRange, LeaseId, RangeRequest, Revision, WatchItem, WatchRequest};
+use crate::log::{
+    Command, CommandOp, Entry, EntryBody, LeaseExpiry, LogPosition, Mark, MarkedHash, Outcome, ProposalId,
+};
+use crate::machine::Store;
+
+fn watched(store: &Store, from: Revision) -> Vec<crate::kv::Event> {
+    let request = WatchRequest {
+        prev_kv: true,
+        progress_notify: true,
+        ..WatchRequest::new(KeyRange::prefix(""), from)
+    };
+    let mut stream = store.watch(request).expect("watch");
+    let mut all = Vec::new();
+    futures::executor::block_on(async {
+        while let Some(item) = stream.next().await {
+            match item.expect("a watch from the compact revision on") {
+                WatchItem::Events { revision, events } => {
+                    all.extend(events);
+                    if revision == store.revision() {
+                        return;
+                    }
+                }
+                WatchItem::Progress { revision } => {
+                    assert_eq!(revision, store.revision());
+                    return;
+                }
+            }
+        }
+    });
+    all.sort_by(|a, b| (a.kv.mod_revision, &a.kv.key).cmp(&(b.kv.mod_revision, &b.kv.key)));
+    all
+}
+
+fn check(runs: Vec<Vec<CommandOp>>, reads: Vec<RangeRequest>) -> Result<(), TestCaseError> {
+    let (model, store) = model();
+    let mut reference = Reference::new();
+    let mut index = 0;
+    for run in runs {
+        let expected: Vec<_> = run.iter().map(|op| reference.apply(op)).collect();
+        let entries: Vec<_> = run
+            .into_iter()
+            .map(|op| {
+                index += 1;
+                // Through its encoding, as a log would.
+                let Entry { at, body: EntryBody::Command(command) } = entry(index, op) else {
+                    unreachable!()
+                };
+                let decoded = Command::decode(command.encode()).expect("decode");
+                assert_eq!(decoded, command);
+                Entry { at, body: EntryBody::Command(decoded) }
+            })
+            .collect();
+        let outcomes = store.apply(entries).expect("apply");
+        for outcome in &outcomes {
+            prop_assert_eq!(&Outcome::decode(outcome.encode()).expect("decode"), outcome);
+        }
+        prop_assert_eq!(outcomes, expected);
+        prop_assert_eq!(store.revision(), reference.revision());
+    }
+    for request in &reads {
+        prop_assert_eq!(store.range(request), reference.range(request), "{:?}", request);
+    }
+    store.verify().expect("the incremental hash is that of the content");
+    let from = Revision(reference.compact.0.max(2));
+    let mut expected: Vec<_> =
+        (from.0..=reference.revision().0).flat_map(|n| reference.events(Revision(n))).collect();
+    // The ring still has what was before a version, even past a compaction.
+    let mut live = watched(&store, from);
+    // A store opened again knows nothing but the engine, and scrubs while it is read.
+    crate::engine::Engine::flush(&*model).expect("flush");
+    let hash = store.applied();
+    drop(store);
+    let store = Store::open(model).expect("open");
+    prop_assert_eq!(store.applied(), hash);
+    if reference.compact.0 > 0 {
+        futures::executor::block_on(store.scrubbed(reference.compact)).expect("scrub");
+    }
+    for request in &reads {
+        prop_assert_eq!(store.range(request), reference.range(request), "after a restart: {:?}", request);
+    }
+    let mut past = watched(&store, from);
+    let at_compaction = |e: &crate::kv::Event| e.kv.mod_revision.0 <= reference.compact.0;
+    for events in [&mut expected, &mut live, &mut past] {
+        events.iter_mut().filter(|e| at_compaction(e)).for_each(|e| e.prev_kv = None);
+    }
+    prop_assert_eq!(&live, &expected);
+    prop_assert_eq!(&past, &expected);
+    store.verify().expect("scrubbing changes nothing logical");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn does_what_the_reference_does(
+        runs in proptest::collection::vec(proptest::collection::vec(command(), 1..8), 1..8),
+        reads in proptest::collection::vec(range_request(), 1..12),
+    ) {
+        check(runs, reads)?;
+    }
+}
+
+/// After a compaction the engine holds the live keys and nothing older.
+#[test]
+fn scrubbing_leaves_what_is_reachable() {
+    let (model, store) = model();
+    for i in 0..50 {
+        apply(&store, put(&format!("k{}", i % 5), "v"));
+    }
+    let revision = store.revision();
+    apply(&store, CommandOp::Compact(revision));
+    futures::executor::block_on(store.scrubbed(revision)).expect("scrub");
+    let count = |table: u8| dump(&*model).iter().filter(|(key, _)| key[0] == table).count();
+    assert_eq!(count(crate::layout::VERSIONS), 5);
+    assert_eq!(count(crate::layout::REVISIONS), 1, "the compact revision itself");
+}
+
+#[test]
+fn what_changes_no_key_makes_no_revision() {
+    let (_, store) = model();
+    let first = store.revision();
+    let blank = Entry { at: LogPosition { term: 1, node_id: 1, index: 1 }, body: EntryBody::Blank };
+    store.apply(vec![blank]).expect("apply");
+    apply(&store, CommandOp::LeaseGrant { id: LeaseId(1), ttl_s: 10 });
+    apply(&store, CommandOp::LeaseRenew(LeaseId(1)));
+    apply(&store, CommandOp::LeaseRevoke(LeaseId(1)));
+    apply(&store, CommandOp::FeatureLevel(3));
+    apply(&store, CommandOp::Mark(Mark::default()));
+    assert_eq!(store.revision(), first);
+    apply(&store, put("a", "1"));
+    assert_eq!(store.revision(), Revision(first.0 + 1));
+    let revision = store.revision();
+    apply(&store, CommandOp::Compact(revision));
+    assert_eq!(store.revision(), revision);
+    assert_eq!(store.applied().feature_level, 3);
+    apply(&store, CommandOp::FeatureLevel(2));
+    assert_eq!(store.applied().feature_level, 3, "never lowered");
+}
+
+#[test]
+fn an_expiry_loses_to_a_renewal_and_to_another_term() {
+    let (_, store) = model();
+    let id = LeaseId(1);
+    apply(&store, CommandOp::LeaseGrant { id, ttl_s: 10 });
+    let expire = |term, generation| {
+        let expiry = LeaseExpiry { term, leases: vec![(id, generation), (LeaseId(2), 0)] };
+        match apply(&store, CommandOp::LeaseExpire(expiry)) {
+            Outcome::Expired { leases, .. } => leases,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(expire(2, 0), []);
+    apply(&store, CommandOp::LeaseRenew(id));
+    assert_eq!(store.lease(id).expect("lease").expect("alive").generation, 1);
+    assert_eq!(expire(1, 0), []);
+    assert_eq!(expire(1, 1), [id]);
+    assert_eq!(store.lease(id), Ok(None));
+}
+
+#[test]
+fn time_never_runs_backwards_and_finds_revisions() {
+    let (_, store) = model();
+    let at = |time_ms, key: &str| {
+        let index = store.applied().position.map_or(1, |at| at.index + 1);
+        let command = Command { proposal: ProposalId::default(), time_ms, op: put(key, "v") };
+        let at = LogPosition { term: 1, node_id: 1, index };
+        store.apply(vec![Entry { at, body: EntryBody::Command(command) }]).expect("apply");
+        store.revision()
+    };
+    let first = at(100_000, "a");
+    at(90_000, "b");
+    assert_eq!(store.applied().time_ms, 100_000);
+    let second = at(101_000, "c");
+    at(200_000, "d");
+    assert_eq!(store.revision_at(99_999), Ok(None));
+    assert_eq!(store.revision_at(150_000), Ok(Some(Revision(first.0 - 1))));
+    assert_eq!(store.revision_at(200_000), Ok(Some(second)));
+}
+
+#[test]
+fn a_mark_finds_a_replica_that_diverged() {
+    let replicas = [model().1, model().1];
+    let hash_at = |store: &Store| match apply(store, CommandOp::Mark(Mark::default())) {
+        Outcome::Marked { own, agrees: None } => own,
+        other => panic!("{other:?}"),
+    };
+    apply(&replicas[0], put("a", "1"));
+    apply(&replicas[1], put("a", "1"));
+    let leader = hash_at(&replicas[0]);
+    assert_eq!(hash_at(&replicas[1]), leader);
+    let mark = |previous| CommandOp::Mark(Mark { previous: Some(previous) });
+    let agrees = |outcome| match outcome {
+        Outcome::Marked { agrees, .. } => agrees,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(agrees(apply(&replicas[1], mark(leader))), Some(true));
+    let next = MarkedHash { index: leader.index + 1, hash: leader.hash };
+    assert_eq!(agrees(apply(&replicas[1], mark(next))), Some(false));
+    assert_eq!(agrees(apply(&replicas[1], mark(leader))), None, "not the mark before");
+}
+
+#[test]
+fn an_entry_out_of_order_is_refused() {
+    let (_, store) = model();
+    apply(&store, put("a", "1"));
+    let before = store.applied();
+    let fault = store.apply(vec![entry(2, put("a", "2")), entry(4, put("a", "3"))]);
+    assert_eq!(fault, Err(crate::Fault::OutOfOrder { applied: 2, found: 4 }));
+    assert_eq!(store.applied(), before, "all of a run or none");
+    apply(&store, put("a", "2"));
+    store.verify().expect("verify");
+}
+
+#[test]
+fn an_unknown_command_is_an_error() {
+    let EntryBody::Command(command) = entry(1, put("a", "1")).body else { unreachable!() };
+    let mut raw = command.encode().to_vec();
+    raw[0] = 2;
+    let error = Command::decode(raw.into()).expect_err("version 2");
+    assert_eq!(error.to_string(), "command: version 2 is not known to this build");
+    let encoded = command.encode();
+    for len in 0..encoded.len() {
+        assert!(Command::decode(encoded.slice(..len)).is_err(), "cut at {len}");
+    }
+}
+
+#[test]
+fn compacted_history_is_not_watched() {
+    let (_, store) = model();
+    apply(&store, put("a", "1"));
+    apply(&store, put("a", "2"));
+    let revision = store.revision();
+    apply(&store, CommandOp::Compact(revision));
+    let early = store.watch(WatchRequest::new(KeyRange::key("a"), Revision(revision.0 - 1))).err();
+    assert_eq!(early, Some(Error::Compacted { compact_revision: revision }));
+}
