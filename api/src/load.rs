@@ -160,7 +160,7 @@ pub fn store_bytes(object: &Value) -> Vec<u8> {
         if i > 0 {
             out.push(b',');
         }
-        json::encode_into(&Value::from(&**key), &mut out);
+        json::encode_string(key, &mut out);
         out.push(b':');
         match value {
             Value::Object(metadata) if &**key == "metadata" => stored_metadata(metadata, &mut out),
@@ -178,7 +178,7 @@ fn stored_metadata(metadata: &Map, out: &mut Vec<u8>) {
         if i > 0 {
             out.push(b',');
         }
-        json::encode_into(&Value::from(&**key), out);
+        json::encode_string(key, out);
         out.push(b':');
         json::encode_into(value, out);
     }
@@ -219,8 +219,14 @@ pub fn to_version(schema: &Schema, kind: &Kind, object: &Value, served: &Served)
 
 fn type_meta(kind: &Kind, served: &Served, value: &mut Value) {
     if let Some(map) = value.as_object_mut() {
-        map.set("kind", kind.kind);
-        map.set("apiVersion", served.api_version());
+        // Mostly both are there already: then nothing is copied.
+        if map.get("kind").is_none_or(|v| *v != kind.kind) {
+            map.set("kind", kind.kind);
+        }
+        let same = |v: &Value| split_api_version(v.str_or_empty()) == (served.group, served.version);
+        if !map.get("apiVersion").is_some_and(same) {
+            map.set("apiVersion", served.api_version());
+        }
     }
 }
 

@@ -58,14 +58,12 @@ impl Normalizer<'_> {
         let entries = map.entries_mut();
         let mut expected = 0;
         let mut sorted = true;
-        // One bit per field; messages have far fewer (the schema table's test holds the bound).
+        // One bit per field. Only messages of custom resources could have more fields than that,
+        // and of theirs none has to appear.
+        let bit = |index: usize| 1u128.checked_shl(index as u32).unwrap_or(0);
         let mut present = 0u128;
         entries.retain_mut(|(key, value)| {
-            let index = match message.fields.get(expected) {
-                Some(f) if f.json == &**key => Some(expected),
-                _ => message.index.get(&**key).copied(),
-            };
-            let Some(index) = index else {
+            let Some(index) = message.index_from(expected, key) else {
                 sorted &= !message.preserve_unknown;
                 return message.preserve_unknown;
             };
@@ -78,7 +76,7 @@ impl Normalizer<'_> {
             }
             sorted &= index >= expected;
             expected = index + 1;
-            present |= 1 << index;
+            present |= bit(index);
             true
         });
         if !sorted {
@@ -86,11 +84,11 @@ impl Normalizer<'_> {
             entries.sort_by(|a, b| place(&a.0).cmp(&place(&b.0)).then_with(|| a.0.cmp(&b.0)));
         }
         for &index in &message.always {
-            if present & (1 << index) == 0 {
-                let at = (present & ((1 << index) - 1)).count_ones() as usize;
+            if present & bit(index) == 0 {
+                let at = (present & bit(index).wrapping_sub(1)).count_ones() as usize;
                 let field = &message.fields[index];
                 entries.insert(at, (Key::Static(field.json), self.absent(field)));
-                present |= 1 << index;
+                present |= bit(index);
             }
         }
     }

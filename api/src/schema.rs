@@ -207,6 +207,16 @@ impl Message {
             fields,
         }
     }
+    /// The index of a field, looked for from `expected` on first: documents mostly have fields in
+    /// the order of the message, and a few comparisons of lengths cost less than a hash.
+    pub fn index_from(&self, expected: usize, json: &str) -> Option<usize> {
+        let ahead = self.fields.get(expected..).unwrap_or_default();
+        match ahead.iter().position(|f| f.json == json) {
+            Some(i) => Some(expected + i),
+            None if expected == 0 => None,
+            None => self.index.get(json).copied(),
+        }
+    }
     pub fn field(&self, json: &str) -> Option<&Field> {
         self.index.get(json).map(|&i| &self.fields[i])
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -10,7 +10,7 @@ use crate::pki::{LeafFile, Pki, write_private};
 
 /// One cluster, one user, one context, named `trireme`. `server` is a URL.
 pub(crate) fn write(path: &Path, server: &str, pki: &Pki, user: &LeafFile<'_>) -> Result<()> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let (certificate, key) = user.files.read()?;
     let text = format!(
         "apiVersion: v1\n\
          kind: Config\n\
@@ -31,8 +31,8 @@ pub(crate) fn write(path: &Path, server: &str, pki: &Pki, user: &LeafFile<'_>) -
          \x20   user: admin\n\
          current-context: trireme\n",
         ca = STANDARD.encode(pki.ca.certificate_pem()),
-        cert = STANDARD.encode(read(&user.cert_path)?),
-        key = STANDARD.encode(read(&user.key_path)?),
+        cert = STANDARD.encode(certificate),
+        key = STANDARD.encode(key),
     );
     write_private(path, text.as_bytes())
 }

@@ -1,12 +1,17 @@
 //! The `trireme` binary: composition and command line. What it composes lives in the other crates.
 
+mod agent;
 mod balancer;
 mod down;
 mod exit;
+mod in_process;
 mod kubeconfig;
 mod lifetime;
 mod pki;
 mod probe;
+mod server;
+mod status;
+mod store_client;
 mod up;
 
 use std::process::ExitCode;
@@ -19,7 +24,7 @@ use tracing_subscriber::EnvFilter;
 #[command(name = "trireme", version, max_term_width = 100)]
 struct Cli {
     /// What to log: a level, or `target=level` pairs with commas between them
-    #[arg(long, global = true, env = "TRIREME_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, global = true, env = "TRIREME_LOG", default_value = "info,openraft=warn", value_name = "FILTER")]
     log: String,
     #[command(subcommand)]
     command: Command,
@@ -31,6 +36,14 @@ enum Command {
     Up(up::Options),
     /// Stop the cluster that `up` started
     Down(down::Options),
+    /// Show every member of the store, and who leads what
+    Status(status::Options),
+    /// Run a master: store, API server, controllers, scheduler
+    Server(server::Options),
+    /// Run an API server alone, on any masters' store
+    Apiserver(server::StatelessOptions),
+    /// Run nodes
+    Agent(agent::Options),
     /// Run a TCP balancer in front of API servers
     Balancer(balancer::Options),
     /// Print the version
@@ -49,6 +62,13 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(options) => small_runtime()?.block_on(up::run(options)),
         Command::Down(options) => small_runtime()?.block_on(down::run(options)),
+        Command::Status(options) => small_runtime()?.block_on(status::run(options)),
+        Command::Server(options) => server::run(options),
+        Command::Apiserver(options) => server::run_stateless(options),
+        Command::Agent(options) => small_runtime()?.block_on(async {
+            let stop = lifetime::watch_for_end()?;
+            agent::run(options, stop).await
+        }),
         Command::Balancer(options) => small_runtime()?.block_on(async {
             let stop = lifetime::watch_for_end()?;
             balancer::run(options, stop).await

@@ -29,4 +29,13 @@ mod service_account;
 
 mod root_ca;
 
+mod endpoints;
+
+mod garbage;
+
+mod node;
+
+mod pod_gc;
+
 pub use manager::{Config, Options, SYSTEM_NAMESPACE, run};
+pub use node::Options as NodeOptions;

@@ -8,7 +8,7 @@ use trireme_client::resource::{self, Resource};
 use trireme_client::{Client, Fence, InformerFactory, Transport};
 
 use crate::runtime::{Clock, Election, HolderGone, Leadership, LeaseTiming, Metrics, Recorder, Running};
-use crate::{deployment, namespace, replicas, root_ca, service_account};
+use crate::{deployment, endpoints, garbage, namespace, node, pod_gc, replicas, root_ca, service_account};
 
 pub const SYSTEM_NAMESPACE: &str = "kube-system";
 const LEASE_NAME: &str = "kube-controller-manager";
@@ -29,18 +29,24 @@ const WARM: &[&Resource] = &[
     &resource::DEPLOYMENTS,
 ];
 
+/// Whether standbys watch it, too.
+pub(crate) fn is_warm(resource: &Resource) -> bool {
+    WARM.contains(&resource)
+}
+
 /// What an operator may set.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The cluster's CA certificate, published into every namespace. "" publishes nothing.
     pub root_ca_pem: String,
+    pub node: node::Options,
     /// Terminated pods that are kept; the oldest beyond are deleted. Zero keeps all.
     pub terminated_pods_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { root_ca_pem: String::new(), terminated_pods_max: 12_500 }
+        Options { root_ca_pem: String::new(), node: node::Options::default(), terminated_pods_max: 12_500 }
     }
 }
 
@@ -68,7 +74,10 @@ pub(crate) struct Context {
     pub(crate) informers: Arc<InformerFactory>,
     pub(crate) clock: Clock,
     pub(crate) options: Options,
+    /// Ends with the term of leadership.
     pub(crate) stop: CancellationToken,
+    /// May list and watch everything, and change nothing.
+    pub(crate) watcher: Client,
     transport_for: Arc<dyn Fn(&str) -> Arc<dyn Transport> + Send + Sync>,
     fence: Fence,
 }
@@ -93,6 +102,7 @@ pub async fn run(config: Config) {
         informers.informer(resource);
     }
     let fence = Fence::default();
+    let watcher = client.clone();
     let election = Election::new(client, &informers, SYSTEM_NAMESPACE, LEASE_NAME, &config.identity)
         .timing(config.timing)
         .clock(config.clock.clone())
@@ -107,6 +117,7 @@ pub async fn run(config: Config) {
                 clock: config.clock.clone(),
                 options: config.options.clone(),
                 stop: leadership.stop.clone(),
+                watcher: watcher.clone(),
                 transport_for: config.transport_for.clone(),
                 fence: fence.clone(),
             };
@@ -141,6 +152,13 @@ fn controllers(context: &Context) -> Vec<Running> {
         replicas::start(context, replicas::REPLICA_SET),
         replicas::start(context, replicas::REPLICATION_CONTROLLER),
         deployment::start(context),
+        endpoints::legacy::start(context),
+        endpoints::slices::start(context),
+        garbage::start(context),
+        node::lifecycle::start(context),
+        node::eviction::start(context),
+        node::ipam::start(context),
+        pod_gc::start(context),
     ];
     all.extend(root_ca::start(context));
     all

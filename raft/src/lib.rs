@@ -1,6 +1,36 @@
-//! Members that agree: the durable log, the peers, and the replicated [`trireme_store::Kv`].
+//! Members that agree: a durable log, the peers, and the store replicated over them.
+//!
+//! ```text
+//!   Remote ──gRPC──► etcd::serve ─┐
+//!                                 ▼
+//!   Kv ───────────────────────► Replica ──► openraft ──► log (one fdatasync for many)
+//!                                 ▲            │  ▲
+//!                                 │            │  └── peer (tonic over mutual TLS) ──► members
+//!                                 └── Store ◄──┘ machine (apply on its own thread)
+//! ```
+//!
+//! **Invariant**: knows no meaning of a value. What a key holds is bytes to this crate, and what a
+//! command does is the store's to say.
+
+mod replica;
+
+pub mod log;
+mod machine;
+mod peer;
 
 pub mod etcd;
 mod remote;
 
+mod codec;
+mod identity;
+pub mod tls;
+pub mod types;
+
+pub use identity::{Identity, IdentityError};
 pub use remote::{Remote, RemoteConfig};
+pub use replica::{
+    Limits, MemberError, OpenEngine, PeerStatus, Replica, ReplicaConfig, ReplicaStatus, Role, StartError, Timing,
+    cluster_id,
+};
+pub use tls::{Certificates, Tls, TlsError};
+pub use types::{MemberId, MemberNode};

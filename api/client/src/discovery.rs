@@ -1,6 +1,6 @@
 //! What an API server serves, each stored kind once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures::future::join_all;
 use http::Method;
@@ -30,6 +30,9 @@ impl ApiResource {
 pub struct Discovery {
     pub resources: Vec<ApiResource>,
     pub failed: Vec<(String, Error)>,
+    /// Every kind that is served, whichever group owns its row: (group, kind) to plural and
+    /// whether it has namespaces. For references, which may name any of them.
+    pub kinds: HashMap<(String, String), (String, bool)>,
 }
 
 /// Groups that serve other groups' rows: (group, plural, group that owns the row). Handling such
@@ -61,9 +64,17 @@ impl Discovery {
         let mut seen = HashSet::new();
         for ((_, gv), answer) in versions.iter().zip(answers) {
             match answer {
-                Ok(list) => out.resources.extend(parse(gv, &list).into_iter().filter(|r| {
-                    seen.insert((r.resource.group.to_string(), r.resource.plural.to_string()))
-                })),
+                Ok(list) => {
+                    for r in parse(gv, &list) {
+                        let (group, plural) = (r.resource.group.to_string(), r.resource.plural.to_string());
+                        out.kinds
+                            .entry((group.clone(), r.kind.clone()))
+                            .or_insert_with(|| (plural.clone(), r.resource.namespaced));
+                        if seen.insert((group, plural)) {
+                            out.resources.push(r);
+                        }
+                    }
+                }
                 // Deregistered in between.
                 Err(e) if e.is_not_found() => {}
                 Err(e) => out.failed.push((gv.clone(), e)),
@@ -71,6 +82,13 @@ impl Discovery {
         }
         out.once_per_row();
         Ok(out)
+    }
+
+    /// The collection of the objects that a reference with this version and kind names.
+    pub fn resource_of(&self, api_version: &str, kind: &str) -> Option<Resource> {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        let (plural, namespaced) = self.kinds.get(&(group.to_owned(), kind.to_owned()))?;
+        Some(Resource::discovered(api_version, plural, *namespaced))
     }
 
     fn once_per_row(&mut self) {

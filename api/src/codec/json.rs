@@ -5,6 +5,7 @@ mod encode;
 mod scan;
 mod typed;
 
+pub(crate) use encode::string as encode_string;
 pub use encode::{encode, encode_into, encode_pretty};
 
 use super::{DecodeError, Decoded};

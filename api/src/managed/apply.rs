@@ -4,6 +4,7 @@
 use super::compare::{same, set_of};
 use super::entries::{Entries, Manager, Operation, Owned};
 use super::field_set::FieldSet;
+use super::last_applied;
 use super::merge::{merge, remove};
 use super::types::TypeRef;
 use super::update::{Changes, Writer, put_managed_fields, record, take_managed_fields, unowned};
@@ -77,7 +78,11 @@ pub fn apply(
 
     let mut changes = Changes::new(writer, &base, &pruned);
     if !force {
-        conflict(changes.conflicts(&entries, &manager))?;
+        let mut conflicts = changes.conflicts(&entries, &manager);
+        let allowed = last_applied::allowed(writer, &base);
+        conflicts.iter_mut().for_each(|(_, set)| *set = set.difference(&allowed));
+        conflicts.retain(|(_, set)| !set.is_empty());
+        conflict(conflicts)?;
     }
     changes.take_from_others(&mut entries, Some(&manager));
     let changed = !same(&base, &pruned);
@@ -95,6 +100,7 @@ pub fn apply(
     entries.cap();
     let mut result = if changed { pruned } else { base };
     take_managed_fields(&mut result);
+    last_applied::note(writer, config, &mut result);
     put_managed_fields(&mut result, &entries);
     Ok(result)
 }

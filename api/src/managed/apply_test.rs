@@ -259,3 +259,21 @@ fn versions_are_converted_for_their_managers() {
     assert_eq!(same["metadata"]["managedFields"].items().len(), 1);
     assert_eq!(same["metadata"]["managedFields"][0]["apiVersion"], "autoscaling/v2");
 }
+
+#[test]
+fn kubectl_takes_over_what_it_applied_from_the_client() {
+    let annotation = "kubectl.kubernetes.io/last-applied-configuration";
+    let applied = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"a":"1","b":"1"}}"#;
+    let mut server = Server::new("core/v1.ConfigMap", "v1");
+    let mut object = config_map(value!({"a": "1", "b": "changed"}));
+    object.make(&["metadata", "annotations"]).insert(annotation, applied);
+    server.update("kubectl-client-side-apply", object);
+    let error = server.apply("kubectl", config_map(value!({"a": "2", "b": "2"})), false).unwrap_err();
+    let expected = "Apply failed with 1 conflict: conflict with \"kubectl-client-side-apply\" using v1: .data.b";
+    assert_eq!(error.to_string(), expected);
+    assert!(server.apply("other", config_map(value!({"a": "2"})), false).is_err());
+    let result = server.apply("kubectl", config_map(value!({"a": "2"})), false).unwrap();
+    assert_eq!(result["data"], value!({"a": "2", "b": "changed"}));
+    let noted: Value = serde_json::from_str(result["metadata"]["annotations"][annotation].str_or_empty()).unwrap();
+    assert_eq!(noted["data"], value!({"a": "2"}));
+}

@@ -14,6 +14,7 @@ mod compare;
 mod entries;
 mod field_json;
 mod field_set;
+mod last_applied;
 mod merge;
 mod reset;
 mod scale;

@@ -66,8 +66,9 @@ impl<'a> TypeRef<'a> {
                 Atom::Map(MapType { schema, message: None, element: Some(of), atomic: self.atomic })
             }
             Type::List(of) => Atom::List(ListType { element: TypeRef::plain(schema, of), kind: self.list }),
-            Type::RawExtension | Type::Json | Type::FieldsV1 | Type::SchemaOr(..) => Atom::Deduced,
-            scalar => Atom::Scalar(scalar),
+            Type::Json => Atom::Deduced,
+            // Owned as a whole, like a scalar: RawExtension, FieldsV1, SchemaOr too.
+            whole => Atom::Scalar(whole),
         }
     }
 }
@@ -170,7 +171,9 @@ pub(super) fn zero(schema: &Schema, id: MessageId) -> Value {
     let mut map = Map::new();
     for field in &schema.message(id).fields {
         let value = match &field.ty {
+            // Go's omitempty leaves structs where they are.
             Type::Message(id) if !field.pointer => zero(schema, *id),
+            Type::Time | Type::MicroTime | Type::RawExtension if !field.pointer => Value::Null,
             _ if field.omitempty => continue,
             _ if field.pointer => Value::Null,
             Type::Bool => Value::Bool(false),

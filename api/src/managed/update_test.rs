@@ -213,3 +213,71 @@ fn scale_speaks_for_the_parents_replicas() {
         {"manager": "kubectl", "operation": "Update", "apiVersion": "apps/v1", "time": "t", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}, "subresource": "scale"},
     ]));
 }
+
+/// What the server sets after ownership is recorded: admission, strategies, allocators.
+const SET_LATER: &[&str] = &[
+    ".spec.preemptionPolicy",
+    ".spec.priority",
+    ".spec.serviceAccount",
+    ".spec.tolerations",
+    ".spec.volumes",
+    ".spec.containers[name=\"c\"].volumeMounts",
+    ".metadata.finalizers",
+    ".spec.finalizers",
+    ".metadata.labels",
+    ".spec.selector",
+    ".spec.template.metadata.labels",
+    ".spec.clusterIP",
+    ".spec.ipFamil",
+    ".spec.healthCheckNodePort",
+    ".spec.ports[port=80,protocol=\"TCP\"].nodePort",
+];
+
+/// Creates that upstream answered, with the `managedFields` it gave them.
+#[test]
+fn recorded_creates_are_owned_alike() {
+    let root = std::env::var_os("TRIREME_SHARED").map_or_else(
+        || std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
+        std::path::PathBuf::from,
+    );
+    let mut compared = 0;
+    for file in ["defaults", "writes", "reads"] {
+        let path = root.join(format!("reference/recorded/{file}.json"));
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            println!("skipped recorded_creates_are_owned_alike: {} is not here", path.display());
+            return;
+        };
+        let scenarios: Vec<Value> = serde_json::from_str(&text).expect("the recording is JSON");
+        // An empty list that was sent is null in the answer.
+        for scenario in scenarios.iter().filter(|s| s["name"] != "defaults/min-csinodes") {
+            for step in scenario["steps"].items() {
+                let body = &step["expect"]["body"];
+                let [entry] = body["metadata"]["managedFields"].items() else { continue };
+                if step["method"] == "POST" && step["expect"]["status"] == Value::Int(201) {
+                    compared += usize::from(owned_alike(&scenario["name"], body, &entry["fieldsV1"]));
+                }
+            }
+        }
+    }
+    assert!(compared > 60, "{compared} creates");
+}
+
+fn owned_alike(scenario: &Value, body: &Value, recorded: &Value) -> bool {
+    let (api_version, kind) = (body["apiVersion"].str_or_empty(), body["kind"].str_or_empty());
+    let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
+    let folder = group.split('.').next().unwrap_or_default();
+    let Some(id) = builtin().find(&format!("{folder}/{version}.{kind}")) else { return false };
+    let mut object = body.clone();
+    object.make(&["metadata"]).retain(|name, _| !matches!(&**name, "managedFields" | "uid"));
+    let ignored = reset_fields(kind, "", true);
+    let writer = Writer { api_version, message: id, ..writer("core/v1.ConfigMap", "r", "t", &ignored) };
+    update(&writer, None, &mut object);
+    let read = |fields: &Value| FieldSet::from_fields_v1(fields).expect("a set");
+    let ours = read(&object["metadata"]["managedFields"][0]["fieldsV1"]);
+    let theirs = read(recorded);
+    let mut more = ours.difference(&theirs).paths();
+    more.retain(|path| !SET_LATER.iter().any(|later| path.starts_with(later)));
+    let less = theirs.difference(&ours).paths();
+    assert!(more.is_empty() && less.is_empty(), "{scenario}: too many {more:?}, missing {less:?}");
+    true
+}

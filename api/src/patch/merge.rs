@@ -1,5 +1,6 @@
 //! Merge patch (RFC 7396), as upstream's library does it.
 
+use super::members::Members;
 use super::{PatchError, bad_request};
 use crate::tree::{Map, Value};
 
@@ -8,10 +9,7 @@ use crate::tree::{Map, Value};
 pub fn merge_patch(target: Value, patch: Value) -> Result<Value, PatchError> {
     match patch {
         Value::Object(patch) => match target {
-            Value::Object(mut map) => {
-                merge_maps(&mut map, patch);
-                Ok(Value::Object(map))
-            }
+            Value::Object(map) => Ok(Value::Object(merge_maps(map, patch))),
             _ => {
                 let mut value = Value::Object(patch);
                 drop_nulls(&mut value);
@@ -26,17 +24,16 @@ pub fn merge_patch(target: Value, patch: Value) -> Result<Value, PatchError> {
     }
 }
 
-fn merge_maps(target: &mut Map, patch: Map) {
+fn merge_maps(target: Map, patch: Map) -> Map {
+    let mut target = Members::of(target);
     for (key, mut value) in patch {
         match (target.get_mut(&key), value) {
-            (_, Value::Null) => {
-                target.remove(&key);
-            }
-            (Some(Value::Object(old)), Value::Object(new)) => merge_maps(old, new),
-            (Some(Value::Null) | None, new) => {
+            (_, Value::Null) => target.remove(&key),
+            (Some(Value::Object(old)), Value::Object(new)) => *old = merge_maps(std::mem::take(old), new),
+            (None, new) => {
                 value = new;
                 drop_nulls(&mut value);
-                target.insert(key, value);
+                target.push(key, value);
             }
             // What replaces an object keeps its inner nulls; what replaces anything else loses
             // them: the library prunes only on the second way.
@@ -47,6 +44,7 @@ fn merge_maps(target: &mut Map, patch: Map) {
             }
         }
     }
+    target.into_map()
 }
 
 /// Removes null members at any depth; nulls that are list elements stay.

@@ -7,9 +7,13 @@
 
 mod go_print;
 mod json;
+mod members;
 mod merge;
 mod order;
 mod strategic;
+
+#[cfg(test)]
+mod recorded_test;
 
 pub use go_print::go_print;
 pub use json::{JSON_PATCH_COPY_BYTES_MAX, JSON_PATCH_OPERATIONS_MAX, json_patch};

@@ -2,6 +2,7 @@
 //! directives (`$patch`, `$retainKeys`, `$setElementOrder/<list>`,
 //! `$deleteFromPrimitiveList/<list>`).
 
+use super::members::Members;
 use super::order::{MergeKey, Positions, arrange, as_map, holds_maps, no_merge_key};
 use super::{PatchError, bad_request, go_print, internal};
 use crate::schema::{MessageId, PatchStrategy, Schema, Type};
@@ -89,6 +90,7 @@ impl Merge<'_> {
         retain_keys(&mut target, &mut patch)?;
         self.ordered_lists(&mut target, &mut patch, ty)?;
 
+        let mut target = Members::of(target);
         for (key, value) in patch {
             let deletes = key.starts_with(DELETE_FROM);
             let key = if deletes { list_name(&key, DELETE_FROM, BAD_PRIMITIVE_LIST)?.into() } else { key };
@@ -98,7 +100,7 @@ impl Merge<'_> {
             }
             let Some(old) = target.get_mut(&key) else {
                 if !deletes && let Some(new) = taken_as_is(value) {
-                    target.push_unique(key, new);
+                    target.push(key, new);
                 }
                 continue;
             };
@@ -115,13 +117,11 @@ impl Merge<'_> {
                 (live, _) if deletes => *old = live,
                 (_, new) => match taken_as_is(new) {
                     Some(new) => *old = new,
-                    None => {
-                        target.remove(&key);
-                    }
+                    None => target.remove(&key),
                 },
             }
         }
-        Ok(target)
+        Ok(target.into_map())
     }
 
     /// `$setElementOrder/<list>`: merges the list it speaks of and puts it into that order.
@@ -333,6 +333,10 @@ fn unknown_directive<T>(directive: &Value, map: &Value) -> Result<T, PatchError>
     internal(format!("unknown patch type: {} in map: {}", go_print(directive), go_print(map)))
 }
 
+fn is_directive(key: &str) -> bool {
+    key == RETAIN_KEYS || key.starts_with(SET_ORDER) || key.starts_with(DELETE_FROM)
+}
+
 fn same_kind(a: &Value, b: &Value) -> bool {
     std::mem::discriminant(a) == std::mem::discriminant(b)
 }
@@ -346,7 +350,7 @@ fn taken_as_is(mut value: Value) -> Option<Value> {
                 if map.contains_key(PATCH) {
                     return false;
                 }
-                map.retain(|_, v| !v.is_null() && clean(v));
+                map.retain(|k, v| !v.is_null() && !is_directive(k) && clean(v));
             }
             Value::Array(items) => items.retain_mut(clean),
             _ => {}

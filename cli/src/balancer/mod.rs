@@ -55,7 +55,11 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let tls = match &options.ca {
-        Some(ca) => Some(Arc::new(crate::pki::client_config(ca, None).config()?)),
+        Some(ca) => {
+            let pem = std::fs::read(ca).with_context(|| format!("--ca {}", ca.display())).config()?;
+            let tls = trireme_client::tls::client_config(&pem, None);
+            Some(tls.with_context(|| format!("--ca {}", ca.display())).config()?)
+        }
         None => None,
     };
     let listener = TcpListener::bind(options.listen)

@@ -79,6 +79,17 @@ pub(super) fn open_or_create_signing_key(dir: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// `<dir>/cluster`: drawn once, so that two clusters never have the same.
+pub(super) fn open_or_create_cluster_name(dir: &Path) -> Result<String> {
+    let path = dir.join("cluster");
+    if !path.exists() {
+        write_public(&path, format!("trireme-{:016x}\n", rand::random::<u64>()).as_bytes())?;
+    }
+    let name = read(&path)?.trim().to_owned();
+    anyhow::ensure!(!name.is_empty(), "{} is empty", path.display());
+    Ok(name)
+}
+
 pub(super) fn now() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -46,12 +47,33 @@ impl Leaf {
     }
 }
 
+/// Where a certificate and its key lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    pub cert_path: PathBuf,
+    pub key_path: PathBuf,
+}
+
+impl Files {
+    /// Both as PEM, as they are now.
+    pub(crate) fn read(&self) -> Result<(Vec<u8>, Vec<u8>)> {
+        Ok((read(&self.cert_path)?.into_bytes(), read(&self.key_path)?.into_bytes()))
+    }
+
+    /// A TLS client that trusts `ca_pem` and shows this certificate.
+    pub(crate) fn client_config(&self, ca_pem: &str) -> Result<Arc<rustls::ClientConfig>> {
+        let (certificate, key) = self.read()?;
+        let identity = trireme_client::tls::Identity { certificate: &certificate, key: &key };
+        trireme_client::tls::client_config(ca_pem.as_bytes(), Some(identity))
+            .with_context(|| format!("use {}", self.cert_path.display()))
+    }
+}
+
 /// A leaf, the authority that issues it, and where it lies.
 pub(crate) struct LeafFile<'a> {
     authority: &'a Authority,
     leaf: Leaf,
-    pub cert_path: PathBuf,
-    pub key_path: PathBuf,
+    pub files: Files,
 }
 
 impl<'a> LeafFile<'a> {
@@ -59,8 +81,10 @@ impl<'a> LeafFile<'a> {
         LeafFile {
             authority,
             leaf,
-            cert_path: dir.join(format!("{file}.crt")),
-            key_path: dir.join(format!("{file}.key")),
+            files: Files {
+                cert_path: dir.join(format!("{file}.crt")),
+                key_path: dir.join(format!("{file}.key")),
+            },
         }
     }
 
@@ -74,12 +98,12 @@ impl<'a> LeafFile<'a> {
         if self.serves(now) {
             return Ok(false);
         }
-        if let Some(dir) = self.cert_path.parent() {
+        if let Some(dir) = self.files.cert_path.parent() {
             std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         }
         let key = KeyPair::generate().context("make a key")?;
         let mut params = CertificateParams::new(self.leaf.names.clone())
-            .with_context(|| format!("names of {}", self.cert_path.display()))?;
+            .with_context(|| format!("names of {}", self.files.cert_path.display()))?;
         params.distinguished_name = DistinguishedName::new();
         for organization in &self.leaf.organizations {
             params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
@@ -97,10 +121,10 @@ impl<'a> LeafFile<'a> {
         params.not_after = rcgen::date_time_ymd(1970, 1, 1) + (now + LEAF_LIFE);
         let certificate = params
             .signed_by(&key, self.authority.issuer())
-            .with_context(|| format!("issue {}", self.cert_path.display()))?;
+            .with_context(|| format!("issue {}", self.files.cert_path.display()))?;
         // The key first: a crash in between leaves a pair that does not match, which is not served.
-        write_private(&self.key_path, key.serialize_pem().as_bytes())?;
-        write_public(&self.cert_path, certificate.pem().as_bytes())?;
+        write_private(&self.files.key_path, key.serialize_pem().as_bytes())?;
+        write_public(&self.files.cert_path, certificate.pem().as_bytes())?;
         Ok(true)
     }
 
@@ -109,8 +133,8 @@ impl<'a> LeafFile<'a> {
     }
 
     fn check(&self, now: Duration) -> Result<bool> {
-        let pem = read(&self.cert_path)?;
-        let key = KeyPair::from_pem(&read(&self.key_path)?)?;
+        let pem = read(&self.files.cert_path)?;
+        let key = KeyPair::from_pem(&read(&self.files.key_path)?)?;
         let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes())?;
         let cert = block.parse_x509()?;
         let (_, ca_block) = x509_parser::pem::parse_x509_pem(self.authority.certificate_pem().as_bytes())?;

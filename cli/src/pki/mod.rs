@@ -11,7 +11,6 @@
 //! Every master holds the authorities' keys, and issues the leaves it needs for itself.
 
 mod authority;
-mod identity;
 mod leaf;
 mod renew;
 
@@ -20,8 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub(crate) use authority::{Authority, write_private, write_public};
-pub(crate) use identity::{Identity, client_config, read_certificates, roots};
-pub(crate) use leaf::{Leaf, LeafFile};
+pub(crate) use leaf::{Files, Leaf, LeafFile};
 pub(crate) use renew::Renewer;
 
 /// First address of the service range, where `kubernetes.default.svc` answers.
@@ -30,6 +28,8 @@ pub(crate) const KUBERNETES_SERVICE_IP: &str = "10.96.0.1";
 /// The authorities of one cluster and the folder that holds them.
 pub(crate) struct Pki {
     pub dir: PathBuf,
+    /// Names the cluster: a data directory of another one is refused.
+    pub cluster: String,
     pub ca: Authority,
     pub store_ca: Authority,
     pub front_proxy_ca: Authority,
@@ -51,6 +51,7 @@ impl Pki {
             .map_err(|(_, errno)| anyhow::anyhow!("lock {}: {errno}", lock_path.display()))?;
         let pki = Pki {
             dir: dir.to_owned(),
+            cluster: authority::open_or_create_cluster_name(dir)?,
             ca: Authority::open_or_create(dir, "ca", "kubernetes-ca")?,
             store_ca: Authority::open_or_create(dir, "store-ca", "trireme-store-ca")?,
             front_proxy_ca: Authority::open_or_create(dir, "front-proxy-ca", "front-proxy-ca")?,

@@ -67,15 +67,33 @@ fn an_authority_without_its_key_is_an_error() {
 }
 
 #[test]
-fn renewal_reaches_the_identity_in_use() {
+fn a_renewal_is_told() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     let dir = folder("renew");
     let pki = Arc::new(Pki::open_or_create(&dir).unwrap());
     let mut renewer = Renewer::new(pki);
-    let (identity, cert, _) = renewer.keep(Pki::admin).unwrap();
-    let before = identity.current_chain();
-    std::fs::remove_file(cert).unwrap();
-    assert!(renewer.check());
-    assert_ne!(identity.current_chain(), before);
+    let files = renewer.keep(Pki::admin).unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = told.clone();
+    renewer.after(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let before = files.read().unwrap();
     assert!(!renewer.check());
+    std::fs::remove_file(&files.cert_path).unwrap();
+    assert!(renewer.check());
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    assert!(files.read().unwrap() != before);
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_cluster_keeps_its_name() {
+    let dir = folder("name");
+    let name = Pki::open_or_create(&dir).unwrap().cluster;
+    assert_eq!(Pki::open_or_create(&dir).unwrap().cluster, name);
+    let other = folder("name-other");
+    assert_ne!(Pki::open_or_create(&other).unwrap().cluster, name);
+    std::fs::remove_dir_all(dir).unwrap();
+    std::fs::remove_dir_all(other).unwrap();
 }

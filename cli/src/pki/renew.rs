@@ -1,12 +1,11 @@
 //! Certificates are looked at every hour and issued again in time, without a restart.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Identity, LeafFile, Pki};
+use super::{Files, LeafFile, Pki};
 
 const CHECK_EVERY: Duration = Duration::from_secs(3600);
 
@@ -16,7 +15,7 @@ type AfterRenewal = Box<dyn Fn() + Send + Sync>;
 /// What to keep fresh, and whom to tell.
 pub(crate) struct Renewer {
     pki: Arc<Pki>,
-    items: Vec<(Certificate, Arc<Identity>)>,
+    items: Vec<Certificate>,
     after: Vec<AfterRenewal>,
 }
 
@@ -29,16 +28,15 @@ impl Renewer {
     pub(crate) fn keep(
         &mut self,
         certificate: impl for<'a> Fn(&'a Pki) -> LeafFile<'a> + Send + Sync + 'static,
-    ) -> anyhow::Result<(Arc<Identity>, PathBuf, PathBuf)> {
+    ) -> anyhow::Result<Files> {
         let file = certificate(&self.pki);
         file.ensure()?;
-        let identity = Identity::load(&file.cert_path, &file.key_path)?;
-        let paths = (file.cert_path.clone(), file.key_path.clone());
-        self.items.push((Box::new(certificate), identity.clone()));
-        Ok((identity, paths.0, paths.1))
+        let files = file.files.clone();
+        self.items.push(Box::new(certificate));
+        Ok(files)
     }
 
-    /// Called after any certificate was issued again, for those who hold a copy of their own.
+    /// Called after any certificate was issued again: those who hold a copy read it anew.
     pub(crate) fn after(&mut self, hook: impl Fn() + Send + Sync + 'static) {
         self.after.push(Box::new(hook));
     }
@@ -46,22 +44,16 @@ impl Renewer {
     /// Checks now and says whether any certificate was renewed.
     pub(crate) fn check(&self) -> bool {
         let mut any = false;
-        for (certificate, identity) in &self.items {
+        for certificate in &self.items {
             let file = certificate(&self.pki);
-            match file.ensure().and_then(|issued| {
-                if issued {
-                    identity.reload()?;
-                }
-                Ok(issued)
-            }) {
+            let path = file.files.cert_path.display();
+            match file.ensure() {
                 Ok(true) => {
                     any = true;
-                    tracing::info!(path = %file.cert_path.display(), "certificate renewed");
+                    tracing::info!(%path, "certificate renewed");
                 }
                 Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(path = %file.cert_path.display(), error = format!("{error:#}"), "certificate not renewed");
-                }
+                Err(error) => tracing::error!(%path, error = format!("{error:#}"), "certificate not renewed"),
             }
         }
         if any {

@@ -58,6 +58,8 @@ impl Spec {
                 }
             };
             let pid = child.id().unwrap_or_default();
+            // Held open while the process is to live: waiting for it would close it.
+            let _lifeline = child.stdin.take();
             let _ = reports.send(Report::Started { name: self.name.clone(), pid, again });
             let status = tokio::select! {
                 status = child.wait() => status,

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::layout::Layout;
 use super::{KUBECONFIG_FILE, specs};
-use crate::pki::{Identity, Pki, client_config};
+use crate::pki::Pki;
 use crate::probe;
 
 /// Between two attempts to connect, which cost nothing.
@@ -55,8 +55,7 @@ impl Summary {
 /// Returns when every API server is ready, the balancer serves, and every node is Ready.
 pub(super) async fn wait(layout: &Layout, pki: &Pki, progress: Progress) -> Result<Summary> {
     let admin = pki.admin();
-    let identity = Identity::load(&admin.cert_path, &admin.key_path)?;
-    let tls = Arc::new(client_config(&pki.path("ca.crt"), Some(identity))?);
+    let tls = admin.files.client_config(pki.ca.certificate_pem())?;
     let mut servers: Vec<(String, String)> =
         layout.masters().into_iter().map(|master| (master.name, master.api)).collect();
     servers.extend(layout.replicas());

@@ -75,7 +75,9 @@ pub(crate) fn merge(messages: &mut [Message], folder: &Path) -> Result<()> {
             if explicit {
                 field.default = Some(property["default"].to_string());
             }
-            let values = property["enum"].as_array().or(property["items"]["enum"].as_array());
+            let values = [property, &property["items"], &property["additionalProperties"]]
+                .into_iter()
+                .find_map(|p| p["enum"].as_array());
             if let Some(values) = values {
                 field.enum_values = values.iter().filter_map(Value::as_str).map(str::to_owned).collect();
                 if let Some(named) = &field.named {

@@ -8,8 +8,8 @@ mod factory;
 mod reflector;
 mod store;
 
-use std::sync::{Arc, Weak};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -49,19 +49,20 @@ impl Change {
 
 type Handler = Box<dyn Fn(&Change) + Send + Sync>;
 
-/// While it lives, its handler is called.
+/// While it lives, its handler is called. Dropping it takes no lock, so that it may be dropped
+/// anywhere, within a handler too.
 #[must_use = "the handler is taken out when this is dropped"]
-pub struct Subscription {
-    shared: Weak<Shared>,
-    id: u64,
-}
+pub struct Subscription(Arc<AtomicBool>);
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.handlers.lock().retain(|(id, _)| *id != self.id);
-        }
+        self.0.store(false, Ordering::Release);
     }
+}
+
+struct Subscribed {
+    wanted: Arc<AtomicBool>,
+    handler: Handler,
 }
 
 /// Names of indexes that more than one user needs.
@@ -70,6 +71,12 @@ pub mod indexes {
 
     pub const OWNER_UID: &str = "owner-uid";
     pub const NODE_NAME: &str = "node-name";
+    pub const UID: &str = "uid";
+
+    /// The object's own.
+    pub fn uid(object: &Object) -> Vec<String> {
+        vec![object.uid().to_owned()]
+    }
 
     /// Every owner's uid.
     pub fn owner_uid(object: &Object) -> Vec<String> {
@@ -89,8 +96,7 @@ struct Shared {
     store: Store,
     /// Held while a change is stored and handed out, so that a handler sees every object once as
     /// it came and all later changes in order.
-    handlers: Mutex<Vec<(u64, Handler)>>,
-    handler_ids: AtomicU64,
+    handlers: Mutex<Vec<Subscribed>>,
     synced: watch::Sender<bool>,
     /// Lists asked for by [`Informer::refresh`], and those done.
     refresh_asked: AtomicU64,
@@ -112,7 +118,6 @@ impl Informer {
             scope,
             store: Store::default(),
             handlers: Mutex::default(),
-            handler_ids: AtomicU64::new(0),
             synced: watch::Sender::new(false),
             refresh_asked: AtomicU64::new(0),
             refresh: Notify::new(),
@@ -129,15 +134,15 @@ impl Informer {
     }
 
     /// Calls `handler` for every object there is, then for every change. It runs on the
-    /// informer's own task: it must not block, and must not add or drop handlers.
+    /// informer's own task: it must not block, and must not add handlers.
     pub fn on_change(&self, handler: impl Fn(&Change) + Send + Sync + 'static) -> Subscription {
         let mut handlers = self.0.handlers.lock();
         for object in self.0.store.list() {
             handler(&Change { old: None, new: Some(object) });
         }
-        let id = self.0.handler_ids.fetch_add(1, Ordering::Relaxed);
-        handlers.push((id, Box::new(handler)));
-        Subscription { shared: Arc::downgrade(&self.0), id }
+        let wanted = Arc::new(AtomicBool::new(true));
+        handlers.push(Subscribed { wanted: wanted.clone(), handler: Box::new(handler) });
+        Subscription(wanted)
     }
 
     /// Whether the first list is complete.
@@ -161,10 +166,11 @@ impl Informer {
 
 impl Shared {
     fn apply(&self, change: impl FnOnce(&Store) -> Vec<Change>) {
-        let handlers = self.handlers.lock();
+        let mut handlers = self.handlers.lock();
+        handlers.retain(|s| s.wanted.load(Ordering::Acquire));
         for change in change(&self.store) {
-            for (_, handler) in handlers.iter() {
-                handler(&change);
+            for subscribed in handlers.iter() {
+                (subscribed.handler)(&change);
             }
         }
     }

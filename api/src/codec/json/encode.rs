@@ -119,7 +119,8 @@ const fn plain(b: u8) -> bool {
     b >= 0x20 && b < 0x80 && b != b'"' && b != b'\\' && b != b'<' && b != b'>' && b != b'&'
 }
 
-fn string(text: &str, out: &mut Vec<u8>) {
+/// A text with its quotes.
+pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut start = 0;

@@ -153,20 +153,17 @@ impl<'a> Scanner<'a> {
     pub(super) fn string(&mut self) -> Scan<Cow<'a, str>> {
         self.at += 1;
         let start = self.at;
-        loop {
-            match self.bytes.get(self.at) {
-                None => return Err(eof()),
-                Some(b'"') => {
-                    let text = String::from_utf8_lossy(&self.bytes[start..self.at]);
-                    self.at += 1;
-                    return Ok(text);
-                }
-                Some(b'\\') => break,
-                Some(0..=0x1f) => return Err(self.invalid("in string literal")),
-                Some(_) => self.at += 1,
+        let rest = &self.bytes[start..];
+        let plain = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20).ok_or_else(eof)?;
+        self.at = start + plain;
+        match rest[plain] {
+            b'"' => {
+                self.at += 1;
+                Ok(String::from_utf8_lossy(&rest[..plain]))
             }
+            b'\\' => self.escaped(start).map(Cow::Owned),
+            _ => Err(self.invalid("in string literal")),
         }
-        self.escaped(start).map(Cow::Owned)
     }
 
     /// The rest of a string that has escapes, from its first one.

@@ -131,13 +131,10 @@ impl<'a> Decoder<'a> {
         let mut map = Map::with_capacity(message.fields.len().min(8));
         let mut first = true;
         let mut expected = 0;
+        let mut seen = 0u128;
         while let Some(key) = self.scanner.key(first)? {
             first = false;
-            // Clients mostly write fields in the order of the message.
-            let index = match message.fields.get(expected) {
-                Some(f) if f.json == key => Some(expected),
-                _ => message.index.get(&*key).copied(),
-            };
+            let index = message.index_from(expected, &key);
             let token = self.scanner.token()?;
             let Some(index) = index else {
                 if message.preserve_unknown {
@@ -151,7 +148,10 @@ impl<'a> Decoder<'a> {
             };
             expected = index + 1;
             let field = &message.fields[index];
-            let repeated = map.contains_key(field.json);
+            // Only messages of custom resources may have more fields than the mask has bits.
+            let bit = 1u128.checked_shl(index as u32).unwrap_or(0);
+            let repeated = if bit == 0 { map.contains_key(field.json) } else { seen & bit != 0 };
+            seen |= bit;
             if repeated {
                 self.report("duplicate", at, field.json);
             }

@@ -1,0 +1,129 @@
+//! The API server and those who work through it: controllers and scheduler.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use trireme_apiserver::{Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
+use trireme_client::Transport;
+use trireme_controllers::runtime::{Clock, LeaseTiming, Metrics};
+use trireme_controllers::scheduler;
+use trireme_store::Kv;
+
+use super::ApiOptions;
+use crate::in_process::InProcess;
+use crate::pki::{Files, Pki, Renewer};
+
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
+
+/// Serves until `stop`, then drains. `leads`: whether controllers and scheduler run here.
+pub(super) async fn serve(
+    options: &ApiOptions,
+    pki: &Arc<Pki>,
+    kv: Arc<dyn Kv>,
+    listener: std::net::TcpListener,
+    mut renewer: Renewer,
+    stop: &CancellationToken,
+    leads: bool,
+) -> Result<()> {
+    let (dir, names) = (options.certificates_dir(), options.names());
+    let serving = renewer.keep(move |pki| pki.api_server(&dir, &names))?;
+    let server = Server::new(ServerConfig {
+        kv,
+        tls: material(pki, &serving)?,
+        service_accounts: ServiceAccountKeys {
+            signing_key_pem: read(pki, "sa.key")?,
+            verifying_keys_pem: vec![read(pki, "sa.pub")?],
+            issuer: ISSUER.into(),
+            audiences: Vec::new(),
+        },
+        service_cidr: options.service_cidr.clone(),
+        node_ports: NODE_PORTS,
+        advertise_address: options.advertise_address.unwrap_or_else(|| match options.api_listen.ip() {
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        }),
+        advertise_port: options.api_listen.port(),
+        identity: options.name.clone(),
+    })
+    .context("API server")?;
+    renewer.after({
+        let (server, pki) = (server.clone(), pki.clone());
+        move || {
+            let reloaded = material(&pki, &serving).and_then(|tls| Ok(server.reload_tls(&tls)?));
+            if let Err(error) = reloaded {
+                tracing::error!(error = format!("{error:#}"), "the API server keeps its old certificate");
+            }
+        }
+    });
+    tokio::spawn(renewer.run(stop.clone()));
+
+    let listener = TcpListener::from_std(listener).context("listening socket")?;
+    tracing::info!(address = %options.api_listen, name = options.name, "serving the API");
+    let mut tasks = JoinSet::new();
+    let serving = server.clone();
+    let mut serving = tokio::spawn(async move { serving.serve(listener).await });
+    let lead = CancellationToken::new();
+    if leads {
+        start_leaders(options, pki, &server, &lead, &mut tasks);
+    }
+    tokio::select! {
+        () = stop.cancelled() => {}
+        ended = &mut serving => return ended.context("the API server panicked")?.context("API server"),
+    }
+    // Leases are given up first, while the API still takes the writes: another master leads at once.
+    lead.cancel();
+    while tasks.join_next().await.is_some() {}
+    server.shutdown().await;
+    serving.await.context("the API server panicked")?.context("API server")
+}
+
+fn material(pki: &Pki, files: &Files) -> Result<TlsMaterial> {
+    let (certificate_chain_pem, private_key_pem) = files.read()?;
+    let client_ca_pem = pki.ca.certificate_pem().into();
+    Ok(TlsMaterial { certificate_chain_pem, private_key_pem, client_ca_pem })
+}
+
+fn read(pki: &Pki, file: &str) -> Result<Vec<u8>> {
+    let path = pki.path(file);
+    std::fs::read(&path).with_context(|| format!("read {}", path.display()))
+}
+
+fn start_leaders(
+    options: &ApiOptions,
+    pki: &Pki,
+    server: &Server,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) {
+    // Unique across restarts: a Lease of the process before must run out, not be taken for ours.
+    let identity = format!("{}_{:08x}", options.name, rand::random::<u32>());
+    let metrics = Arc::new(Metrics::default());
+    let inside = server.clone();
+    tasks.spawn(trireme_controllers::run(trireme_controllers::Config {
+        transport_for: Arc::new(move |user| -> Arc<dyn Transport> { InProcess::new(inside.clone(), user) }),
+        identity: identity.clone(),
+        stop: stop.clone(),
+        clock: Clock::system(),
+        timing: LeaseTiming::default(),
+        options: trireme_controllers::Options {
+            root_ca_pem: pki.ca.certificate_pem().to_owned(),
+            ..trireme_controllers::Options::default()
+        },
+        metrics: metrics.clone(),
+        holder_gone: None,
+    }));
+    let config = scheduler::Config {
+        transport: InProcess::new(server.clone(), scheduler::USER),
+        identity,
+        holder_gone: None,
+        clock: Clock::system(),
+        metrics,
+        counts: Arc::default(),
+    };
+    tasks.spawn(scheduler::run(config, stop.clone()));
+}

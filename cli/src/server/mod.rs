@@ -1,0 +1,260 @@
+//! `trireme server`: a master. `trireme apiserver`: the API alone, on any masters' store.
+//!
+//! ```text
+//!   runtime "store": raft replica, peers, etcd face      ← nothing else may delay these
+//!   runtime "api":   API server, controllers, scheduler
+//! ```
+
+mod api;
+mod master;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::exit::ConfigContext;
+use crate::pki::{Pki, Renewer};
+use crate::store_client::StoreClient;
+use master::Master;
+
+/// Leaves that this process issued for itself, under its data directory.
+const CERTIFICATES_DIR: &str = "certificates";
+const STORE_DIR: &str = "store";
+/// Per runtime: encoding and raft share the machine, but neither takes the other's threads.
+const RUNTIME_THREADS: usize = 2;
+/// What still runs when everything was stopped in order is cut off after this.
+const RUNTIME_END: Duration = Duration::from_secs(1);
+const DEFAULT_SERVICE_CIDR: &str = "10.96.0.0/12";
+
+#[derive(Args, Debug)]
+pub(crate) struct ApiOptions {
+    /// Folder of this process's state
+    #[arg(long)]
+    data_dir: PathBuf,
+    /// This process's name, unique in the cluster
+    #[arg(long)]
+    name: String,
+    /// The cluster's authorities, alike on every master [default: <data-dir>/pki]
+    #[arg(long)]
+    pki_dir: Option<PathBuf>,
+    /// Address of the API
+    #[arg(long, default_value = "0.0.0.0:6443")]
+    api_listen: SocketAddr,
+    /// Where others reach this machine; goes into certificates and the `kubernetes` endpoints
+    #[arg(long)]
+    advertise_address: Option<IpAddr>,
+    /// A further name or address in the API server's certificate, such as the balancer's; repeat
+    #[arg(long = "api-san", value_name = "NAME")]
+    api_names: Vec<String>,
+    /// Addresses of Services
+    #[arg(long, default_value = DEFAULT_SERVICE_CIDR)]
+    service_cidr: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    api: ApiOptions,
+    /// Address for the other masters
+    #[arg(long, default_value = "127.0.0.1:2380")]
+    peer_listen: SocketAddr,
+    /// Address of the store for API servers and etcdctl
+    #[arg(long, default_value = "127.0.0.1:2379")]
+    client_listen: SocketAddr,
+    /// Every master the cluster starts with, this one included: NAME=HOST:PORT,… [default: this
+    /// one alone]
+    #[arg(long, value_delimiter = ',', value_name = "NAME=HOST:PORT")]
+    initial_cluster: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatelessOptions {
+    #[command(flatten)]
+    api: ApiOptions,
+    /// Stores of masters, HOST:PORT,…
+    #[arg(long, value_delimiter = ',', required = true, value_name = "HOST:PORT")]
+    store: Vec<String>,
+}
+
+impl ApiOptions {
+    fn certificates_dir(&self) -> PathBuf {
+        self.data_dir.join(CERTIFICATES_DIR)
+    }
+
+    fn open_pki(&self) -> Result<Arc<Pki>> {
+        private_dir(&self.data_dir)?;
+        let dir = self.pki_dir.clone().unwrap_or_else(|| self.data_dir.join("pki"));
+        Ok(Arc::new(Pki::open_or_create(&dir)?))
+    }
+
+    /// Names and addresses beyond loopback and the `kubernetes` service's.
+    fn names(&self) -> Vec<String> {
+        let mut names = self.api_names.clone();
+        names.extend(self.advertise_address.map(|ip| ip.to_string()));
+        if !self.api_listen.ip().is_unspecified() {
+            names.push(self.api_listen.ip().to_string());
+        }
+        names
+    }
+}
+
+/// A master, until it is told to stop.
+pub(crate) fn run(options: Options) -> Result<()> {
+    let store_runtime = runtime("store")?;
+    let api_runtime = runtime("api")?;
+    let outcome = api_runtime.block_on(run_master(options, store_runtime.handle().clone()));
+    api_runtime.shutdown_timeout(RUNTIME_END);
+    store_runtime.shutdown_timeout(RUNTIME_END);
+    outcome
+}
+
+async fn run_master(options: Options, store_runtime: tokio::runtime::Handle) -> Result<()> {
+    let stop = crate::lifetime::watch_for_end()?;
+    let pki = options.api.open_pki().config()?;
+    let members = members(&options).config()?;
+    // Every port before any work, so that a busy one is told at once and nothing is half up.
+    let api_listener = bind(options.api.api_listen, "--api-listen").config()?;
+    let peer_listener = bind(options.peer_listen, "--peer-listen").config()?;
+    let client_listener = bind(options.client_listen, "--client-listen").config()?;
+
+    let mut renewer = Renewer::new(pki.clone());
+    let (dir, name) = (options.api.certificates_dir(), options.api.name.clone());
+    let names = options.peer_names(&members);
+    let peer = renewer.keep(move |pki| pki.peer(&dir, &name, &names))?;
+    let master = Master {
+        data_dir: options.api.data_dir.join(STORE_DIR),
+        cluster: pki.cluster.clone(),
+        name: options.api.name.clone(),
+        peer_address: members.get(&options.api.name).cloned().unwrap_or_default(),
+        client_address: options.client_listen.to_string(),
+        members,
+        ca_pem: pki.store_ca.certificate_pem().into(),
+        peer,
+    };
+    let store = store_runtime
+        .spawn(master.start(peer_listener, client_listener))
+        .await
+        .context("the store's start panicked")??;
+    let held = store.clone();
+    renewer.after(move || held.reload());
+    let served = api::serve(&options.api, &pki, store.kv(), api_listener, renewer, &stop, true).await;
+    store_runtime.spawn(store.shutdown()).await.context("the store's end panicked")?;
+    served
+}
+
+/// The API alone, until it is told to stop.
+pub(crate) fn run_stateless(options: StatelessOptions) -> Result<()> {
+    let runtime = runtime("api")?;
+    let outcome = runtime.block_on(async {
+        let stop = crate::lifetime::watch_for_end()?;
+        let pki = options.api.open_pki().config()?;
+        let listener = bind(options.api.api_listen, "--api-listen").config()?;
+        let mut renewer = Renewer::new(pki.clone());
+        let files = renewer.keep(Pki::store_client)?;
+        let client = StoreClient::new(pki.store_ca.certificate_pem(), &files, options.store.clone())?;
+        let kv = client.kv.clone();
+        renewer.after(move || client.reload());
+        api::serve(&options.api, &pki, kv, listener, renewer, &stop, false).await
+    });
+    runtime.shutdown_timeout(RUNTIME_END);
+    outcome
+}
+
+impl Options {
+    /// What the other masters and the store's clients may call this one.
+    fn peer_names(&self, members: &BTreeMap<String, String>) -> Vec<String> {
+        let mut names = vec![self.peer_listen.ip().to_string(), self.client_listen.ip().to_string()];
+        names.extend(self.api.advertise_address.map(|ip| ip.to_string()));
+        let own = members.get(&self.api.name).and_then(|address| address.rsplit_once(':'));
+        names.extend(own.map(|(host, _)| host.to_owned()));
+        names.retain(|name| !matches!(name.as_str(), "0.0.0.0" | "::"));
+        names
+    }
+}
+
+/// Name → peer address of the masters that a new cluster starts with.
+fn members(options: &Options) -> Result<BTreeMap<String, String>> {
+    let name = &options.api.name;
+    if options.initial_cluster.is_empty() {
+        return Ok(BTreeMap::from([(name.clone(), options.peer_listen.to_string())]));
+    }
+    let mut members = BTreeMap::new();
+    for item in &options.initial_cluster {
+        let Some((member, address)) = item.split_once('=') else {
+            bail!("--initial-cluster {item:?}: NAME=HOST:PORT is expected");
+        };
+        if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+            bail!("--initial-cluster {item:?}: {address:?} is not HOST:PORT");
+        }
+        if members.insert(member.to_owned(), address.to_owned()).is_some() {
+            bail!("--initial-cluster names {member:?} twice");
+        }
+    }
+    if !members.contains_key(name) {
+        let known: Vec<&str> = members.keys().map(String::as_str).collect();
+        bail!("--name {name:?} is not among --initial-cluster ({})", known.join(", "));
+    }
+    Ok(members)
+}
+
+/// A listening socket that any runtime can take over.
+fn bind(address: SocketAddr, flag: &str) -> Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address).with_context(|| format!("{flag} {address}"))?;
+    listener.set_nonblocking(true).context("listening socket")?;
+    Ok(listener)
+}
+
+fn private_dir(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("--data-dir {}", dir.display()))
+}
+
+fn runtime(name: &str) -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .context("start a runtime")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(more: &[&str]) -> Result<BTreeMap<String, String>, String> {
+        let mut arguments = vec!["server", "--data-dir", "/d", "--name", "a"];
+        arguments.extend_from_slice(more);
+        let cli = Cli::try_parse_from(arguments).map_err(|e| e.to_string())?;
+        members(&cli.options).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_wrong_initial_cluster_is_named() {
+        assert_eq!(parse(&[]).unwrap().len(), 1);
+        let three = parse(&["--initial-cluster", "a=h:1,b=h:2,c=h:3"]).unwrap();
+        assert_eq!(three["b"], "h:2");
+        let message = |value| parse(&["--initial-cluster", value]).unwrap_err();
+        assert!(message("a").contains("NAME=HOST:PORT"));
+        assert!(message("a=h").contains("\"h\" is not HOST:PORT"));
+        assert!(message("a=h:1,a=h:2").contains("twice"));
+        assert!(message("b=h:1").contains("--name \"a\" is not among"));
+    }
+}

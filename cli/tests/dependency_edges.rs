@@ -1,0 +1,60 @@
+//! Which crate of the workspace may know which: a new edge is a change of its own, here, with its
+//! reason.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// `from` depends on `to` in what it ships.
+const EDGES: &[(&str, &str)] = &[
+    ("trireme-raft", "trireme-store"),
+    ("trireme-client", "trireme-api"),
+    ("trireme-apiserver", "trireme-api"),
+    ("trireme-apiserver", "trireme-store"),
+    ("trireme-controllers", "trireme-api"),
+    ("trireme-controllers", "trireme-client"),
+    ("trireme-node", "trireme-api"),
+    ("trireme-node", "trireme-client"),
+    ("trireme", "trireme-api"),
+    ("trireme", "trireme-apiserver"),
+    ("trireme", "trireme-client"),
+    ("trireme", "trireme-controllers"),
+    ("trireme", "trireme-node"),
+    ("trireme", "trireme-raft"),
+    ("trireme", "trireme-store"),
+    ("trireme-chaos", "trireme-api"),
+    ("trireme-chaos", "trireme-client"),
+    ("trireme-chaos", "trireme-raft"),
+    ("trireme-chaos", "trireme-store"),
+];
+
+/// Edges of tests alone.
+const TEST_EDGES: &[(&str, &str)] = &[
+    // Its suite runs over the store's RocksDB engine.
+    ("trireme-raft", "trireme-store"),
+];
+
+#[test]
+fn crates_depend_only_where_the_design_says() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("run cargo metadata");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let names: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
+    let (mut edges, mut test_edges) = (BTreeSet::new(), BTreeSet::new());
+    for package in packages {
+        let from = package["name"].as_str().expect("a name");
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let to = dependency["name"].as_str().expect("a name");
+            if names.contains(to) {
+                let set = if dependency["kind"] == "dev" { &mut test_edges } else { &mut edges };
+                set.insert((from, to));
+            }
+        }
+    }
+    assert_eq!(edges, EDGES.iter().copied().collect(), "edges between crates changed");
+    assert_eq!(test_edges, TEST_EDGES.iter().copied().collect(), "edges of tests changed");
+}

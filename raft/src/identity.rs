@@ -1,0 +1,149 @@
+//! Whose a data directory is, and that one process at a time has it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::types::MemberId;
+
+/// Version of the data directory's layout.
+const FORMAT: u32 = 1;
+const IDENTITY: &str = "IDENTITY";
+const LOCK: &str = "LOCK";
+
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("the data directory {dir} belongs to cluster {found:?}, not {expected:?}")]
+    OtherCluster { dir: PathBuf, found: String, expected: String },
+    #[error("the data directory {dir} has format {found}, and this version of trireme knows formats up to {known}")]
+    Newer { dir: PathBuf, found: u32, known: u32 },
+    #[error("the data directory {dir} is in use by another process")]
+    Locked { dir: PathBuf },
+    #[error("{path} cannot be read: {reason}")]
+    Malformed { path: PathBuf, reason: String },
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// What a data directory says of itself. Written once, when it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub cluster: String,
+    pub member: MemberId,
+    /// The directory was made by this call: it has never voted.
+    pub fresh: bool,
+}
+
+/// A data directory that this process has for itself while the value lives.
+pub(crate) struct DataDir {
+    pub(crate) path: PathBuf,
+    pub(crate) identity: Identity,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens `path` for `cluster`, or makes it with a member id drawn at random.
+    pub(crate) fn open(path: &Path, cluster: &str) -> Result<Self, IdentityError> {
+        let io_error = |path: &Path| {
+            let path = path.to_owned();
+            move |source| IdentityError::Io { path, source }
+        };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error(path))?;
+        let lock_path = path.join(LOCK);
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(io_error(&lock_path))?;
+        if !try_lock(&lock).map_err(io_error(&lock_path))? {
+            return Err(IdentityError::Locked { dir: path.to_owned() });
+        }
+        let file = path.join(IDENTITY);
+        let identity = match std::fs::read_to_string(&file) {
+            Ok(text) => read_identity(path, &file, &text, cluster)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                write_identity(path, &file, cluster).map_err(io_error(&file))?
+            }
+            Err(error) => return Err(io_error(&file)(error)),
+        };
+        Ok(Self { path: path.to_owned(), identity, _lock: lock })
+    }
+}
+
+#[allow(unsafe_code)]
+fn try_lock(file: &File) -> io::Result<bool> {
+    // SAFETY: flock takes a descriptor that is open for as long as `file` lives, and no memory.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        error => Err(error),
+    }
+}
+
+fn read_identity(dir: &Path, file: &Path, text: &str, cluster: &str) -> Result<Identity, IdentityError> {
+    let malformed = |reason: &str| IdentityError::Malformed { path: file.to_owned(), reason: reason.into() };
+    let field = |name: &str| {
+        let prefix = format!("{name} = ");
+        text.lines().find_map(|line| line.strip_prefix(&prefix)).ok_or_else(|| malformed(&format!("no {name}")))
+    };
+    let format: u32 = field("format")?.parse().map_err(|_| malformed("format is no number"))?;
+    if format > FORMAT {
+        return Err(IdentityError::Newer { dir: dir.to_owned(), found: format, known: FORMAT });
+    }
+    let found = field("cluster")?;
+    if found != cluster {
+        return Err(IdentityError::OtherCluster { dir: dir.to_owned(), found: found.into(), expected: cluster.into() });
+    }
+    let member =
+        u64::from_str_radix(field("member")?, 16).map_err(|_| malformed("member is no hexadecimal number"))?;
+    Ok(Identity { cluster: found.into(), member: MemberId(member), fresh: false })
+}
+
+fn write_identity(dir: &Path, file: &Path, cluster: &str) -> io::Result<Identity> {
+    if cluster.is_empty() || cluster.contains(['\n', '\r']) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the cluster's name must be one line"));
+    }
+    let mut bytes = [0u8; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    // Zero means "no member", and etcd's clients print ids as signed numbers in places.
+    let member = MemberId((u64::from_le_bytes(bytes) >> 1).max(1));
+    let text = format!("format = {FORMAT}\ncluster = {cluster}\nmember = {member}\n");
+    let unfinished = dir.join("IDENTITY.new");
+    let mut out =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    out.write_all(text.as_bytes())?;
+    out.sync_all()?;
+    std::fs::rename(&unfinished, file)?;
+    File::open(dir)?.sync_all()?;
+    Ok(Identity { cluster: cluster.into(), member, fresh: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_keeps_its_identity_and_refuses_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path(), "blue").unwrap();
+        assert!(first.identity.fresh);
+        assert!(matches!(DataDir::open(dir.path(), "blue"), Err(IdentityError::Locked { .. })));
+        let member = first.identity.member;
+        drop(first);
+        let again = DataDir::open(dir.path(), "blue").unwrap();
+        assert_eq!(again.identity, Identity { cluster: "blue".into(), member, fresh: false });
+        drop(again);
+        assert!(matches!(DataDir::open(dir.path(), "red"), Err(IdentityError::OtherCluster { .. })));
+        let file = dir.path().join(IDENTITY);
+        std::fs::write(&file, "format = 9\ncluster = blue\nmember = 1\n").unwrap();
+        assert!(matches!(DataDir::open(dir.path(), "blue"), Err(IdentityError::Newer { found: 9, .. })));
+        std::fs::write(&file, "format = 1\ncluster = blue\n").unwrap();
+        assert!(matches!(DataDir::open(dir.path(), "blue"), Err(IdentityError::Malformed { .. })));
+    }
+}

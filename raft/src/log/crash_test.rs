@@ -1,0 +1,296 @@
+//! What the log has said is durable survives each crash; what the disk changed is never taken for
+//! the log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
+
+use super::frame::{self, FRAME_HEADER_BYTES, HEADER_BYTES};
+use super::prepare::segment_name;
+use super::sim_file::SimDir;
+use super::{Log, LogConfig, LogDir, OpenError};
+use crate::types::{Entry, MemberId, Payload, Proposal, Vote, log_id};
+
+const SEGMENT_BYTES: u64 = 32 * 1024;
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: SEGMENT_BYTES,
+        cache_bytes: 4096,
+        on_fatal: Arc::new(|reason| panic!("the log failed: {reason}")),
+        ..LogConfig::new(1, 2)
+    }
+}
+
+fn open(dir: &SimDir) -> Result<Log, OpenError> {
+    Log::open(Arc::new(dir.clone()), config())
+}
+
+fn entry(term: u64, index: u64, bytes: usize) -> Entry {
+    let body = Bytes::from(vec![index as u8; bytes]);
+    Entry { log_id: log_id(term, index), payload: Payload::Normal(Proposal::encoded(body)) }
+}
+
+fn run<F: std::future::Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+async fn append(log: &mut Log, entries: impl IntoIterator<Item = Entry>) {
+    log.blocking_append(entries.into_iter().collect::<Vec<_>>()).await.unwrap();
+}
+
+async fn all(log: &mut Log) -> Vec<Entry> {
+    log.try_get_log_entries(..).await.unwrap()
+}
+
+#[test]
+fn a_power_loss_leaves_what_was_acknowledged() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log = open(&dir).unwrap();
+        append(&mut log, (0..20).map(|i| entry(1, i, 300))).await;
+        log.save_vote(&Vote::new_committed(2, MemberId(7))).await.unwrap();
+        log.truncate_after(Some(log_id(1, 14))).await.unwrap();
+        append(&mut log, (15..18).map(|i| entry(2, i, 300))).await;
+        log.save_committed(Some(log_id(1, 12))).await.unwrap();
+        append(&mut log, (18..200).map(|i| entry(2, i, 300))).await;
+
+        let mut again = open(&dir.after_power_loss()).unwrap();
+        assert_eq!(all(&mut again).await, all(&mut log).await);
+        assert_eq!(again.last(), Some(log_id(2, 199)));
+        assert_eq!(again.vote(), Some(Vote::new_committed(2, MemberId(7))));
+        assert_eq!(again.committed(), Some(log_id(1, 12)));
+        // And it goes on from there.
+        append(&mut again, [entry(3, 200, 10)]).await;
+        assert_eq!(all(&mut again).await.len(), 201);
+    });
+}
+
+#[test]
+fn the_committed_position_survives_a_kill_without_a_sync() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log = open(&dir).unwrap();
+        append(&mut log, (0..5).map(|i| entry(1, i, 100))).await;
+        log.save_committed(Some(log_id(1, 3))).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let again = open(&dir.after_kill()).unwrap();
+            if again.committed() == Some(log_id(1, 3)) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "the committed position was not written");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+/// Ends of the frames in segment 1.
+fn frame_ends(bytes: &[u8]) -> Vec<u64> {
+    let mut ends = vec![HEADER_BYTES];
+    while let Some(header) = frame::parse(&bytes[*ends.last().unwrap() as usize..]) {
+        ends.push(ends.last().unwrap() + header.frame_len());
+    }
+    ends
+}
+
+#[test]
+fn a_tail_torn_at_any_byte_is_cut() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log = open(&dir).unwrap();
+        for i in 0..4 {
+            append(&mut log, [entry(1, i, 150)]).await;
+        }
+        drop(log);
+        let name = segment_name(1);
+        let whole = dir.bytes(&name);
+        let ends = frame_ends(&whole);
+        assert_eq!(ends.len(), 5);
+        // Everything from `at` on never reached the disk: entries whose frame ends by then stay.
+        for at in ends[2]..ends[4] {
+            let torn = SimDir::default();
+            let mut bytes = whole.clone();
+            bytes[at as usize..].fill(0);
+            torn.put(&name, bytes);
+            let mut log = open(&torn).unwrap_or_else(|error| panic!("cut at {at}: {error}"));
+            // The last bytes of a frame are padding: zeros either way.
+            let stayed = log.last().map_or(0, |id| id.index + 1);
+            let expected = ends[1..].iter().filter(|end| **end <= at).count() as u64;
+            let padded = ends[1..].iter().filter(|end| **end - 7 <= at).count() as u64;
+            assert!(stayed == expected || stayed == padded, "cut at {at}: {stayed} of {expected} entries");
+            append(&mut log, [entry(2, stayed, 40)]).await;
+            let mut again = open(&torn.after_power_loss()).unwrap();
+            assert_eq!(again.last(), Some(log_id(2, stayed)));
+            assert_eq!(all(&mut again).await.len() as u64, stayed + 1);
+        }
+    });
+}
+
+#[test]
+fn a_flipped_bit_before_the_last_frame_is_damage() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log = open(&dir).unwrap();
+        for i in 0..3 {
+            append(&mut log, [entry(1, i, 40)]).await;
+        }
+        drop(log);
+        let name = segment_name(1);
+        let whole = dir.bytes(&name);
+        let ends = frame_ends(&whole);
+        let frame_bytes = FRAME_HEADER_BYTES + 40 + crate::codec::ENTRY_HEADER_BYTES;
+        for bit in 0..frame_bytes * 8 {
+            for frame in 0..3 {
+                let at = ends[frame] as usize + bit / 8;
+                let flipped = SimDir::default();
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << (bit % 8);
+                flipped.put(&name, bytes);
+                match open(&flipped) {
+                    Err(OpenError::Damaged { .. }) => assert!(frame < 2, "byte {at} of the last frame"),
+                    // A last frame that is not whole cannot be told from one that was torn.
+                    Ok(log) => {
+                        assert_eq!(frame, 2, "byte {at} was taken for a torn tail");
+                        assert_eq!(log.last(), Some(log_id(1, 1)));
+                    }
+                    Err(error) => panic!("byte {at}: {error}"),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn damage_in_an_earlier_segment_is_refused() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log = open(&dir).unwrap();
+        for i in 0..300 {
+            append(&mut log, [entry(1, i, 300)]).await;
+        }
+        drop(log);
+        assert!(dir.names().len() >= 3);
+        for name in [segment_name(1), segment_name(2)] {
+            let bytes = dir.bytes(&name);
+            let last = *frame_ends(&bytes).iter().rev().nth(1).unwrap() as usize;
+            for at in [20, last + 3] {
+                let damaged = dir.after_power_loss();
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 0x40;
+                damaged.put(&name, bytes);
+                assert!(matches!(open(&damaged), Err(OpenError::Damaged { .. })), "{name} byte {at}");
+            }
+        }
+        let missing = dir.after_power_loss();
+        missing.remove(&segment_name(2)).unwrap();
+        assert!(matches!(open(&missing), Err(OpenError::Damaged { .. })));
+    });
+}
+
+#[test]
+fn a_log_of_another_cluster_or_member_is_refused() {
+    run(async {
+        let dir = SimDir::default();
+        drop(open(&dir).unwrap());
+        let other = LogConfig { cluster: 9, ..config() };
+        assert!(matches!(
+            Log::open(Arc::new(dir.clone()), other),
+            Err(OpenError::OtherCluster { found: 1, expected: 9 })
+        ));
+        let other = LogConfig { member: 9, ..config() };
+        assert!(matches!(
+            Log::open(Arc::new(dir.clone()), other),
+            Err(OpenError::OtherMember { found: 2, expected: 9 })
+        ));
+    });
+}
+
+#[test]
+fn purging_unlinks_segments_and_survives() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log = open(&dir).unwrap();
+        for i in 0..400 {
+            append(&mut log, [entry(1, i, 300)]).await;
+        }
+        let before = dir.names().len();
+        let target = log.purge_target(350, 2 * SEGMENT_BYTES).unwrap();
+        log.purge(log_id(1, target)).await.unwrap();
+        append(&mut log, [entry(1, 400, 10)]).await;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while dir.names().len() >= before {
+            assert!(Instant::now() < deadline, "no segment went");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let first = all(&mut log).await[0].log_id;
+        assert_eq!(first, log_id(1, target + 1));
+        let mut again = open(&dir.after_power_loss()).unwrap();
+        let state = again.get_log_state().await.unwrap();
+        assert_eq!(state.last_purged_log_id, Some(log_id(1, target)));
+        assert_eq!(all(&mut again).await, all(&mut log).await);
+    });
+}
+
+#[test]
+fn a_snapshot_past_the_end_leaves_no_hole() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log = open(&dir).unwrap();
+        append(&mut log, (0..10).map(|i| entry(1, i, 50))).await;
+        log.purge(log_id(4, 1000)).await.unwrap();
+        assert_eq!(log.last(), Some(log_id(4, 1000)));
+        assert!(all(&mut log).await.is_empty());
+        append(&mut log, [entry(4, 1001, 50), entry(4, 1002, 50)]).await;
+        let mut again = open(&dir.after_power_loss()).unwrap();
+        let state = again.get_log_state().await.unwrap();
+        assert_eq!(state.last_purged_log_id, Some(log_id(4, 1000)));
+        assert_eq!(state.last_log_id, Some(log_id(4, 1002)));
+        assert_eq!(all(&mut again).await, all(&mut log).await);
+    });
+}
+
+#[test]
+fn a_full_disk_stops_admission_and_not_the_log() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log = open(&dir).unwrap();
+        dir.set_space(Some(SEGMENT_BYTES as usize));
+        let mut next = 0;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while log.has_room() {
+            append(&mut log, [entry(1, next, 100)]).await;
+            next += 1;
+            assert!(Instant::now() < deadline, "admission never stopped");
+            // The disk is asked for the next segment by another thread.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        // What was under way still fits.
+        append(&mut log, [entry(1, next, 100)]).await;
+        dir.set_space(None);
+        while !log.has_room() {
+            log.save_vote(&Vote::new(next + 1, MemberId(1))).await.unwrap();
+            assert!(Instant::now() < deadline, "admission never resumed");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+}
+
+#[test]
+fn a_failed_sync_is_fatal_and_never_reported_as_done() {
+    run(async {
+        let dir = SimDir::default();
+        let fatal = Arc::new(AtomicBool::new(false));
+        let seen = fatal.clone();
+        let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |_| seen.store(true, Ordering::SeqCst));
+        let mut log = Log::open(Arc::new(dir.clone()), LogConfig { on_fatal, ..config() }).unwrap();
+        append(&mut log, [entry(1, 0, 10)]).await;
+        dir.fail_syncs();
+        assert!(log.blocking_append([entry(1, 1, 10)]).await.is_err());
+        assert!(log.save_vote(&Vote::new(5, MemberId(1))).await.is_err());
+        assert!(fatal.load(Ordering::SeqCst));
+    });
+}

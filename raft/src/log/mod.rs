@@ -1,0 +1,180 @@
+//! The raft log: made for appending, truncating and dropping its oldest part, and for nothing
+//! else.
+//!
+//! ```text
+//!   append ──► cache (readable at once) ──► writer thread: one write, one fdatasync per group
+//!                                              │              └─► IOFlushed, votes, truncations
+//!                                              ▼
+//!   0000000000000001.log  0000000000000002.log  0000000000000003.log (prepared: zeros)
+//!   header · frame · frame · …                  └─ preparer thread: makes it ahead, unlinks old
+//! ```
+//!
+//! **Invariant**: what was reported durable is never dropped on recovery. A tail torn by a crash
+//! is cut; damage before it makes [`Log::open`] fail, since a member that truncates what it
+//! acknowledged could help to elect a leader that lacks it.
+
+mod cache;
+mod file;
+mod frame;
+mod prepare;
+mod recover;
+mod state;
+mod storage;
+mod writer;
+
+#[cfg(test)]
+mod crash_test;
+#[cfg(test)]
+mod sim_file;
+#[cfg(test)]
+mod suite_test;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+pub use file::{LogDir, LogFile, OsDir};
+
+use crate::types::{LogId, Vote};
+use prepare::Preparer;
+use state::Shared;
+use writer::{Op, Writer};
+
+/// How a log is laid out and what it belongs to.
+#[derive(Clone)]
+pub struct LogConfig {
+    pub cluster: u64,
+    pub member: u64,
+    /// Size of a segment. A log is dropped segment by segment.
+    pub segment_bytes: u64,
+    /// Decoded entries kept for replication and apply.
+    pub cache_bytes: usize,
+    /// Called when a write or a sync failed: what reached the disk is then unknown, and the
+    /// process must not go on. The default aborts.
+    pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl LogConfig {
+    pub fn new(cluster: u64, member: u64) -> Self {
+        Self {
+            cluster,
+            member,
+            segment_bytes: 64 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
+            on_fatal: Arc::new(|reason| {
+                tracing::error!(reason, "the raft log failed; aborting");
+                std::process::abort();
+            }),
+        }
+    }
+}
+
+/// Why a log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the raft log is of cluster {found:016x}, not {expected:016x}")]
+    OtherCluster { found: u64, expected: u64 },
+    #[error("the raft log is of member {found:016x}, not {expected:016x}")]
+    OtherMember { found: u64, expected: u64 },
+    #[error("the raft log has format {found}, and this version of trireme knows formats up to {known}")]
+    Newer { found: u32, known: u32 },
+    /// Something that had reached the disk is no longer what was written.
+    #[error(
+        "the raft log is damaged in segment {segment} at byte {offset}: {reason}; this member must be rebuilt from the others"
+    )]
+    Damaged { segment: u64, offset: u64, reason: String },
+    #[error("the raft log cannot be read: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A durable log. Cheap to clone; the threads end when the last clone is dropped.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+    ops: Arc<OpSender>,
+}
+
+struct OpSender {
+    ops: mpsc::Sender<Op>,
+    threads: parking_lot::Mutex<Vec<std::thread::JoinHandle<()>>>,
+}
+
+impl Drop for OpSender {
+    fn drop(&mut self) {
+        let _ = self.ops.send(Op::Stop);
+        for thread in self.threads.lock().drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Log {
+    /// Opens the log in `dir`, or makes one. Cuts a tail that was torn by a crash.
+    pub fn open(dir: Arc<dyn LogDir>, config: LogConfig) -> Result<Self, OpenError> {
+        let recovered = recover::recover(dir.as_ref(), &config)?;
+        let (preparer, prepare_thread) = Preparer::start(dir, config.clone());
+        let shared = Arc::new(Shared::new(recovered.state, config));
+        let (ops, queue) = mpsc::channel();
+        let writer = Writer::new(shared.clone(), preparer, recovered.tail);
+        let writer_thread = std::thread::Builder::new()
+            .name("raft-log".into())
+            .spawn(move || writer.run(queue))?;
+        let ops =
+            OpSender { ops, threads: parking_lot::Mutex::new(vec![writer_thread, prepare_thread]) };
+        Ok(Self { shared, ops: Arc::new(ops) })
+    }
+
+    /// Whether the next appends find their space prepared. False: nothing may be proposed, and
+    /// nothing may be accepted from a leader, since ENOSPC in the middle of an append is fatal.
+    pub fn has_room(&self) -> bool {
+        !self.shared.out_of_space.load(Ordering::Relaxed)
+    }
+
+    /// How long the sync that is running now has been running.
+    pub fn sync_age(&self) -> Option<Duration> {
+        let started = self.shared.sync_started_ms.load(Ordering::Relaxed);
+        (started != 0).then(|| Duration::from_millis(self.shared.now_ms().saturating_sub(started)))
+    }
+
+    /// Bytes of the log's files.
+    pub fn size_bytes(&self) -> u64 {
+        self.shared.state.lock().size_bytes()
+    }
+
+    /// The highest position at or below `limit` that can be purged while at least `keep_bytes` of
+    /// the log stay.
+    pub fn purge_target(&self, limit: u64, keep_bytes: u64) -> Option<u64> {
+        self.shared.state.lock().purge_target(limit, keep_bytes)
+    }
+
+    /// The last position, the purged one included.
+    pub fn last(&self) -> Option<LogId> {
+        self.shared.state.lock().last
+    }
+
+    /// The committed position as it was last recorded.
+    pub fn committed(&self) -> Option<LogId> {
+        self.shared.state.lock().committed
+    }
+
+    /// The vote as it was last recorded.
+    pub fn vote(&self) -> Option<Vote> {
+        self.shared.state.lock().vote
+    }
+
+    /// Frames and syncs written since the start.
+    pub fn sync_count(&self) -> u64 {
+        self.shared.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written since the log was opened.
+    pub fn written_bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    fn send(&self, op: Op) -> io::Result<()> {
+        self.ops.ops.send(op).map_err(|_| io::Error::other("the raft log's writer has ended"))
+    }
+}

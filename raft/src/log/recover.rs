@@ -1,0 +1,337 @@
+//! Opening: read the segments, follow the chain of frames, cut a torn tail, refuse damage.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use bytes::Buf;
+
+use super::cache::Cache;
+use super::file::{LogDir, LogFile};
+use super::frame::{
+    self, FORMAT_VERSION, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HEADER_BYTES, HeaderState,
+    LOG_ID_BYTES, SegmentHeader, VOTE_BYTES,
+};
+use super::prepare::{parse_segment_name, prepare_segment, segment_name};
+use super::state::{FrameRef, Segment, State};
+use super::writer::Tail;
+use super::{LogConfig, OpenError};
+use crate::codec::ENTRY_HEADER_BYTES;
+use crate::types::{LogId, log_id};
+
+/// The first segment of a new log is made while its member waits: it is kept small.
+const FIRST_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+
+pub(super) struct Recovered {
+    pub state: State,
+    pub tail: Tail,
+}
+
+struct Found {
+    sequence: u64,
+    name: String,
+    file: Arc<dyn LogFile>,
+}
+
+pub(super) fn recover(dir: &dyn LogDir, config: &LogConfig) -> Result<Recovered, OpenError> {
+    let mut found: Vec<Found> = Vec::new();
+    for name in dir.list()? {
+        if let Some(sequence) = parse_segment_name(&name) {
+            found.push(Found { sequence, file: dir.open(&name)?, name });
+        }
+    }
+    found.sort_by_key(|segment| segment.sequence);
+
+    let mut scan = Scan::new(config);
+    let mut unused = Vec::new();
+    for segment in &found {
+        if scan.segment(segment, config)? == Use::Unused {
+            unused.push(segment.name.clone());
+        }
+    }
+    for name in unused {
+        dir.remove(&name)?;
+    }
+    if scan.tail.is_none() {
+        scan.create_first(dir, config)?;
+    }
+    Ok(scan.finish())
+}
+
+#[derive(PartialEq, Eq)]
+enum Use {
+    Used,
+    Unused,
+}
+
+struct Scan {
+    state: State,
+    tail: Option<Tail>,
+    seen_unused: bool,
+}
+
+impl Scan {
+    fn new(config: &LogConfig) -> Self {
+        Self {
+            state: State {
+                purged: None,
+                last: None,
+                vote: None,
+                committed: None,
+                cache: Cache::new(config.cache_bytes),
+                frames: VecDeque::new(),
+                segments: BTreeMap::new(),
+                written: 0,
+            },
+            tail: None,
+            seen_unused: false,
+        }
+    }
+
+    fn segment(&mut self, found: &Found, config: &LogConfig) -> Result<Use, OpenError> {
+        let capacity = found.file.len()?;
+        let mut bytes = vec![0u8; capacity as usize];
+        found.file.read_exact_at(&mut bytes, 0)?;
+        let damaged = |offset: u64, reason: &str| OpenError::Damaged {
+            segment: found.sequence,
+            offset,
+            reason: reason.into(),
+        };
+        let header = match SegmentHeader::parse(&bytes[..bytes.len().min(HEADER_BYTES as usize)]) {
+            HeaderState::Valid(header) => header,
+            HeaderState::Newer(version) => {
+                return Err(OpenError::Newer { found: version, known: FORMAT_VERSION });
+            }
+            // A crash before or within the first write to it: nothing in it was acknowledged.
+            // With a frame in it, the header was on the disk once.
+            HeaderState::Unused | HeaderState::Damaged => {
+                if let Some(offset) = find_frame(&bytes, HEADER_BYTES) {
+                    return Err(damaged(offset, "a frame in a segment without a header"));
+                }
+                self.seen_unused = true;
+                return Ok(Use::Unused);
+            }
+        };
+        if self.seen_unused {
+            return Err(damaged(0, "the segment before it has lost its header"));
+        }
+        if header.cluster != config.cluster {
+            return Err(OpenError::OtherCluster { found: header.cluster, expected: config.cluster });
+        }
+        if header.member != config.member {
+            return Err(OpenError::OtherMember { found: header.member, expected: config.member });
+        }
+        if header.sequence != found.sequence {
+            return Err(damaged(0, "its header names another place in the log"));
+        }
+        if let Some(tail) = &self.tail {
+            if tail.sequence + 1 != header.sequence {
+                return Err(damaged(0, "the segment before it is missing"));
+            }
+            if tail.crc != header.prev_crc {
+                return Err(damaged(0, "it does not continue the segment before it"));
+            }
+        }
+        let segment =
+            Segment { name: found.name.clone(), file: found.file.clone(), capacity, first_index: header.next_index };
+        self.adopt(&header);
+        self.state.segments.insert(found.sequence, segment.clone());
+        let (offset, crc) = self.frames(found, &bytes, header.prev_crc)?;
+        cut_torn_tail(found.file.as_ref(), &bytes, offset)?;
+        self.tail = Some(Tail { sequence: found.sequence, segment, offset, crc });
+        Ok(Use::Used)
+    }
+
+    /// What the header says about the segments before it, of which some may be gone.
+    fn adopt(&mut self, header: &SegmentHeader) {
+        self.state.vote = header.vote.or(self.state.vote);
+        self.state.committed = header.committed.max(self.state.committed);
+        if let Some(purged) = header.purged {
+            self.purge(purged);
+        }
+        if self.tail.is_none() && header.next_index > self.state.next_index() {
+            // The oldest segment that is left: what lay before it was purged, up to here. The
+            // term of that entry is known where the purge was exactly there, and else a purge
+            // frame that follows has it.
+            self.state.written = header.next_index;
+            self.state.last = Some(log_id(0, header.next_index - 1));
+            self.state.purged = self.state.last;
+        }
+    }
+
+    /// Follows the frames from the header on; returns where they end and the last checksum.
+    fn frames(&mut self, found: &Found, bytes: &[u8], seed: u32) -> Result<(u64, u32), OpenError> {
+        let mut offset = HEADER_BYTES;
+        let mut crc = seed;
+        loop {
+            let (header, payload) = match intact_frame(bytes, offset) {
+                Some((header, payload)) if header.prev_crc == crc => (header, payload),
+                _ => {
+                    // The end, or a frame that never got whole. Were it once whole, so would be
+                    // what was written after it, since each frame waits for the sync of the last.
+                    if let Some(later) = find_frame(bytes, offset + FRAME_ALIGN) {
+                        let reason = format!("no valid frame here, but one at byte {later}");
+                        return Err(OpenError::Damaged { segment: found.sequence, offset, reason });
+                    }
+                    return Ok((offset, crc));
+                }
+            };
+            self.state.committed = header.committed.max(self.state.committed);
+            if header.kind == FrameKind::Committed {
+                // It lies where the next frame would have gone.
+                if let Some(later) = find_frame(bytes, offset + FRAME_HEADER_BYTES as u64) {
+                    let reason = format!("a frame at byte {later} follows the end");
+                    return Err(OpenError::Damaged { segment: found.sequence, offset, reason });
+                }
+                return Ok((offset, crc));
+            }
+            self.replay(&header, payload, found.sequence, offset).map_err(|reason| OpenError::Damaged {
+                segment: found.sequence,
+                offset,
+                reason: reason.into(),
+            })?;
+            crc = header.crc;
+            offset += header.frame_len();
+        }
+    }
+
+    fn replay(
+        &mut self,
+        header: &FrameHeader,
+        payload: &[u8],
+        segment: u64,
+        offset: u64,
+    ) -> Result<(), &'static str> {
+        match header.kind {
+            FrameKind::Entries => {
+                // Lower is no damage: the oldest segment that is left may begin with what was
+                // truncated and written anew.
+                if header.first_index > self.state.next_index() && self.state.last.is_some() {
+                    return Err("its entries leave a hole");
+                }
+                self.state.truncate_frames(header.first_index);
+                let term = last_term(payload, header.count).ok_or("its entries cannot be read")?;
+                let next = header.first_index + u64::from(header.count);
+                self.state.last = Some(log_id(term, next - 1));
+                self.state.written = next;
+                self.state.frames.push_back(FrameRef {
+                    first_index: header.first_index,
+                    count: header.count,
+                    segment,
+                    offset,
+                    payload_len: header.payload_len,
+                });
+            }
+            FrameKind::Vote if payload.len() >= VOTE_BYTES => {
+                self.state.vote = frame::take_vote(payload, 0);
+            }
+            FrameKind::Truncate if payload.len() >= LOG_ID_BYTES => {
+                let after = frame::take_log_id(payload, 0);
+                self.state.truncate_frames(after.map_or(0, |id| id.index + 1));
+                self.state.last = after.or(self.state.purged);
+            }
+            FrameKind::Purge if payload.len() >= LOG_ID_BYTES => {
+                let upto = frame::take_log_id(payload, 0).ok_or("it purges nothing")?;
+                self.purge(upto);
+            }
+            FrameKind::Committed => {}
+            FrameKind::Vote | FrameKind::Truncate | FrameKind::Purge => return Err("it is too short"),
+        }
+        Ok(())
+    }
+
+    fn purge(&mut self, upto: LogId) {
+        if self.state.purged.is_some_and(|purged| purged.index > upto.index) {
+            return;
+        }
+        self.state.purged = Some(upto);
+        self.state.purge_frames(upto.index);
+        if self.state.last.is_none_or(|last| last.index <= upto.index) {
+            self.state.last = Some(upto);
+            self.state.written = upto.index + 1;
+        }
+    }
+
+    fn create_first(&mut self, dir: &dyn LogDir, config: &LogConfig) -> Result<(), OpenError> {
+        let bytes = config.segment_bytes.min(FIRST_SEGMENT_BYTES).max(2 * HEADER_BYTES);
+        let prepared = prepare_segment(dir, 1, bytes)?;
+        let header = SegmentHeader {
+            cluster: config.cluster,
+            member: config.member,
+            sequence: 1,
+            prev_crc: 0,
+            next_index: 0,
+            purged: None,
+            vote: None,
+            committed: None,
+        };
+        prepared.file.write_all_at(&header.encode(), 0)?;
+        prepared.file.sync()?;
+        let segment =
+            Segment { name: segment_name(1), file: prepared.file, capacity: prepared.capacity, first_index: 0 };
+        self.state.segments.insert(1, segment.clone());
+        self.tail = Some(Tail { sequence: 1, segment, offset: HEADER_BYTES, crc: 0 });
+        Ok(())
+    }
+
+    fn finish(self) -> Recovered {
+        let mut state = self.state;
+        // Committed may have been noted for entries whose frame did not get to the disk.
+        state.committed = state.committed.min(state.last);
+        let _already_gone = state.take_unused_segments();
+        Recovered { state, tail: self.tail.expect("there is a segment, or one was made") }
+    }
+}
+
+/// The frame at `offset`, if it is one and whole: its header and its payload.
+fn intact_frame(bytes: &[u8], offset: u64) -> Option<(FrameHeader, &[u8])> {
+    let rest = bytes.get(offset as usize..)?;
+    let header = frame::parse(rest)?;
+    let whole = rest.get(..FRAME_HEADER_BYTES + header.payload_len as usize)?;
+    frame::verify(whole, &header).then(|| (header, &whole[FRAME_HEADER_BYTES..]))
+}
+
+/// Looks for a whole frame from `from` on, wherever a frame could start.
+fn find_frame(bytes: &[u8], from: u64) -> Option<u64> {
+    let mut at = from.next_multiple_of(FRAME_ALIGN) as usize;
+    while at + FRAME_HEADER_BYTES <= bytes.len() {
+        // Most of what is searched is zeros: skip them in large steps.
+        if let Some(block) = bytes.get(at..at + 4096)
+            && block.iter().all(|b| *b == 0)
+        {
+            at += 4096;
+            continue;
+        }
+        if intact_frame(bytes, at as u64).is_some() {
+            return Some(at as u64);
+        }
+        at += FRAME_ALIGN as usize;
+    }
+    None
+}
+
+/// Puts zeros where a frame was torn, so that no later frame ends up in front of its remains.
+fn cut_torn_tail(file: &dyn LogFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let rest = &bytes[(offset as usize).min(bytes.len())..];
+    let Some(last) = rest.iter().rposition(|b| *b != 0) else { return Ok(()) };
+    // A committed position is no torn frame, and it is overwritten by the next one anyway; but
+    // being longer than nothing, it goes too: the rule stays "zeros follow the end".
+    tracing::info!(offset, bytes = last + 1, "cutting what follows the end of the raft log");
+    file.zero(offset, offset + last as u64 + 1)?;
+    file.sync()
+}
+
+/// Steps over `count` entries; the last one's term, if they fill the payload exactly.
+fn last_term(mut payload: &[u8], count: u32) -> Option<u64> {
+    let mut term = None;
+    for _ in 0..count {
+        if payload.len() < ENTRY_HEADER_BYTES {
+            return None;
+        }
+        term = Some(payload.get_u64_le());
+        payload.advance(1);
+        let length = payload.get_u32_le() as usize;
+        payload = payload.get(length..)?;
+    }
+    payload.is_empty().then_some(term).flatten()
+}

@@ -1,0 +1,147 @@
+//! A directory in memory that can lose what was not synced, tear it, and flip bits.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::file::{LogDir, LogFile};
+
+#[derive(Default)]
+struct Content {
+    /// What a crash leaves.
+    durable: Vec<u8>,
+    /// What reads see: the durable bytes with the writes since.
+    current: Vec<u8>,
+    /// Size the disk allows this directory to reach; shared by all files through `SimDir`.
+    limit: Option<Arc<Mutex<Space>>>,
+}
+
+#[derive(Default)]
+struct Space {
+    used: usize,
+    max: Option<usize>,
+    fail_syncs: bool,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct SimDir {
+    files: Arc<Mutex<BTreeMap<String, Arc<SimFile>>>>,
+    space: Arc<Mutex<Space>>,
+}
+
+#[derive(Default)]
+pub(super) struct SimFile(Mutex<Content>);
+
+impl SimDir {
+    /// The directory after a power loss: of each file, what was synced.
+    pub(super) fn after_power_loss(&self) -> SimDir {
+        self.copied(|content| content.durable.clone())
+    }
+
+    /// The directory after the process was killed: the kernel keeps what was written.
+    pub(super) fn after_kill(&self) -> SimDir {
+        self.copied(|content| content.current.clone())
+    }
+
+    fn copied(&self, pick: impl Fn(&Content) -> Vec<u8>) -> SimDir {
+        let copy = SimDir::default();
+        for (name, file) in self.files.lock().iter() {
+            copy.put(name, pick(&file.0.lock()));
+        }
+        copy
+    }
+
+    pub(super) fn put(&self, name: &str, bytes: Vec<u8>) {
+        let content = Content { durable: bytes.clone(), current: bytes, limit: Some(self.space.clone()) };
+        self.files.lock().insert(name.into(), Arc::new(SimFile(Mutex::new(content))));
+    }
+
+    pub(super) fn bytes(&self, name: &str) -> Vec<u8> {
+        self.files.lock()[name].0.lock().current.clone()
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.files.lock().keys().cloned().collect()
+    }
+
+    /// Lets the files together grow to `bytes`.
+    pub(super) fn set_space(&self, bytes: Option<usize>) {
+        self.space.lock().max = bytes;
+    }
+
+    pub(super) fn fail_syncs(&self) {
+        self.space.lock().fail_syncs = true;
+    }
+}
+
+impl LogDir for SimDir {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.names())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        let files = self.files.lock();
+        let file = files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(file.clone())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.put(name, Vec::new());
+        self.open(name)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let file = self.files.lock().remove(name).ok_or(io::ErrorKind::NotFound)?;
+        let freed = file.0.lock().current.len();
+        let mut space = self.space.lock();
+        space.used = space.used.saturating_sub(freed);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl LogFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().current.len() as u64)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let content = self.0.lock();
+        let end = offset as usize + buffer.len();
+        let source = content.current.get(offset as usize..end).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(source);
+        Ok(())
+    }
+
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let mut content = self.0.lock();
+        let end = offset as usize + data.len();
+        if end > content.current.len() {
+            let grown = end - content.current.len();
+            if let Some(space) = &content.limit {
+                let mut space = space.lock();
+                if space.max.is_some_and(|max| space.used + grown > max) {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                space.used += grown;
+            }
+            content.current.resize(end, 0);
+        }
+        content.current[offset as usize..end].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut content = self.0.lock();
+        if content.limit.as_ref().is_some_and(|space| space.lock().fail_syncs) {
+            return Err(io::Error::other("sync failed"));
+        }
+        content.durable = content.current.clone();
+        Ok(())
+    }
+}

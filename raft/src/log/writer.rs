@@ -1,0 +1,345 @@
+//! The thread that writes: appends that wait together become one frame, one write and one sync.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+
+use bytes::{BufMut, BytesMut};
+use openraft::storage::IOFlushed;
+use tokio::sync::oneshot;
+
+use super::frame::{
+    self, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HEADER_BYTES, LOG_ID_BYTES, SegmentHeader, VOTE_BYTES,
+};
+use super::prepare::{Preparer, segment_name};
+use super::state::{FrameRef, Segment, Shared};
+use crate::codec;
+use crate::types::{Entry, LogId, TypeConfig, Vote};
+
+/// Entries are gathered into one frame up to this size; one entry may be larger.
+const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The group buffer is given back above this size, so that one large entry does not stay in
+/// memory for good.
+const BUFFER_KEEP_BYTES: usize = 1024 * 1024;
+
+pub(super) enum Op {
+    Append { entries: Vec<Entry>, flushed: IOFlushed<TypeConfig> },
+    Vote { vote: Vote, done: oneshot::Sender<()> },
+    Truncate { after: Option<LogId>, done: oneshot::Sender<()> },
+    Committed(LogId),
+    Purge(LogId),
+    Stop,
+}
+
+/// Where writing goes on: the end of the last segment.
+pub(super) struct Tail {
+    pub sequence: u64,
+    pub segment: Segment,
+    pub offset: u64,
+    pub crc: u32,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    preparer: Preparer,
+    tail: Tail,
+    /// What the next segment's header and the next frame carry.
+    vote: Option<Vote>,
+    purged: Option<LogId>,
+    committed: Option<LogId>,
+    /// Index after the last entry written.
+    next_index: u64,
+    /// The committed position changed since it was last written.
+    committed_pending: bool,
+    buffer: BytesMut,
+    dead: bool,
+}
+
+/// Entries on their way into one frame.
+#[derive(Default)]
+struct Group {
+    entries: u32,
+    first_index: u64,
+    flushed: Vec<IOFlushed<TypeConfig>>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, preparer: Preparer, tail: Tail) -> Self {
+        let (vote, purged, committed, next_index) = {
+            let state = shared.state.lock();
+            (state.vote, state.purged, state.committed, state.next_index())
+        };
+        Self {
+            shared,
+            preparer,
+            tail,
+            vote,
+            purged,
+            committed,
+            next_index,
+            committed_pending: false,
+            buffer: BytesMut::new(),
+            dead: false,
+        }
+    }
+
+    pub(super) fn run(mut self, queue: mpsc::Receiver<Op>) {
+        let mut group = Group::default();
+        self.start_frame();
+        while let Ok(op) = queue.recv() {
+            if !self.take(op, &mut group) {
+                break;
+            }
+            // Whatever came in during the last sync joins this one.
+            let mut stop = false;
+            while let Ok(op) = queue.try_recv() {
+                if !self.take(op, &mut group) {
+                    stop = true;
+                    break;
+                }
+            }
+            self.flush(&mut group);
+            if self.committed_pending {
+                self.write_committed();
+            }
+            if stop {
+                break;
+            }
+            self.prepare_ahead();
+        }
+        self.flush(&mut group);
+    }
+
+    /// Takes one operation; false when it is time to end.
+    fn take(&mut self, op: Op, group: &mut Group) -> bool {
+        match op {
+            Op::Append { entries, flushed } => self.gather(entries, flushed, group),
+            Op::Committed(committed) => {
+                self.committed = Some(committed);
+                self.committed_pending = true;
+            }
+            Op::Vote { vote, done } => {
+                self.flush(group);
+                self.vote = Some(vote);
+                self.buffer.reserve(VOTE_BYTES);
+                frame::put_vote(&mut self.buffer, Some(vote));
+                self.write_control(FrameKind::Vote);
+                if !self.dead {
+                    let _ = done.send(());
+                }
+            }
+            Op::Truncate { after, done } => {
+                self.flush(group);
+                self.next_index = after.map_or(0, |id| id.index + 1);
+                self.shared.state.lock().truncate_frames(self.next_index);
+                self.buffer.reserve(LOG_ID_BYTES);
+                frame::put_log_id(&mut self.buffer, after);
+                self.write_control(FrameKind::Truncate);
+                if !self.dead {
+                    let _ = done.send(());
+                }
+            }
+            Op::Purge(upto) => {
+                self.flush(group);
+                self.purge(upto);
+            }
+            Op::Stop => return false,
+        }
+        true
+    }
+
+    /// Adds entries to the frame being made; a full frame is written at once.
+    fn gather(&mut self, entries: Vec<Entry>, flushed: IOFlushed<TypeConfig>, group: &mut Group) {
+        for entry in entries {
+            if group.entries > 0 && self.buffer.len() + codec::encoded_len(&entry) > self.frame_bytes_max() {
+                self.flush(group);
+            }
+            if group.entries == 0 {
+                group.first_index = entry.log_id.index;
+            }
+            group.entries += 1;
+            self.buffer.reserve(codec::encoded_len(&entry));
+            codec::encode_entry(&entry, &mut self.buffer);
+        }
+        group.flushed.push(flushed);
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        FRAME_BYTES_MAX.min((self.shared.config.segment_bytes / 2) as usize)
+    }
+
+    /// Writes and syncs the gathered entries, then says so.
+    fn flush(&mut self, group: &mut Group) {
+        if group.entries > 0 {
+            let payload_len = (self.buffer.len() - FRAME_HEADER_BYTES) as u32;
+            let (sequence, offset) = self.write_frame(FrameKind::Entries, group.entries, group.first_index, true);
+            if !self.dead {
+                self.next_index = group.first_index + u64::from(group.entries);
+                let mut state = self.shared.state.lock();
+                state.frames.push_back(FrameRef {
+                    first_index: group.first_index,
+                    count: group.entries,
+                    segment: sequence,
+                    offset,
+                    payload_len,
+                });
+                state.written = self.next_index;
+                state.cache.evict(self.next_index);
+            }
+            group.entries = 0;
+        }
+        for flushed in group.flushed.drain(..) {
+            flushed.io_completed(if self.dead {
+                Err(io::Error::other("the raft log failed"))
+            } else {
+                Ok(())
+            });
+        }
+    }
+
+    fn write_control(&mut self, kind: FrameKind) {
+        self.write_frame(kind, 0, self.next_index, true);
+    }
+
+    /// Writes the committed position where the next frame will overwrite it, without a sync.
+    fn write_committed(&mut self) {
+        if self.tail.offset + FRAME_HEADER_BYTES as u64 <= self.tail.segment.capacity {
+            self.write_frame(FrameKind::Committed, 0, self.next_index, false);
+        }
+        self.committed_pending = false;
+    }
+
+    fn purge(&mut self, upto: LogId) {
+        if self.purged.is_some_and(|purged| purged.index >= upto.index) {
+            return;
+        }
+        self.purged = Some(upto);
+        self.next_index = self.next_index.max(upto.index + 1);
+        frame::put_log_id(&mut self.buffer, Some(upto));
+        self.write_control(FrameKind::Purge);
+        if self.dead {
+            return;
+        }
+        let unused = {
+            let mut state = self.shared.state.lock();
+            state.purge_frames(upto.index);
+            state.written = state.written.max(upto.index + 1);
+            state.take_unused_segments()
+        };
+        if !unused.is_empty() {
+            self.preparer.unlink(unused.into_iter().map(|segment| segment.name).collect());
+        }
+    }
+
+    fn start_frame(&mut self) {
+        if self.buffer.capacity() > BUFFER_KEEP_BYTES {
+            self.buffer = BytesMut::new();
+        }
+        self.buffer.clear();
+        self.buffer.put_bytes(0, FRAME_HEADER_BYTES);
+    }
+
+    /// Seals the buffer as a frame and writes it; returns where it went.
+    fn write_frame(&mut self, kind: FrameKind, count: u32, first_index: u64, sync: bool) -> (u64, u64) {
+        let len = frame::aligned(self.buffer.len() as u64);
+        let rotate = self.tail.offset + len > self.tail.segment.capacity;
+        if rotate {
+            self.rotate(len, first_index);
+        }
+        let crc = frame::seal(
+            &mut self.buffer,
+            FrameHeader {
+                kind,
+                payload_len: 0,
+                prev_crc: self.tail.crc,
+                crc: 0,
+                count,
+                first_index,
+                flushed_through: self.next_index,
+                committed: self.committed,
+            },
+        );
+        let at = (self.tail.sequence, self.tail.offset);
+        if self.dead {
+            self.start_frame();
+            return at;
+        }
+        let started = self.shared.now_ms();
+        self.shared.sync_started_ms.store(started, Ordering::Relaxed);
+        let file = &self.tail.segment.file;
+        let mut result = if rotate {
+            let mut whole = BytesMut::zeroed(HEADER_BYTES as usize);
+            let header = self.segment_header(first_index).encode();
+            whole[..header.len()].copy_from_slice(&header);
+            whole.put_slice(&self.buffer);
+            file.write_all_at(&whole, 0)
+        } else {
+            file.write_all_at(&self.buffer, self.tail.offset)
+        };
+        if sync && result.is_ok() {
+            result = file.sync();
+            self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+        }
+        self.shared.sync_started_ms.store(0, Ordering::Relaxed);
+        if let Err(error) = result {
+            // After a failed sync the kernel may have dropped the pages and call the next one a
+            // success: nothing that this process could write or say afterwards can be trusted.
+            self.dead = true;
+            (self.shared.config.on_fatal)(&format!("writing segment {}: {error}", self.tail.segment.name));
+        }
+        if kind != FrameKind::Committed {
+            self.tail.offset += len;
+            self.shared.bytes.fetch_add(len, Ordering::Relaxed);
+            self.tail.crc = crc;
+            self.committed_pending = false;
+        }
+        self.start_frame();
+        at
+    }
+
+    fn segment_header(&self, first_index: u64) -> SegmentHeader {
+        SegmentHeader {
+            cluster: self.shared.config.cluster,
+            member: self.shared.config.member,
+            sequence: self.tail.sequence,
+            prev_crc: self.tail.crc,
+            next_index: first_index,
+            purged: self.purged,
+            vote: self.vote,
+            committed: self.committed,
+        }
+    }
+
+    /// Goes on in the next segment, waiting for it if need be.
+    fn rotate(&mut self, frame_len: u64, first_index: u64) {
+        let sequence = self.tail.sequence + 1;
+        let bytes = self.shared.config.segment_bytes;
+        let mut prepared = self.preparer.take(sequence, bytes);
+        let needed = HEADER_BYTES + frame_len;
+        if prepared.capacity < needed {
+            let grown = prepared.file.zero(prepared.capacity, needed).and_then(|()| prepared.file.sync());
+            if let Err(error) = grown {
+                self.dead = true;
+                (self.shared.config.on_fatal)(&format!("growing segment {}: {error}", segment_name(sequence)));
+            }
+            prepared.capacity = needed;
+        }
+        let segment =
+            Segment { name: prepared.name, file: prepared.file, capacity: prepared.capacity, first_index };
+        self.shared.state.lock().segments.insert(sequence, segment.clone());
+        self.tail = Tail { sequence, segment, offset: HEADER_BYTES, crc: self.tail.crc };
+    }
+
+    /// Has the next segment made once half of this one is used, and tells admission when the disk
+    /// refuses it.
+    fn prepare_ahead(&mut self) {
+        let used = self.tail.offset;
+        let capacity = self.tail.segment.capacity;
+        if used * 2 >= capacity {
+            self.preparer.ask(self.tail.sequence + 1, self.shared.config.segment_bytes);
+        }
+        // The last quarter stays for what frees space: deletes, compaction and votes.
+        let full = used * 4 >= capacity * 3 && self.preparer.failing();
+        self.shared.out_of_space.store(full, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,282 @@
+//! openraft's view of the store: apply on a thread of its own, snapshots by checkpoint.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use tokio::sync::{oneshot, watch};
+use trireme_store::log::{Command, Entry as StoreEntry, EntryBody, LogPosition, Outcome};
+use trireme_store::{Fault, Store};
+
+use crate::codec;
+use crate::types::{
+    CommittedLeaderId, Entry, LogId, MemberId, MemberNode, Membership, Payload, SnapshotMeta, StoredMembership,
+    TypeConfig, log_id,
+};
+
+/// Entries in one engine batch; the rest of a run goes into the next one.
+const RUN_ENTRIES_MAX: usize = 4096;
+/// Bytes of commands in one engine batch.
+const RUN_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Between two tries while the disk has no room for what must be applied.
+const NO_SPACE_RETRY: Duration = Duration::from_millis(500);
+
+/// The state at the time a follower needs it, or what was received from a leader.
+pub(crate) enum SnapshotData {
+    /// The sender takes a checkpoint when it sends: what it holds is at least what the
+    /// description says.
+    Live,
+    Received(PathBuf),
+}
+
+pub(crate) type RaftSnapshot = Snapshot<CommittedLeaderId, MemberId, MemberNode, SnapshotData>;
+
+/// What the rest of a member learns from applied entries.
+pub(crate) trait Observer: Send + Sync + 'static {
+    /// After a run was applied, on the apply thread: it must be quick.
+    fn applied(&self, outcomes: &[Outcome]);
+    /// The state was replaced by a snapshot.
+    fn replaced(&self);
+}
+
+/// Shared between the machine and those who wait for it.
+pub(crate) struct Progress {
+    applied: watch::Sender<u64>,
+    /// One past the highest index handed to apply; above `applied` while it is busy.
+    handed: AtomicU64,
+    waiting_for_space: AtomicBool,
+}
+
+impl Progress {
+    pub(crate) fn new(applied: u64) -> Arc<Self> {
+        Arc::new(Self {
+            applied: watch::Sender::new(applied),
+            handed: AtomicU64::new(applied),
+            waiting_for_space: AtomicBool::new(false),
+        })
+    }
+
+    /// One past the last index applied.
+    pub(crate) fn next_index(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Whether entries were handed to apply and are not applied yet, for another reason than a
+    /// full disk.
+    pub(crate) fn busy(&self) -> bool {
+        self.handed.load(Ordering::Relaxed) > self.next_index() && !self.waiting_for_space.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn waits_for_space(&self) -> bool {
+        self.waiting_for_space.load(Ordering::Relaxed)
+    }
+
+    /// Returns once the entry at `index` is applied; `false` when the member ends before.
+    pub(crate) async fn reached(&self, index: u64) -> bool {
+        self.applied.subscribe().wait_for(|next| *next > index).await.is_ok()
+    }
+}
+
+enum Job {
+    Apply { run: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>, done: oneshot::Sender<Result<(), Fault>> },
+    Install { dir: PathBuf, done: oneshot::Sender<Result<(), Fault>> },
+}
+
+pub(crate) struct Machine {
+    store: Store,
+    jobs: std::sync::mpsc::Sender<Job>,
+    progress: Arc<Progress>,
+}
+
+impl Machine {
+    /// Starts the apply thread over `store`.
+    pub(crate) fn start(store: Store, progress: Arc<Progress>, observer: Arc<dyn Observer>) -> io::Result<Self> {
+        let (jobs, queue) = std::sync::mpsc::channel();
+        let thread = Applier { store: store.clone(), progress: progress.clone(), observer };
+        std::thread::Builder::new().name("raft-apply".into()).spawn(move || thread.run(&queue))?;
+        Ok(Self { store, jobs, progress })
+    }
+
+    async fn run(&self, job: impl FnOnce(oneshot::Sender<Result<(), Fault>>) -> Job) -> io::Result<()> {
+        let (done, wait) = oneshot::channel();
+        self.jobs.send(job(done)).map_err(|_| io::Error::other("the apply thread has ended"))?;
+        match wait.await {
+            Ok(result) => result.map_err(io::Error::other),
+            Err(_) => Err(io::Error::other("the apply thread has ended")),
+        }
+    }
+
+    fn snapshot(&self) -> io::Result<RaftSnapshot> {
+        Ok(Snapshot { meta: snapshot_meta(&self.store)?, snapshot: SnapshotData::Live })
+    }
+}
+
+/// What the store has applied, in openraft's terms.
+pub(crate) fn snapshot_meta(store: &Store) -> io::Result<SnapshotMeta> {
+    to_meta(&store.applied())
+}
+
+pub(crate) fn to_meta(applied: &trireme_store::Applied) -> io::Result<SnapshotMeta> {
+    let membership = if applied.membership.is_empty() {
+        Membership::default()
+    } else {
+        codec::decode_membership(applied.membership.clone())?
+    };
+    Ok(SnapshotMeta {
+        last_log_id: applied.position.map(to_log_id),
+        last_membership: StoredMembership::new(applied.membership_position.map(to_log_id), membership),
+    })
+}
+
+fn to_log_id(position: LogPosition) -> LogId {
+    log_id(position.term, position.index)
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let meta = snapshot_meta(&self.store)?;
+        Ok((meta.last_log_id, meta.last_membership))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut ended = false;
+        while !ended {
+            let mut run = Vec::new();
+            let mut bytes = 0;
+            while run.len() < RUN_ENTRIES_MAX && bytes < RUN_BYTES_MAX {
+                let Some(next) = entries.next().await else {
+                    ended = true;
+                    break;
+                };
+                let (entry, responder) = next?;
+                bytes += codec::encoded_len(&entry);
+                run.push((entry, responder));
+            }
+            if let Some((last, _)) = run.last() {
+                self.progress.handed.store(last.log_id.index + 1, Ordering::Relaxed);
+                self.run(|done| Job::Apply { run, done }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        // The description is taken here, in order with the applies that openraft knows of: one
+        // taken later could be ahead of what it has been told is applied.
+        Builder { store: self.store.clone(), meta: snapshot_meta(&self.store) }
+    }
+
+    async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+        match snapshot {
+            SnapshotData::Received(dir) => self.run(|done| Job::Install { dir, done }).await,
+            SnapshotData::Live => Err(io::Error::other("a live snapshot is nothing to install")),
+        }
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
+        Ok(Some(self.snapshot()?).filter(|snapshot| snapshot.meta.last_log_id.is_some()))
+    }
+}
+
+/// "Builds" a snapshot: makes what is applied durable, after which the log may be purged so far.
+pub(crate) struct Builder {
+    store: Store,
+    meta: io::Result<SnapshotMeta>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        let meta = std::mem::replace(&mut self.meta, Err(io::Error::other("built before")))?;
+        let store = self.store.clone();
+        let durable = tokio::task::spawn_blocking(move || store.flush()).await?.map_err(io::Error::other)?;
+        // Only what surely is on the disk may leave the log.
+        if durable.map(|position| position.index) < meta.last_log_id.map(|id| id.index) {
+            return Err(io::Error::other("the flush did not cover what was applied before it"));
+        }
+        Ok(Snapshot { meta, snapshot: SnapshotData::Live })
+    }
+}
+
+struct Applier {
+    store: Store,
+    progress: Arc<Progress>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Applier {
+    fn run(self, queue: &std::sync::mpsc::Receiver<Job>) {
+        while let Ok(job) = queue.recv() {
+            match job {
+                Job::Apply { run, done } => {
+                    let _ = done.send(self.apply(run));
+                }
+                Job::Install { dir, done } => {
+                    let result = self.store.install(&dir).map(|applied| {
+                        if let Some(position) = applied.position {
+                            self.observer.replaced();
+                            self.progress.applied.send_replace(position.index + 1);
+                        }
+                    });
+                    let _ = done.send(result);
+                }
+            }
+        }
+    }
+
+    fn apply(&self, run: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> Result<(), Fault> {
+        let outcomes = loop {
+            // A full disk passes: what was agreed is applied when there is room.
+            match self.store.apply(to_store(&run)?) {
+                Err(Fault::NoSpace) => {
+                    if !self.progress.waiting_for_space.swap(true, Ordering::Relaxed) {
+                        tracing::error!("no room to apply what was agreed; waiting");
+                    }
+                    std::thread::sleep(NO_SPACE_RETRY);
+                }
+                result => {
+                    self.progress.waiting_for_space.store(false, Ordering::Relaxed);
+                    break result?;
+                }
+            }
+        };
+        let next = run.last().map_or(0, |(entry, _)| entry.log_id.index + 1);
+        self.observer.applied(&outcomes);
+        self.progress.applied.send_replace(next);
+        for ((_, responder), outcome) in run.into_iter().zip(outcomes) {
+            if let Some(responder) = responder {
+                responder.send(Some(outcome));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn to_store(run: &[(Entry, Option<ApplyResponder<TypeConfig>>)]) -> Result<Vec<StoreEntry>, Fault> {
+    run.iter()
+        .map(|(entry, _)| {
+            let at = LogPosition { term: entry.log_id.leader_id.term, node_id: 0, index: entry.log_id.index };
+            let body = match &entry.payload {
+                Payload::Blank => EntryBody::Blank,
+                Payload::Membership(membership) => EntryBody::Membership(codec::encode_membership(membership)),
+                Payload::Normal(proposal) => EntryBody::Command(match &proposal.command {
+                    Some(command) => Command::clone(command),
+                    None => Command::decode(proposal.bytes.clone())?,
+                }),
+            };
+            Ok(StoreEntry { at, body })
+        })
+        .collect()
+}

@@ -1,0 +1,271 @@
+//! Calls to other members, and openraft's network over them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, Stream, StreamExt};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkV2};
+use parking_lot::Mutex;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use trireme_store::Store;
+
+use super::snapshot::{self, SnapshotDirs};
+use super::{MESSAGE_BYTES_MAX, wire};
+use crate::machine::{RaftSnapshot, SnapshotData};
+use crate::peer::pb::peer_client::PeerClient;
+use crate::tls::Tls;
+use crate::types::{MemberId, MemberNode, TypeConfig, Vote};
+
+/// A connection that is not there by then is given up.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// A peer whose machine lost its power closes no socket: it is asked for a sign this often.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+    Append,
+    /// Heartbeats, votes, transfers.
+    Control,
+    Snapshot,
+    /// Proposals and reads on behalf of clients.
+    Forward,
+}
+
+/// Connections to the other members, made when they are first used.
+pub(crate) struct Peers {
+    tls: Tls,
+    clients: Mutex<HashMap<(String, Lane), PeerClient<Channel>>>,
+}
+
+impl Peers {
+    pub(crate) fn new(tls: Tls) -> Arc<Self> {
+        Arc::new(Self { tls, clients: Mutex::default() })
+    }
+
+    pub(crate) fn client(&self, address: &str, lane: Lane) -> Result<PeerClient<Channel>, Status> {
+        let mut clients = self.clients.lock();
+        if let Some(client) = clients.get(&(address.to_owned(), lane)) {
+            return Ok(client.clone());
+        }
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|_| Status::invalid_argument(format!("{address:?} is no address of a member")))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(8 * 1024 * 1024)
+            .initial_connection_window_size(16 * 1024 * 1024)
+            .tcp_nodelay(true);
+        let channel = endpoint.connect_with_connector_lazy(self.tls.connector());
+        let client = PeerClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        clients.insert((address.to_owned(), lane), client.clone());
+        Ok(client)
+    }
+}
+
+/// Makes openraft's connections.
+pub(crate) struct Factory {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) store: Store,
+    pub(crate) dirs: Arc<SnapshotDirs>,
+}
+
+impl Factory {
+    fn network(&self, node: &MemberNode, lane: Lane) -> Network {
+        Network {
+            peers: self.peers.clone(),
+            store: self.store.clone(),
+            dirs: self.dirs.clone(),
+            address: node.peer_address.clone(),
+            lane,
+        }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Factory {
+    type Network = Network;
+
+    async fn new_client(&mut self, _target: MemberId, node: &MemberNode) -> Network {
+        self.network(node, Lane::Append)
+    }
+
+    async fn new_heartbeat_client(&mut self, _target: MemberId, node: &MemberNode) -> Network {
+        self.network(node, Lane::Control)
+    }
+
+    async fn new_snapshot_client(&mut self, _target: MemberId, node: &MemberNode) -> Network {
+        self.network(node, Lane::Snapshot)
+    }
+}
+
+/// One member as openraft reaches it.
+pub(crate) struct Network {
+    peers: Arc<Peers>,
+    store: Store,
+    dirs: Arc<SnapshotDirs>,
+    address: String,
+    lane: Lane,
+}
+
+type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
+
+fn rpc_error(status: &Status) -> RPCError<TypeConfig> {
+    match status.code() {
+        // Retried at once by openraft: only where the peer was there a moment ago.
+        Code::Cancelled | Code::DeadlineExceeded => RPCError::Network(NetworkError::from_string(status.message())),
+        _ => RPCError::Unreachable(Unreachable::from_string(status.message())),
+    }
+}
+
+impl Network {
+    /// A client for calls that are small and urgent, whatever this network is for.
+    fn control(&self) -> RpcResult<PeerClient<Channel>> {
+        self.peers.client(&self.address, Lane::Control).map_err(|status| rpc_error(&status))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: &AppendEntriesRequest<TypeConfig>,
+        option: &RPCOption,
+    ) -> RpcResult<StreamAppendResult<TypeConfig>> {
+        let mut message = tonic::Request::new(wire::append_request(request));
+        message.set_timeout(option.hard_ttl());
+        let response = self.control()?.heartbeat(message).await.map_err(|status| rpc_error(&status))?;
+        wire::read_append_response(response.into_inner()).map_err(|status| rpc_error(&status))
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Network {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<AppendEntriesResponse<TypeConfig>> {
+        Ok(self.heartbeat(&request, &option).await?.into())
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, RpcResult<BoxStream<'s, RpcResult<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        async move {
+            if self.lane == Lane::Control {
+                // A heartbeat: one request, and cheaper without a stream.
+                let Some(request) = input.next().await else {
+                    return Ok(stream::empty().boxed());
+                };
+                let answer = self.heartbeat(&request, &option).await;
+                return Ok(stream::once(async { answer }).boxed());
+            }
+            let mut client =
+                self.peers.client(&self.address, self.lane).map_err(|status| rpc_error(&status))?;
+            let requests = input.map(|request| wire::append_request(&request));
+            let answers = client.append(requests).await.map_err(|status| rpc_error(&status))?.into_inner();
+            let answers = answers.map(|answer| {
+                answer.and_then(wire::read_append_response).map_err(|status| rpc_error(&status))
+            });
+            Ok(answers.boxed())
+        }
+        .boxed()
+    }
+
+    async fn vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> RpcResult<VoteResponse<TypeConfig>> {
+        let mut message = tonic::Request::new(wire::vote_request(&request));
+        message.set_timeout(option.hard_ttl());
+        let response = self.control()?.vote(message).await.map_err(|status| rpc_error(&status))?;
+        wire::read_vote_response(response.into_inner()).map_err(|status| rpc_error(&status))
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<VoteResponse<TypeConfig>> {
+        let mut message = tonic::Request::new(wire::vote_request(&request));
+        message.set_timeout(option.hard_ttl());
+        let response = self.control()?.pre_vote(message).await.map_err(|status| rpc_error(&status))?;
+        wire::read_vote_response(response.into_inner()).map_err(|status| rpc_error(&status))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        _snapshot: RaftSnapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let mut client =
+            self.peers.client(&self.address, Lane::Snapshot).map_err(|status| rpc_error(&status))?;
+        tracing::info!(peer = self.address, "sending a snapshot");
+        let (pieces, sender) = snapshot::send(self.store.clone(), &self.dirs, vote);
+        let pieces = tokio_stream::wrappers::ReceiverStream::new(pieces);
+        let transfer = async {
+            let response = client.snapshot(pieces).await;
+            match sender.await {
+                Ok(Ok(meta)) => tracing::info!(
+                    peer = self.address,
+                    log_index = meta.last_log_id.map(|id| id.index),
+                    "a snapshot was sent"
+                ),
+                Ok(Err(reason)) => {
+                    tracing::warn!(peer = self.address, reason, "a snapshot could not be sent");
+                    return Err(StreamingError::Unreachable(Unreachable::from_string(reason)));
+                }
+                Err(error) => return Err(StreamingError::Unreachable(Unreachable::new(&error))),
+            }
+            match response {
+                Ok(response) => {
+                    let vote = wire::read_ballot(response.into_inner().vote).map_err(|status| rpc_error(&status))?;
+                    Ok(SnapshotResponse::new(vote))
+                }
+                Err(status) => {
+                    tracing::warn!(peer = self.address, %status, "a snapshot was not installed");
+                    Err(StreamingError::Unreachable(Unreachable::from_string(status.message())))
+                }
+            }
+        };
+        tokio::select! {
+            result = transfer => result,
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<TransferLeaderResponse<TypeConfig>> {
+        let mut message = tonic::Request::new(wire::transfer_request(&request));
+        message.set_timeout(option.hard_ttl().max(Duration::from_millis(500)));
+        let response = self.control()?.transfer_leader(message).await.map_err(|status| rpc_error(&status))?;
+        let refused = response.into_inner().refused;
+        if !refused.is_empty() {
+            tracing::warn!(peer = self.address, reason = refused, "leadership was not taken over");
+            return Err(RPCError::Network(NetworkError::from_string(refused)));
+        }
+        Ok(Ok(()))
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        None
+    }
+}

@@ -1,0 +1,314 @@
+//! The peer service: what other members ask of this one.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::FuturesOrdered;
+use futures::{Stream, StreamExt};
+use openraft::Raft;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
+use openraft::storage::Snapshot;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::contact::Contact;
+use super::gate::Gate;
+use super::snapshot::{self, SnapshotDirs};
+use super::wire;
+use crate::log::Log;
+use crate::machine::{Machine, SnapshotData};
+use crate::peer::pb;
+use crate::peer::pb::peer_server::Peer;
+use crate::types::{LogId, TypeConfig, Vote};
+
+/// Answers to appends that wait for the network; the core waits past it.
+const ANSWERS_MAX: usize = 64;
+/// Between two looks whether the disk has room for what the leader sends.
+const ROOM_POLL: Duration = Duration::from_millis(50);
+
+/// What the peer service asks of the member for other members' clients.
+#[tonic::async_trait]
+pub(crate) trait Upcalls: Send + Sync + 'static {
+    fn identify(&self) -> pb::IdentifyResponse;
+    async fn propose(&self, request: pb::ProposeRequest) -> pb::ProposeResponse;
+    async fn read_index(&self) -> Option<LogId>;
+    async fn lease_keep_alive(&self, lease: i64) -> pb::LeaseResponse;
+    async fn lease_time_to_live(&self, lease: i64) -> pb::LeaseResponse;
+}
+
+pub(crate) struct PeerService {
+    cluster: String,
+    raft: Raft<TypeConfig, Machine>,
+    log: Log,
+    contact: Arc<Contact>,
+    dirs: Arc<SnapshotDirs>,
+    gate: Arc<Gate>,
+    upcalls: Arc<dyn Upcalls>,
+}
+
+impl PeerService {
+    pub(crate) fn new(
+        cluster: String,
+        raft: Raft<TypeConfig, Machine>,
+        log: Log,
+        contact: Arc<Contact>,
+        dirs: Arc<SnapshotDirs>,
+        upcalls: Arc<dyn Upcalls>,
+    ) -> Self {
+        Self { cluster, raft, log, contact, dirs, gate: Arc::default(), upcalls }
+    }
+
+    fn stopped(error: impl std::fmt::Display) -> Status {
+        Status::unavailable(format!("this member is stopping: {error}"))
+    }
+}
+
+/// Reads one stream of entries, in order, each counted in at the gate. Ends with the connection.
+struct Inbound {
+    messages: tonic::Streaming<pb::AppendRequest>,
+    gate: Arc<Gate>,
+    contact: Arc<Contact>,
+    log: Log,
+    requests: mpsc::Sender<AppendEntriesRequest<TypeConfig>>,
+}
+
+impl Inbound {
+    async fn run(mut self) {
+        let mut leader: Option<Vote> = None;
+        loop {
+            let request = match self.messages.message().await {
+                Ok(Some(message)) => wire::read_append_request(message),
+                Ok(None) => break,
+                Err(status) => Err(status),
+            };
+            let request = match request {
+                Ok(request) => request,
+                Err(status) => {
+                    tracing::debug!(%status, "a stream of entries ended");
+                    break;
+                }
+            };
+            self.contact.heard(&request.vote);
+            leader = Some(request.vote);
+            // ENOSPC in the middle of an append would be fatal: the leader waits instead.
+            while !request.entries.is_empty() && !self.log.has_room() {
+                tokio::time::sleep(ROOM_POLL).await;
+            }
+            self.gate.enter().await;
+            if self.requests.send(request).await.is_err() {
+                self.gate.leave();
+                return;
+            }
+        }
+        if let Some(leader) = leader {
+            self.contact.connection_lost(&leader);
+        }
+    }
+}
+
+/// Hands requests to openraft without waiting for the answers of those before, and answers in
+/// order. Every request taken is answered, or the gate would stay shut.
+async fn append_in_order(
+    raft: Raft<TypeConfig, Machine>,
+    gate: Arc<Gate>,
+    mut requests: mpsc::Receiver<AppendEntriesRequest<TypeConfig>>,
+    answers: mpsc::Sender<Result<pb::AppendResponse, Status>>,
+) {
+    let mut under_way = FuturesOrdered::new();
+    let mut open = true;
+    loop {
+        tokio::select! {
+            biased;
+            Some(answer) = under_way.next(), if !under_way.is_empty() => {
+                gate.leave();
+                let result: Result<StreamAppendResult<TypeConfig>, Status> = answer;
+                let refused = !matches!(result, Ok(Ok(_)));
+                let _ = answers.send(result.map(|result| wire::append_response(&result))).await;
+                if refused {
+                    // The leader starts a new stream; what it sent on this one is void.
+                    break;
+                }
+            }
+            request = requests.recv(), if open && under_way.len() < ANSWERS_MAX => match request {
+                Some(request) => under_way.push_back(append_one(raft.clone(), request)),
+                None => open = false,
+            },
+            else => return,
+        }
+    }
+    drop(answers);
+    requests.close();
+    while under_way.next().await.is_some() {
+        gate.leave();
+    }
+    while requests.recv().await.is_some() {
+        gate.leave();
+    }
+}
+
+async fn append_one(
+    raft: Raft<TypeConfig, Machine>,
+    request: AppendEntriesRequest<TypeConfig>,
+) -> Result<StreamAppendResult<TypeConfig>, Status> {
+    let previous = request.prev_log_id;
+    let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+    let response = raft.append_entries(request).await.map_err(PeerService::stopped)?;
+    Ok(stream_result(response, previous, last))
+}
+
+fn stream_result(
+    response: AppendEntriesResponse<TypeConfig>,
+    previous: Option<LogId>,
+    last: Option<LogId>,
+) -> StreamAppendResult<TypeConfig> {
+    match (response, previous) {
+        // Nothing conflicts with "from the beginning".
+        (AppendEntriesResponse::Conflict, None) => Ok(None),
+        (response, previous) => response.into_stream_result(previous, last),
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    type AppendStream = Pin<Box<dyn Stream<Item = Result<pb::AppendResponse, Status>> + Send>>;
+
+    async fn identify(
+        &self,
+        request: Request<pb::IdentifyRequest>,
+    ) -> Result<Response<pb::IdentifyResponse>, Status> {
+        let asked = request.into_inner().cluster;
+        if asked != self.cluster {
+            return Err(Status::failed_precondition(format!(
+                "this member belongs to cluster {:?}, not {asked:?}",
+                self.cluster
+            )));
+        }
+        Ok(Response::new(self.upcalls.identify()))
+    }
+
+    async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
+        let request = wire::read_vote_request(request.into_inner())?;
+        let response = self.raft.vote(request).await.map_err(Self::stopped)?;
+        Ok(Response::new(wire::vote_response(&response)))
+    }
+
+    async fn pre_vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
+        let request = wire::read_vote_request(request.into_inner())?;
+        let response = self.raft.pre_vote(request).await.map_err(Self::stopped)?;
+        Ok(Response::new(wire::vote_response(&response)))
+    }
+
+    async fn append(
+        &self,
+        request: Request<tonic::Streaming<pb::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let (requests, queue) = mpsc::channel(ANSWERS_MAX);
+        let (answers, stream) = mpsc::channel(ANSWERS_MAX);
+        let inbound = Inbound {
+            messages: request.into_inner(),
+            gate: self.gate.clone(),
+            contact: self.contact.clone(),
+            log: self.log.clone(),
+            requests,
+        };
+        tokio::spawn(inbound.run());
+        tokio::spawn(append_in_order(self.raft.clone(), self.gate.clone(), queue, answers));
+        Ok(Response::new(ReceiverStream::new(stream).boxed()))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<pb::AppendRequest>,
+    ) -> Result<Response<pb::AppendResponse>, Status> {
+        let mut request = wire::read_append_request(request.into_inner())?;
+        self.contact.heard(&request.vote);
+        let previous = request.prev_log_id;
+        let counted = if request.entries.is_empty() {
+            self.gate.try_enter()
+        } else {
+            self.gate.enter().await;
+            true
+        };
+        if !counted {
+            // A snapshot is being installed. The heartbeat still counts, but nothing may be
+            // committed by it meanwhile.
+            request.leader_commit = None;
+        }
+        // Answered in a task: a caller that gives up must not leave the gate counted in.
+        let raft = self.raft.clone();
+        let gate = self.gate.clone();
+        let answer = tokio::spawn(async move {
+            let answer = raft.append_entries(request).await;
+            if counted {
+                gate.leave();
+            }
+            answer
+        });
+        let response = answer.await.map_err(Self::stopped)?.map_err(Self::stopped)?;
+        let result = stream_result(response, previous, previous);
+        Ok(Response::new(wire::append_response(&result)))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<tonic::Streaming<pb::SnapshotChunk>>,
+    ) -> Result<Response<pb::SnapshotResponse>, Status> {
+        let received = snapshot::receive(&self.dirs, request.into_inner()).await?;
+        tracing::info!(
+            log_index = received.meta.last_log_id.map(|id| id.index),
+            from = %received.vote.leader_id.voted_for,
+            "a snapshot was received; installing it"
+        );
+        // In a task, so that a leader that gives up does not open the gate half-way.
+        let raft = self.raft.clone();
+        let gate = self.gate.clone();
+        let installed = tokio::spawn(async move {
+            let _installing = gate.install().await;
+            let snapshot = Snapshot { meta: received.meta.clone(), snapshot: SnapshotData::Received(received.path()) };
+            raft.install_full_snapshot(received.vote, snapshot).await
+        });
+        let response = installed.await.map_err(Self::stopped)?.map_err(Self::stopped)?;
+        Ok(Response::new(pb::SnapshotResponse { vote: wire::ballot(&response.vote) }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<pb::TransferLeaderRequest>,
+    ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
+        let request = wire::read_transfer_request(request.into_inner())?;
+        let response = self.raft.handle_transfer_leader(request).await.map_err(Self::stopped)?;
+        let refused = response.err().map(|error| error.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::TransferLeaderResponse { refused }))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<pb::ProposeRequest>,
+    ) -> Result<Response<pb::ProposeResponse>, Status> {
+        Ok(Response::new(self.upcalls.propose(request.into_inner()).await))
+    }
+
+    async fn read_index(
+        &self,
+        _request: Request<pb::ReadIndexRequest>,
+    ) -> Result<Response<pb::ReadIndexResponse>, Status> {
+        let position = self.upcalls.read_index().await;
+        Ok(Response::new(pb::ReadIndexResponse { position: wire::position(position) }))
+    }
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<pb::LeaseRequest>,
+    ) -> Result<Response<pb::LeaseResponse>, Status> {
+        Ok(Response::new(self.upcalls.lease_keep_alive(request.into_inner().lease).await))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<pb::LeaseRequest>,
+    ) -> Result<Response<pb::LeaseResponse>, Status> {
+        Ok(Response::new(self.upcalls.lease_time_to_live(request.into_inner().lease).await))
+    }
+}

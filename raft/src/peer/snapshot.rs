@@ -1,0 +1,214 @@
+//! The state on its way to a member whose log begins too late: a checkpoint's files, in pieces.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+use tonic::Status;
+use trireme_store::Store;
+
+use super::wire;
+use crate::codec;
+use crate::machine::to_meta;
+use crate::peer::pb;
+use crate::types::{SnapshotMeta, StoredMembership, Vote};
+
+/// Bytes of a file in one message.
+const PIECE_BYTES: usize = 512 * 1024;
+/// Pieces on their way; the reader waits for the network past it.
+const PIECES_MAX: usize = 8;
+
+/// A directory for snapshots that come and go; emptied when the member starts.
+pub(crate) struct SnapshotDirs {
+    path: PathBuf,
+    next: AtomicU64,
+}
+
+impl SnapshotDirs {
+    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::fs::create_dir_all(&path)?;
+        Ok(Self { path, next: AtomicU64::new(0) })
+    }
+
+    /// A path that nothing has used.
+    fn next(&self, what: &str) -> PathBuf {
+        self.path.join(format!("{what}-{}", self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// Removes the directory when dropped.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Takes a checkpoint and gives its pieces. Blocks the thread it runs on; ends early when the
+/// receiver is gone.
+pub(super) fn send(
+    store: Store,
+    dirs: &SnapshotDirs,
+    vote: Vote,
+) -> (mpsc::Receiver<pb::SnapshotChunk>, tokio::task::JoinHandle<Result<SnapshotMeta, String>>) {
+    let (pieces, stream) = mpsc::channel(PIECES_MAX);
+    let dir = dirs.next("send");
+    let task = tokio::task::spawn_blocking(move || {
+        let scratch = Scratch(dir);
+        let checkpoint = store.checkpoint(&scratch.0).map_err(|fault| fault.to_string())?;
+        let meta = to_meta(&checkpoint.applied).map_err(|error| error.to_string())?;
+        send_files(&scratch.0, &meta, &vote, &pieces).map_err(|error| error.to_string())?;
+        Ok(meta)
+    });
+    (stream, task)
+}
+
+fn send_files(
+    dir: &Path,
+    meta: &SnapshotMeta,
+    vote: &Vote,
+    pieces: &mpsc::Sender<pb::SnapshotChunk>,
+) -> io::Result<()> {
+    let send = |part: pb::snapshot_chunk::Part| {
+        pieces
+            .blocking_send(pb::SnapshotChunk { part: Some(part) })
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the receiver is gone"))
+    };
+    send(pb::snapshot_chunk::Part::Start(pb::SnapshotStart {
+        vote: wire::ballot(vote),
+        last: wire::position(meta.last_log_id),
+        membership_position: wire::position(*meta.last_membership.log_id()),
+        membership: codec::encode_membership(meta.last_membership.membership()),
+    }))?;
+    let mut names: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name().into_string();
+        names.push(name.map_err(|_| io::Error::other("a file of the snapshot has no readable name"))?);
+    }
+    names.sort();
+    let mut total = 0;
+    for name in &names {
+        let mut file = File::open(dir.join(name))?;
+        let mut offset = 0;
+        loop {
+            let mut data = Vec::with_capacity(PIECE_BYTES);
+            let read = (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut data)?;
+            // An empty file is one empty piece.
+            if read == 0 && offset > 0 {
+                break;
+            }
+            let piece = pb::FilePiece {
+                name: name.clone(),
+                offset,
+                crc32c: crc32c::crc32c(&data),
+                data: data.into(),
+            };
+            offset += read as u64;
+            send(pb::snapshot_chunk::Part::Piece(piece))?;
+            if read < PIECE_BYTES {
+                break;
+            }
+        }
+        total += offset;
+    }
+    send(pb::snapshot_chunk::Part::End(pb::SnapshotEnd { files: names.len() as u32, bytes: total }))
+}
+
+/// What was received: whole, with every piece's checksum right, and on the disk.
+pub(super) struct Received {
+    pub vote: Vote,
+    pub meta: SnapshotMeta,
+    scratch: Scratch,
+}
+
+impl Received {
+    pub(super) fn path(&self) -> PathBuf {
+        self.scratch.0.clone()
+    }
+}
+
+/// Writes what comes in; an error leaves nothing behind, and the sender starts over.
+pub(super) async fn receive(
+    dirs: &SnapshotDirs,
+    mut chunks: tonic::Streaming<pb::SnapshotChunk>,
+) -> Result<Received, Status> {
+    use pb::snapshot_chunk::Part;
+    let Some(Part::Start(start)) = chunks.message().await?.and_then(|chunk| chunk.part) else {
+        return Err(Status::invalid_argument("a snapshot begins with its description"));
+    };
+    let vote = wire::read_ballot(start.vote)?;
+    let membership =
+        codec::decode_membership(start.membership).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let meta = SnapshotMeta {
+        last_log_id: wire::read_position(start.last),
+        last_membership: StoredMembership::new(wire::read_position(start.membership_position), membership),
+    };
+    let scratch = Scratch(dirs.next("recv"));
+    std::fs::create_dir(&scratch.0)?;
+    let (pieces, mut queue) = mpsc::channel::<Part>(PIECES_MAX);
+    let dir = scratch.0.clone();
+    let writer = tokio::task::spawn_blocking(move || write_files(&dir, &mut queue));
+    while let Some(chunk) = chunks.message().await? {
+        let part = chunk.part.ok_or_else(|| Status::invalid_argument("an empty piece"))?;
+        if pieces.send(part).await.is_err() {
+            break;
+        }
+    }
+    drop(pieces);
+    writer.await.map_err(|error| Status::internal(error.to_string()))?.map_err(Status::from)?;
+    Ok(Received { vote, meta, scratch })
+}
+
+fn write_files(dir: &Path, queue: &mut mpsc::Receiver<pb::snapshot_chunk::Part>) -> io::Result<()> {
+    use pb::snapshot_chunk::Part;
+    let bad = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
+    let mut open: Option<(String, File, u64)> = None;
+    let mut files = 0;
+    let mut total = 0;
+    while let Some(part) = queue.blocking_recv() {
+        match part {
+            Part::Start(_) => return Err(bad("a second description")),
+            Part::Piece(piece) => {
+                if crc32c::crc32c(&piece.data) != piece.crc32c {
+                    return Err(bad("a piece of the snapshot was changed on its way"));
+                }
+                if open.as_ref().is_none_or(|(name, ..)| *name != piece.name) {
+                    // The name comes from another machine: a file in this directory or nothing.
+                    let plain = Path::new(&piece.name).file_name().is_some_and(|name| name == piece.name.as_str());
+                    if !plain {
+                        return Err(bad("a file name with a path"));
+                    }
+                    if let Some((_, file, _)) = open.take() {
+                        file.sync_all()?;
+                    }
+                    open = Some((piece.name.clone(), File::create_new(dir.join(&piece.name))?, 0));
+                    files += 1;
+                }
+                let (_, file, offset) = open.as_mut().expect("opened above");
+                if *offset != piece.offset {
+                    return Err(bad("a piece of the snapshot is missing"));
+                }
+                file.write_all(&piece.data)?;
+                *offset += piece.data.len() as u64;
+                total += piece.data.len() as u64;
+            }
+            Part::End(end) => {
+                if let Some((_, file, _)) = open.take() {
+                    file.sync_all()?;
+                }
+                if end.files != files || end.bytes != total {
+                    return Err(bad("the snapshot is not whole"));
+                }
+                return File::open(dir)?.sync_all();
+            }
+        }
+    }
+    Err(bad("the snapshot ended early"))
+}

@@ -1,0 +1,395 @@
+//! A member of the cluster: the store, replicated.
+//!
+//! ```text
+//!   Kv ── proposals ──► leader? client_write_many ──► log ──► apply ──► outcome
+//!     │                 other?  Peer.Propose ───────► …
+//!     ├── reads ───────► one ReadIndex for all who wait ──► applied so far? ──► store
+//!     └── watches, serializable reads ──► the store, once it has caught up
+//! ```
+
+mod backend;
+mod bootstrap;
+mod config;
+mod elections;
+mod kv;
+mod leases;
+mod members;
+mod proposals;
+mod reads;
+mod status;
+mod upkeep;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Config, Raft, SnapshotPolicy};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use trireme_store::log::{MarkedHash, Outcome};
+use trireme_store::{Error, Revision, Store};
+
+pub use config::{Limits, OpenEngine, ReplicaConfig, Timing};
+pub use members::MemberError;
+pub use status::{PeerStatus, ReplicaStatus, Role};
+
+use crate::identity::{DataDir, IdentityError};
+use crate::log::{Log, LogConfig, OpenError, OsDir};
+use crate::machine::{Machine, Observer, Progress};
+use crate::peer::{Contact, Factory, PeerService, Peers, SnapshotDirs};
+use crate::peer::pb::peer_server::PeerServer;
+use crate::types::{MemberId, TypeConfig};
+use leases::Leases;
+use proposals::Proposals;
+use reads::Readers;
+
+/// Threads of the raft core and the peers' connections, apart from whatever else the process does.
+const CORE_THREADS: usize = 2;
+/// Tasks that have not ended by then are left behind when a member stops.
+const SHUTDOWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// Entries in one message to a follower; bytes bound it before that.
+const APPEND_ENTRIES_MAX: u64 = 4096;
+
+/// Why a member cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    #[error("the state cannot be opened: {0}")]
+    Store(String),
+    #[error("the state has entries up to {applied} and the raft log has none: the log is gone, and with it this member's votes; it must be rebuilt under a new identity")]
+    LogMissing { applied: u64 },
+    #[error("raft cannot start: {0}")]
+    Raft(String),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A running member. Cheap to clone; [`Replica::shutdown`] ends it for all clones.
+#[derive(Clone)]
+pub struct Replica {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    config: ReplicaConfig,
+    member: MemberId,
+    cluster_id: u64,
+    fresh: bool,
+    raft: Raft<TypeConfig, Machine>,
+    store: Store,
+    log: Log,
+    contact: Arc<Contact>,
+    peers: Arc<Peers>,
+    progress: Arc<Progress>,
+    proposals: Proposals,
+    readers: Readers,
+    leases: Arc<Leases>,
+    marks: Arc<Marks>,
+    /// Proposals are kept back: leadership is changing hands.
+    hold: watch::Sender<bool>,
+    /// Everything that was acknowledged before this start has been applied.
+    caught_up: watch::Sender<bool>,
+    /// False once no leader was heard of for [`Timing::no_leader`].
+    has_leader: watch::Sender<bool>,
+    announced: AtomicI64,
+    problems: Mutex<Vec<String>>,
+    stop: CancellationToken,
+    runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    _dir: DataDir,
+}
+
+/// The state hash at the last mark.
+#[derive(Default)]
+struct Marks {
+    last: Mutex<Option<MarkedHash>>,
+}
+
+/// What applied entries tell the rest of the member.
+struct Effects {
+    leases: Arc<Leases>,
+    marks: Arc<Marks>,
+    on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Observer for Effects {
+    fn applied(&self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Granted(grant) => self.leases.granted(grant.id, grant.ttl_s),
+                Outcome::Marked { own, agrees } => {
+                    if *agrees == Some(false) {
+                        // Serving on would hand out what the others do not have.
+                        (self.on_fatal)("this member's state differs from the leader's");
+                    }
+                    *self.marks.last.lock() = Some(*own);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn replaced(&self) {
+        *self.marks.last.lock() = None;
+    }
+}
+
+/// The id of a cluster, from its name.
+pub fn cluster_id(name: &str) -> u64 {
+    (xxhash_rust::xxh3::xxh3_64(name.as_bytes()) >> 1).max(1)
+}
+
+impl Replica {
+    /// Opens the member's data and joins its cluster, serving the others on `peers`. Returns when
+    /// the member runs, which is before it has a leader.
+    pub async fn start(config: ReplicaConfig, peers: TcpListener) -> Result<Self, StartError> {
+        upkeep::abort_on_panic();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(CORE_THREADS)
+            .thread_name("raft-core")
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let started = handle.spawn(Self::start_on(config, peers)).await;
+        match started {
+            Ok(Ok(inner)) => {
+                *inner.runtime.lock() = Some(runtime);
+                Ok(Self { inner })
+            }
+            failed => {
+                runtime.shutdown_background();
+                match failed {
+                    Ok(Err(error)) => Err(error),
+                    Err(error) => Err(StartError::Raft(error.to_string())),
+                    Ok(Ok(_)) => unreachable!("handled above"),
+                }
+            }
+        }
+    }
+
+    async fn start_on(config: ReplicaConfig, listener: TcpListener) -> Result<Arc<Inner>, StartError> {
+        let dir = DataDir::open(&config.data_dir, &config.cluster)?;
+        let member = dir.identity.member;
+        let cluster_id = cluster_id(&config.cluster);
+        let log = open_log(&config, cluster_id, member)?;
+        let engine = (config.open_engine)(&dir.path.join("state")).map_err(|error| StartError::Store(error.to_string()))?;
+        let store = Store::open(engine).map_err(|fault| StartError::Store(fault.to_string()))?;
+        let applied = store.applied();
+        if let Some(position) = applied.position
+            && log.last().is_none()
+        {
+            return Err(StartError::LogMissing { applied: position.index });
+        }
+        let dirs = Arc::new(SnapshotDirs::open(dir.path.join("snapshots"))?);
+        let progress = Progress::new(applied.position.map_or(0, |position| position.index + 1));
+        let leases = Arc::new(Leases::default());
+        let marks = Arc::new(Marks::default());
+        let effects =
+            Effects { leases: leases.clone(), marks: marks.clone(), on_fatal: config.on_fatal.clone() };
+        let machine = Machine::start(store.clone(), progress.clone(), Arc::new(effects))?;
+        let connections = Peers::new(config.peer_tls.clone());
+        let factory = Factory { peers: connections.clone(), store: store.clone(), dirs: dirs.clone() };
+        let raft_config = Arc::new(raft_config(&config)?);
+        let raft = Raft::new(member, raft_config, factory, log.clone(), machine)
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let (proposals, queue) = Proposals::new();
+        let (readers, reader_queue) = reads::readers();
+        let contact = Contact::new();
+        let inner = Arc::new(Inner {
+            member,
+            cluster_id,
+            fresh: dir.identity.fresh,
+            raft,
+            store,
+            log,
+            contact,
+            peers: connections,
+            progress,
+            proposals,
+            readers,
+            leases,
+            marks,
+            hold: watch::Sender::new(false),
+            caught_up: watch::Sender::new(false),
+            has_leader: watch::Sender::new(true),
+            announced: AtomicI64::new(0),
+            problems: Mutex::default(),
+            stop: CancellationToken::new(),
+            runtime: Mutex::new(None),
+            _dir: dir,
+            config,
+        });
+        inner.serve_peers(listener, dirs)?;
+        tokio::spawn(inner.clone().run_proposals(queue));
+        tokio::spawn(inner.clone().run_readers(reader_queue));
+        tokio::spawn(inner.clone().run_leases());
+        tokio::spawn(inner.clone().run_elections());
+        tokio::spawn(inner.clone().run_bootstrap());
+        inner.start_upkeep()?;
+        Ok(inner)
+    }
+
+    /// This member's identity.
+    pub fn member(&self) -> MemberId {
+        self.inner.member
+    }
+
+    pub fn cluster_id(&self) -> u64 {
+        self.inner.cluster_id
+    }
+
+    /// The state as this member has it.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// True once everything that was acknowledged before this start has been applied.
+    pub fn caught_up(&self) -> watch::Receiver<bool> {
+        self.inner.caught_up.subscribe()
+    }
+
+    /// Stops. With `handover`, leadership is given to another member first, for which it waits a
+    /// bounded time.
+    pub async fn shutdown(&self, handover: bool) {
+        if handover && let Err(error) = self.hand_over(None).await {
+            tracing::info!(%error, "leadership was not handed over");
+        }
+        self.inner.stop.cancel();
+        self.inner.store.end_watches(Error::Unavailable("this member is stopping".into()));
+        let inner = self.inner.clone();
+        let runtime = self.inner.runtime.lock().take();
+        if let Some(runtime) = runtime {
+            let _ = runtime.handle().spawn(async move { inner.raft.shutdown().await }).await;
+            // Waits for the tasks, which hold the store and the log; a call into the disk that
+            // hangs does not keep it from ending.
+            let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(SHUTDOWN_TIMEOUT)).await;
+        }
+        let store = self.inner.store.clone();
+        let _ = tokio::task::spawn_blocking(move || store.flush()).await;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(runtime) = self.runtime.get_mut().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn open_log(config: &ReplicaConfig, cluster: u64, member: MemberId) -> Result<Log, StartError> {
+    let log_config = LogConfig {
+        segment_bytes: config.limits.log_segment_bytes,
+        cache_bytes: config.limits.log_cache_bytes,
+        on_fatal: config.on_fatal.clone(),
+        ..LogConfig::new(cluster, member.0)
+    };
+    Ok(Log::open(Arc::new(OsDir::open(config.data_dir.join("log"))?), log_config)?)
+}
+
+fn raft_config(config: &ReplicaConfig) -> Result<Config, StartError> {
+    let timing = &config.timing;
+    let millis = |duration: std::time::Duration| duration.as_millis() as u64;
+    let raft = Config {
+        cluster_name: config.cluster.clone(),
+        heartbeat_interval: millis(timing.heartbeat),
+        election_timeout_min: millis(timing.election_min),
+        election_timeout_max: millis(timing.election_max),
+        enable_pre_vote: Some(true),
+        // A restarted leader would serve reads from a state that is older than what it
+        // acknowledged.
+        enable_leader_restore: Some(false),
+        broadcast_submitted_on_append: Some(true),
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        max_payload_entries: APPEND_ENTRIES_MAX,
+        replication_lag_threshold: 1000,
+        // A snapshot is sent by its own clock.
+        install_snapshot_timeout: 60_000,
+        backoff: "10ms 20ms 40ms ...200ms".into(),
+        ..Config::default()
+    };
+    raft.validate().map_err(|error| StartError::Raft(error.to_string()))
+}
+
+impl Inner {
+    fn serve_peers(self: &Arc<Self>, listener: TcpListener, dirs: Arc<SnapshotDirs>) -> Result<(), StartError> {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let service = PeerService::new(
+            self.config.cluster.clone(),
+            self.raft.clone(),
+            self.log.clone(),
+            self.contact.clone(),
+            dirs,
+            Arc::new(status::ForPeers(Arc::downgrade(self))),
+        );
+        let service = PeerServer::new(service)
+            .max_decoding_message_size(crate::peer::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(crate::peer::MESSAGE_BYTES_MAX);
+        let incoming = self.config.peer_tls.incoming(listener);
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let server = tonic::transport::Server::builder()
+                .tcp_nodelay(true)
+                .initial_stream_window_size(8 * 1024 * 1024)
+                .initial_connection_window_size(16 * 1024 * 1024)
+                .add_service(service)
+                .serve_with_incoming(incoming);
+            // Dropped rather than drained: a member that stops closes its connections, which is
+            // what tells the others.
+            tokio::select! {
+                result = server => if let Err(error) = result {
+                    tracing::error!(%error, "the peer service ended");
+                },
+                () = stop.cancelled() => {}
+            }
+        });
+        Ok(())
+    }
+
+    /// The leader and its peer address, where one is known.
+    fn leader(&self) -> Option<(MemberId, String)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader?;
+        let node = metrics.membership_config.membership().get_node(&leader)?;
+        Some((leader, node.peer_address.clone()))
+    }
+
+    /// The term in which this member leads now.
+    fn leading_term(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        (metrics.state.is_leader() && metrics.current_leader == Some(self.member)).then_some(metrics.current_term)
+    }
+
+    fn mark_caught_up(&self) {
+        self.caught_up.send_if_modified(|caught_up| !std::mem::replace(caught_up, true));
+    }
+
+    /// Tells watchers how far they are, once for each revision.
+    fn announce(&self, revision: Revision) {
+        if self.announced.fetch_max(revision.0, Ordering::Relaxed) < revision.0 {
+            self.store.announce_progress();
+        }
+    }
+
+    fn problem(&self, what: String) {
+        let mut problems = self.problems.lock();
+        if !problems.contains(&what) {
+            tracing::error!(problem = what, "this member has a problem");
+            problems.push(what);
+        }
+    }
+
+    fn solved(&self, about: &str) {
+        self.problems.lock().retain(|problem| !problem.starts_with(about));
+    }
+}

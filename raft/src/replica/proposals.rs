@@ -1,0 +1,304 @@
+//! Writes on their way into the log: batched, bounded, and sent again where that is safe.
+//!
+//! Every command carries a proposal id, and the store remembers the outcomes of recent ones: what
+//! is sent again is done once. So a proposal whose fate is unknown (its leader is gone) is simply
+//! sent again until it is answered or its time is up; only then is its outcome unknown.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use openraft::errors::ClientWriteError;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use trireme_store::Error;
+use trireme_store::limits::REQUEST_BYTES_MAX;
+use trireme_store::log::{Command, CommandOp, Outcome, ProposalId};
+
+use super::Inner;
+use crate::peer::Lane;
+use crate::peer::pb;
+use crate::types::Proposal;
+
+/// Proposals in one message to openraft or to the leader.
+const BATCH_MAX: usize = 512;
+/// Bytes in one message to the leader; a batch is closed when it passes them.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Between two tries of what could not be sent.
+const RETRY: Duration = Duration::from_millis(10);
+/// What a command's encoding may add to the keys and values of a request.
+const ENCODING_BYTES_MAX: usize = 256 * 1024;
+
+/// A proposal that waits for its outcome.
+struct Pending {
+    proposal: Proposal,
+    /// Set once it may have entered a log.
+    sent: Arc<Mutex<bool>>,
+    reply: oneshot::Sender<Result<Outcome, Error>>,
+    deadline: Instant,
+}
+
+/// The queue in front of the log.
+pub(super) struct Proposals {
+    client: u64,
+    next: AtomicU64,
+    queue: mpsc::UnboundedSender<Pending>,
+    waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
+}
+
+pub(super) struct Queue(mpsc::UnboundedReceiver<Pending>);
+
+pub(super) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+impl Proposals {
+    pub(super) fn new() -> (Self, Queue) {
+        let (queue, receiver) = mpsc::unbounded_channel();
+        let client = (rand::random::<u64>() >> 1).max(1);
+        let proposals = Self {
+            client,
+            next: AtomicU64::new(1),
+            queue,
+            waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+        };
+        (proposals, Queue(receiver))
+    }
+}
+
+/// Counts a proposal as waiting while it lives.
+struct Admitted<'p> {
+    proposals: &'p Proposals,
+    bytes: usize,
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.proposals.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.proposals.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    /// Proposes `op` and waits for its outcome.
+    pub(super) async fn propose(&self, op: CommandOp) -> Result<Outcome, Error> {
+        let seq = self.proposals.next.fetch_add(1, Ordering::Relaxed);
+        let proposal = ProposalId { client: self.proposals.client, seq };
+        let command = Command { proposal, time_ms: now_ms(), op };
+        let bytes = command.encode();
+        self.submit(Proposal { bytes, command: Some(Arc::new(command)) }).await
+    }
+
+    /// Sends a command that has its id already on its way and waits for its outcome.
+    pub(super) async fn submit(&self, proposal: Proposal) -> Result<Outcome, Error> {
+        let bytes = proposal.bytes.len();
+        if bytes > REQUEST_BYTES_MAX + ENCODING_BYTES_MAX {
+            return Err(Error::TooLarge);
+        }
+        if !self.log.has_room() || self.progress.waits_for_space() {
+            return Err(Error::NoSpace);
+        }
+        let limits = &self.config.limits;
+        self.proposals.waiting.fetch_add(1, Ordering::Relaxed);
+        self.proposals.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let _admitted = Admitted { proposals: &self.proposals, bytes };
+        if self.proposals.waiting.load(Ordering::Relaxed) > limits.proposals_max
+            || self.proposals.waiting_bytes.load(Ordering::Relaxed) > limits.proposal_bytes_max
+        {
+            return Err(Error::TooManyRequests);
+        }
+        let sent = Arc::new(Mutex::new(false));
+        let (reply, outcome) = oneshot::channel();
+        let deadline = Instant::now() + self.config.timing.request;
+        let pending = Pending { proposal, sent: sent.clone(), reply, deadline };
+        if self.proposals.queue.send(pending).is_err() {
+            return Err(Error::Unavailable("this member is stopping".into()));
+        }
+        let answer = tokio::time::timeout_at(deadline.into(), outcome).await;
+        match answer {
+            Ok(Ok(Ok(outcome))) => outcome.into_result(),
+            Ok(Ok(Err(error))) => Err(error),
+            Ok(Err(_)) | Err(_) if *sent.lock() => Err(Error::OutcomeUnknown),
+            Ok(Err(_)) => Err(Error::Unavailable("this member is stopping".into())),
+            Err(_) => Err(Error::NoLeader),
+        }
+    }
+
+    /// Takes proposals off the queue and sends them, until the member stops.
+    pub(super) async fn run_proposals(self: Arc<Self>, mut queue: Queue) {
+        let (again, mut returned) = mpsc::unbounded_channel::<Pending>();
+        let mut waiting: VecDeque<Pending> = VecDeque::new();
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut retry_at = Instant::now();
+        loop {
+            tokio::select! {
+                taken = queue.0.recv_many(&mut batch, BATCH_MAX) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    // New ones do not wait for the pause that those sent back make.
+                    retry_at = retry_at.min(Instant::now());
+                }
+                Some(pending) = returned.recv() => {
+                    if waiting.is_empty() {
+                        retry_at = Instant::now() + RETRY;
+                    }
+                    waiting.push_back(pending);
+                    continue;
+                }
+                () = tokio::time::sleep_until(retry_at.into()), if !waiting.is_empty() => {}
+                () = self.stop.cancelled() => return,
+            }
+            waiting.extend(batch.drain(..));
+            let now = Instant::now();
+            waiting.retain(|pending| pending.deadline > now && !pending.reply.is_closed());
+            if *self.hold.borrow() {
+                retry_at = now + RETRY;
+                continue;
+            }
+            let Some((leader, address)) = self.leader() else {
+                retry_at = now + RETRY;
+                continue;
+            };
+            while !waiting.is_empty() {
+                let mut bytes = 0;
+                let mut some = Vec::with_capacity(waiting.len().min(BATCH_MAX));
+                while some.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
+                    let Some(pending) = waiting.pop_front() else { break };
+                    bytes += pending.proposal.bytes.len();
+                    *pending.sent.lock() = true;
+                    some.push(pending);
+                }
+                let this = self.clone();
+                let again = again.clone();
+                if leader == self.member {
+                    // Handed to openraft here, so that the order of the queue is kept.
+                    let proposals: Vec<Proposal> = some.iter().map(|pending| pending.proposal.clone()).collect();
+                    let written = this.raft.client_write_many(proposals).await;
+                    tokio::spawn(async move { finish_local(written, some, &again).await });
+                } else {
+                    let address = address.clone();
+                    tokio::spawn(async move { this.forward(&address, some, &again).await });
+                }
+            }
+        }
+    }
+
+    /// Sends proposals to the leader at `address`.
+    async fn forward(&self, address: &str, batch: Vec<Pending>, again: &mpsc::UnboundedSender<Pending>) {
+        let commands = batch.iter().map(|pending| pending.proposal.bytes.clone()).collect();
+        let call = async {
+            let mut client = self.peers.client(address, Lane::Forward)?;
+            let mut request = tonic::Request::new(pb::ProposeRequest { commands });
+            request.set_timeout(self.config.timing.request);
+            client.propose(request).await
+        };
+        let results = match call.await {
+            Ok(response) => response.into_inner().results,
+            Err(status) => {
+                tracing::debug!(%status, "proposals may not have reached the leader");
+                Vec::new()
+            }
+        };
+        let mut results = results.into_iter();
+        for pending in batch {
+            use pb::propose_result::Result as R;
+            match results.next().and_then(|result| result.result) {
+                Some(R::Outcome(bytes)) => {
+                    let outcome = Outcome::decode(bytes)
+                        .map_err(|error| Error::Broken(format!("the leader's answer cannot be read: {error}")));
+                    let _ = pending.reply.send(outcome);
+                }
+                Some(R::NotLeader(_) | R::Unknown(_)) | None => {
+                    let _ = again.send(pending);
+                }
+            }
+        }
+    }
+
+    /// Proposes what another member forwards, where this one leads.
+    pub(super) async fn propose_forwarded(&self, request: pb::ProposeRequest) -> pb::ProposeResponse {
+        use pb::propose_result::Result as R;
+        let count = request.commands.len();
+        let refuse = |result: R| pb::ProposeResponse {
+            results: vec![pb::ProposeResult { result: Some(result) }; count],
+        };
+        let leads = self.leader().is_some_and(|(leader, _)| leader == self.member);
+        if !leads || *self.hold.borrow() {
+            return refuse(R::NotLeader(true));
+        }
+        if !self.log.has_room() || self.progress.waits_for_space() {
+            return refuse(R::Outcome(Outcome::Failed(Error::NoSpace).encode()));
+        }
+        let mut proposals = Vec::with_capacity(count);
+        for bytes in request.commands {
+            match stamp(bytes) {
+                Ok(proposal) => proposals.push(proposal),
+                Err(error) => {
+                    return refuse(R::Outcome(Outcome::Failed(Error::Invalid(error.to_string())).encode()));
+                }
+            }
+        }
+        let Ok(mut written) = self.raft.client_write_many(proposals).await else {
+            return refuse(R::Unknown(true));
+        };
+        let mut results = Vec::with_capacity(count);
+        while let Some(result) = written.next().await {
+            let result = match result {
+                Ok(Ok(response)) => match response.response {
+                    Some(outcome) => R::Outcome(outcome.encode()),
+                    None => R::Unknown(true),
+                },
+                Ok(Err(ClientWriteError::ForwardToLeader(_))) => R::NotLeader(true),
+                Ok(Err(_)) | Err(_) => R::Unknown(true),
+            };
+            results.push(pb::ProposeResult { result: Some(result) });
+        }
+        results.resize(count, pb::ProposeResult { result: Some(R::Unknown(true)) });
+        pb::ProposeResponse { results }
+    }
+}
+
+/// Gives a forwarded command this leader's time.
+pub(super) fn stamp(bytes: Bytes) -> Result<Proposal, trireme_store::log::DecodeError> {
+    let mut command = Command::decode(bytes)?;
+    command.time_ms = now_ms();
+    Ok(Proposal { bytes: command.encode(), command: Some(Arc::new(command)) })
+}
+
+type Written = Result<
+    futures::stream::BoxStream<
+        'static,
+        Result<openraft::raft::WriteResult<crate::types::TypeConfig>, openraft::errors::Fatal<crate::types::TypeConfig>>,
+    >,
+    openraft::errors::Fatal<crate::types::TypeConfig>,
+>;
+
+async fn finish_local(written: Written, batch: Vec<Pending>, again: &mpsc::UnboundedSender<Pending>) {
+    let Ok(mut written) = written else {
+        // The core has stopped: the process is about to end.
+        for pending in batch {
+            let _ = pending.reply.send(Err(Error::OutcomeUnknown));
+        }
+        return;
+    };
+    for pending in batch {
+        match written.next().await {
+            Some(Ok(Ok(response))) => {
+                let _ = pending.reply.send(response.response.ok_or(Error::OutcomeUnknown));
+            }
+            // Before the append, or of unknown fate: either way the id makes repeating safe.
+            Some(Ok(Err(_))) => {
+                let _ = again.send(pending);
+            }
+            Some(Err(_)) | None => {
+                let _ = pending.reply.send(Err(Error::OutcomeUnknown));
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Linearizable reads: one confirmation by a quorum for all readers that wait for one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use openraft::ReadPolicy;
+use openraft::errors::{LinearizableReadError, RaftError};
+use tokio::sync::{mpsc, oneshot};
+use trireme_store::{Error, Revision};
+
+use super::Inner;
+use crate::peer::{Lane, wire};
+use crate::peer::pb;
+use crate::types::LogId;
+
+/// Readers served by one confirmation.
+const READERS_MAX: usize = 4096;
+/// Between two tries while there is no leader.
+const RETRY: Duration = Duration::from_millis(10);
+
+pub(super) struct Reader {
+    reply: oneshot::Sender<Result<Revision, Error>>,
+    deadline: Instant,
+}
+
+pub(super) type Readers = mpsc::UnboundedSender<Reader>;
+
+pub(super) fn readers() -> (Readers, mpsc::UnboundedReceiver<Reader>) {
+    mpsc::unbounded_channel()
+}
+
+impl Inner {
+    /// Waits until this replica has everything that was acknowledged anywhere before the call.
+    pub(super) async fn barrier(&self) -> Result<Revision, Error> {
+        let (reply, revision) = oneshot::channel();
+        let deadline = Instant::now() + self.config.timing.request;
+        if self.readers.send(Reader { reply, deadline }).is_err() {
+            return Err(Error::Unavailable("this member is stopping".into()));
+        }
+        match tokio::time::timeout_at(deadline.into(), revision).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::Unavailable("this member is stopping".into())),
+            Err(_) if self.leader().is_none() => Err(Error::NoLeader),
+            Err(_) => Err(Error::Unavailable("request timed out".into())),
+        }
+    }
+
+    /// Serves readers until the member stops. One confirmation at a time: who comes while it is
+    /// under way waits for the next, since it may rest on what was known before they came.
+    pub(super) async fn run_readers(self: Arc<Self>, mut queue: mpsc::UnboundedReceiver<Reader>) {
+        let mut waiting = Vec::new();
+        loop {
+            let taken = tokio::select! {
+                taken = queue.recv_many(&mut waiting, READERS_MAX) => taken,
+                () = self.stop.cancelled() => return,
+            };
+            if taken == 0 {
+                return;
+            }
+            let index = loop {
+                match self.confirm().await {
+                    Some(position) => break Some(position.index),
+                    None => {
+                        let now = Instant::now();
+                        waiting.retain(|reader| reader.deadline > now && !reader.reply.is_closed());
+                        if waiting.is_empty() {
+                            break None;
+                        }
+                        tokio::select! {
+                            () = tokio::time::sleep(RETRY) => {}
+                            () = self.stop.cancelled() => return,
+                        }
+                    }
+                }
+            };
+            let Some(index) = index else { continue };
+            let readers = std::mem::take(&mut waiting);
+            if self.progress.next_index() > index {
+                self.answer(readers);
+            } else {
+                let this = self.clone();
+                tokio::spawn(async move {
+                    if this.progress.reached(index).await {
+                        this.answer(readers);
+                    }
+                });
+            }
+        }
+    }
+
+    fn answer(&self, readers: Vec<Reader>) {
+        let revision = self.store.applied().revision;
+        self.mark_caught_up();
+        self.announce(revision);
+        for reader in readers {
+            let _ = reader.reply.send(Ok(revision));
+        }
+    }
+
+    /// A position that covers everything committed before the call, confirmed by a quorum.
+    async fn confirm(&self) -> Option<LogId> {
+        let (leader, address) = self.leader()?;
+        if leader == self.member {
+            return self.read_index().await;
+        }
+        let mut client = self.peers.client(&address, Lane::Forward).ok()?;
+        let mut request = tonic::Request::new(pb::ReadIndexRequest {});
+        request.set_timeout(self.config.timing.election_max * 4);
+        match client.read_index(request).await {
+            Ok(response) => wire::read_position(response.into_inner().position),
+            Err(status) => {
+                tracing::debug!(%status, "the leader did not confirm a read");
+                None
+            }
+        }
+    }
+
+    /// The same, where this member leads; `None` where it does not.
+    pub(super) async fn read_index(&self) -> Option<LogId> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Some(*linearizer.read_log_id().log_id()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => None,
+            Err(error) => {
+                tracing::debug!(%error, "a read was not confirmed");
+                None
+            }
+        }
+    }
+}

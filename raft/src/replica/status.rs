@@ -1,0 +1,205 @@
+//! How a member stands, and what it answers its peers.
+
+use std::sync::Weak;
+
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
+use trireme_store::{LeaseId, Revision, Status};
+
+use super::{Inner, Replica};
+use crate::peer::Upcalls;
+use crate::peer::pb;
+use crate::types::{LogId, MemberId, MemberNode};
+
+/// Highest feature level this version understands.
+const FEATURE_LEVEL: u32 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Leader,
+    Follower,
+    Candidate,
+    Learner,
+    Stopped,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Candidate => "candidate",
+            Self::Learner => "learner",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// One member as another sees it.
+#[derive(Clone, Debug)]
+pub struct PeerStatus {
+    pub id: MemberId,
+    pub node: MemberNode,
+    pub votes: bool,
+    /// Last entry it is known to have; only the leader knows of others.
+    pub matched_index: Option<u64>,
+    /// Entries it lacks; only the leader knows.
+    pub lag_entries: Option<u64>,
+}
+
+/// All of a member's state that an operator asks for.
+#[derive(Clone, Debug)]
+pub struct ReplicaStatus {
+    pub cluster_id: u64,
+    pub member: MemberId,
+    pub name: String,
+    pub role: Role,
+    pub term: u64,
+    pub leader: Option<MemberId>,
+    pub last_log_index: u64,
+    pub committed_index: u64,
+    pub applied_index: u64,
+    /// The state on the disk contains this index at least.
+    pub flushed_index: u64,
+    pub purged_index: u64,
+    pub log_bytes: u64,
+    pub log_syncs: u64,
+    pub revision: Revision,
+    pub compact_revision: Revision,
+    pub state_hash: u128,
+    pub db_size_bytes: u64,
+    pub db_size_in_use_bytes: u64,
+    pub caught_up: bool,
+    /// Every member, this one included.
+    pub members: Vec<PeerStatus>,
+    /// What is wrong, in words.
+    pub problems: Vec<String>,
+}
+
+impl Replica {
+    pub fn status(&self) -> ReplicaStatus {
+        self.inner.status()
+    }
+}
+
+impl Inner {
+    pub(super) fn status(&self) -> ReplicaStatus {
+        let applied = self.store.applied();
+        let size = self.store.size();
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let voters: Vec<MemberId> = metrics.membership_config.voter_ids().collect();
+        let last = metrics.last_log_index.unwrap_or(0);
+        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+        let members = metrics.membership_config.nodes().map(|(id, node)| {
+            let matched = metrics.replication.as_ref().and_then(|all| all.get(id).copied().flatten());
+            let matched_index = matched.map(|id| id.index);
+            PeerStatus {
+                id: *id,
+                node: node.clone(),
+                votes: voters.contains(id),
+                matched_index,
+                lag_entries: metrics.replication.as_ref().map(|_| last.saturating_sub(matched_index.unwrap_or(0))),
+            }
+        });
+        let mut problems = self.problems.lock().clone();
+        if !*self.has_leader.borrow() {
+            problems.push("no leader is heard of".into());
+        }
+        if !self.log.has_room() || self.progress.waits_for_space() {
+            problems.push("the disk is full: writes are refused".into());
+        }
+        ReplicaStatus {
+            cluster_id: self.cluster_id,
+            member: self.member,
+            name: self.config.name.clone(),
+            role: match metrics.state {
+                ServerState::Leader => Role::Leader,
+                ServerState::Follower => Role::Follower,
+                ServerState::Candidate => Role::Candidate,
+                ServerState::Learner => Role::Learner,
+                ServerState::Shutdown => Role::Stopped,
+            },
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_log_index: last,
+            committed_index: index(metrics.local_committed),
+            applied_index: applied.position.map_or(0, |position| position.index),
+            flushed_index: self.store.durable().map_or(0, |position| position.index),
+            purged_index: index(metrics.purged),
+            log_bytes: self.log.size_bytes(),
+            log_syncs: self.log.sync_count(),
+            revision: applied.revision,
+            compact_revision: applied.compact_revision,
+            state_hash: applied.hash,
+            db_size_bytes: size.disk_bytes,
+            db_size_in_use_bytes: size.live_bytes,
+            caught_up: *self.caught_up.borrow(),
+            members: members.collect(),
+            problems,
+        }
+    }
+
+    pub(super) fn kv_status(&self) -> Status {
+        let status = self.status();
+        Status {
+            cluster_id: status.cluster_id,
+            member_id: status.member.0,
+            leader_id: status.leader.map_or(0, |leader| leader.0),
+            term: status.term,
+            last_log_index: status.last_log_index,
+            applied_index: status.applied_index,
+            revision: status.revision,
+            compact_revision: status.compact_revision,
+            db_size_bytes: status.db_size_bytes,
+            db_size_in_use_bytes: status.db_size_in_use_bytes,
+            is_learner: status.role == Role::Learner,
+            errors: status.problems,
+        }
+    }
+}
+
+/// What other members ask of this one. Weak: the service must not keep a stopped member alive.
+pub(super) struct ForPeers(pub(super) Weak<Inner>);
+
+#[tonic::async_trait]
+impl Upcalls for ForPeers {
+    fn identify(&self) -> pb::IdentifyResponse {
+        let Some(inner) = self.0.upgrade() else { return pb::IdentifyResponse::default() };
+        let node = inner.node();
+        pb::IdentifyResponse {
+            cluster: inner.config.cluster.clone(),
+            member: inner.member.0,
+            name: node.name,
+            peer_address: node.peer_address,
+            client_address: node.client_address,
+            initialized: inner.log.last().is_some(),
+            feature_level: FEATURE_LEVEL,
+        }
+    }
+
+    async fn propose(&self, request: pb::ProposeRequest) -> pb::ProposeResponse {
+        match self.0.upgrade() {
+            Some(inner) => inner.propose_forwarded(request).await,
+            None => pb::ProposeResponse::default(),
+        }
+    }
+
+    async fn read_index(&self) -> Option<LogId> {
+        self.0.upgrade()?.read_index().await
+    }
+
+    async fn lease_keep_alive(&self, lease: i64) -> pb::LeaseResponse {
+        match self.0.upgrade() {
+            Some(inner) => inner.renew_here(LeaseId(lease)).await,
+            None => pb::LeaseResponse { not_leader: true, ..Default::default() },
+        }
+    }
+
+    async fn lease_time_to_live(&self, lease: i64) -> pb::LeaseResponse {
+        match self.0.upgrade() {
+            Some(inner) => inner.remaining_here(LeaseId(lease)).await,
+            None => pb::LeaseResponse { not_leader: true, ..Default::default() },
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What keeps a member sound while it runs: flushes and purges, marks, and the watch over what
+//! must not stand still.
+
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
+
+use openraft::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+use trireme_store::log::{CommandOp, Mark};
+use trireme_store::{Error, Revision};
+
+use super::{Inner, Replica};
+
+/// Between two looks at the log's size.
+const PURGE_EVERY: Duration = Duration::from_millis(500);
+/// A flush that openraft has not noted by then is asked for again.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two comparisons of the members' states, when something has changed.
+const MARK_EVERY: Duration = Duration::from_secs(10);
+/// Between two looks of the watchdog.
+const WATCH_EVERY: Duration = Duration::from_millis(100);
+/// A sync that is stuck this many times longer than what made leadership go ends the process.
+const SYNC_DEAD_FACTOR: u32 = 10;
+/// Between two progress notices to watchers of a store in which nothing happens.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
+
+/// Makes a panic on one of raft's threads end the process: openraft goes on with a dead part, deaf
+/// or without applying, and looks alive to the others.
+pub(super) fn abort_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            before(panic);
+            if std::thread::current().name().is_some_and(|name| name.starts_with("raft-")) {
+                std::process::abort();
+            }
+        }));
+    });
+}
+
+impl Inner {
+    pub(super) fn start_upkeep(self: &Arc<Self>) -> std::io::Result<()> {
+        tokio::spawn(self.clone().run_purge());
+        tokio::spawn(self.clone().run_marks());
+        tokio::spawn(self.clone().run_contact());
+        tokio::spawn(self.clone().run_core_watch());
+        let this = self.clone();
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new().name("raft-watchdog".into()).spawn(move || this.run_watchdog(&runtime))?;
+        Ok(())
+    }
+
+    /// Flushes the state when the log has grown, then purges the log as far as the disk has it.
+    async fn run_purge(self: Arc<Self>) {
+        let mut flushed_at = self.log.written_bytes();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PURGE_EVERY) => {}
+                () = self.stop.cancelled() => return,
+            }
+            let written = self.log.written_bytes();
+            if written - flushed_at < self.config.limits.flush_log_bytes {
+                continue;
+            }
+            flushed_at = written;
+            if let Err(reason) = self.flush_and_purge().await {
+                tracing::warn!(reason, "the raft log was not purged");
+            }
+        }
+    }
+
+    async fn flush_and_purge(&self) -> Result<(), String> {
+        let applied = self.progress.next_index();
+        if applied == 0 {
+            return Ok(());
+        }
+        self.raft.trigger().snapshot().await.map_err(|error| error.to_string())?;
+        let flushed = self
+            .raft
+            .wait(Some(FLUSH_TIMEOUT))
+            .metrics(|metrics| metrics.snapshot.is_some_and(|id| id.index + 1 >= applied), "flushed")
+            .await
+            .map_err(|error| error.to_string())?;
+        let Some(limit) = flushed.snapshot.map(|id| id.index) else { return Ok(()) };
+        if let Some(target) = self.log.purge_target(limit, self.config.limits.log_keep_bytes) {
+            self.raft.trigger().purge_log(target).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// While leading: has all members note their state's hash, and compare it with the leader's.
+    async fn run_marks(self: Arc<Self>) {
+        let mut marked = Revision(-1);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(MARK_EVERY) => {}
+                () = self.stop.cancelled() => return,
+            }
+            let revision = self.store.applied().revision;
+            if self.leases.term().is_none() || revision == marked {
+                continue;
+            }
+            let previous = *self.marks.last.lock();
+            if let Err(error) = self.propose(CommandOp::Mark(Mark { previous })).await {
+                tracing::debug!(%error, "no mark was set");
+            } else {
+                marked = revision;
+            }
+        }
+    }
+
+    /// Follows whether a leader is there: catches up after a start, ends watches in a minority.
+    async fn run_contact(self: Arc<Self>) {
+        let mut announced_at = Instant::now();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.config.timing.heartbeat) => {}
+                () = self.stop.cancelled() => return,
+            }
+            let there = self.leader_age() <= self.config.timing.no_leader;
+            let changed = self.has_leader.send_if_modified(|before| std::mem::replace(before, there) != there);
+            if changed && !there {
+                tracing::warn!("no leader is heard of");
+                self.store.end_watches(Error::NoLeader);
+            }
+            if !*self.caught_up.borrow() && self.leader().is_some() {
+                let _ = self.barrier().await;
+            }
+            // Caches wait for a revision that other prefixes have reached: they hear of it soon.
+            self.announce(self.store.applied().revision);
+            if announced_at.elapsed() > ANNOUNCE_EVERY {
+                announced_at = Instant::now();
+                self.store.announce_progress();
+            }
+        }
+    }
+
+    /// Time since a leader's word, or, where this member leads, since a quorum's.
+    fn leader_age(&self) -> Duration {
+        if self.leading_term().is_none() {
+            return self.contact.age();
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.membership_config.voter_ids().count() == 1 {
+            return Duration::ZERO;
+        }
+        metrics.last_quorum_acked.map_or(Duration::MAX, |acked| acked.elapsed())
+    }
+
+    /// The end of the raft core is the end of the member, unless it was asked for.
+    async fn run_core_watch(self: Arc<Self>) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let state = metrics.borrow_watched().running_state.clone();
+            if let Err(error) = state {
+                if !self.stop.is_cancelled() {
+                    (self.config.on_fatal)(&format!("the raft core ended: {error}"));
+                }
+                return;
+            }
+            if metrics.changed().await.is_err() {
+                if !self.stop.is_cancelled() {
+                    (self.config.on_fatal)("the raft core is gone");
+                }
+                return;
+            }
+        }
+    }
+
+    fn run_watchdog(self: Arc<Self>, runtime: &tokio::runtime::Handle) {
+        let timing = self.config.timing.clone();
+        let mut applied = (self.progress.next_index(), Instant::now());
+        let mut handed_over = false;
+        while !self.stop.is_cancelled() {
+            std::thread::sleep(WATCH_EVERY);
+            match self.log.sync_age() {
+                // A slow disk is no reason to die, but it is one not to lead.
+                Some(age) if age > timing.sync_stuck * SYNC_DEAD_FACTOR => {
+                    (self.config.on_fatal)("a sync of the raft log is stuck");
+                    return;
+                }
+                Some(age) if age > timing.sync_stuck => {
+                    if !std::mem::replace(&mut handed_over, true) {
+                        tracing::warn!(age_ms = age.as_millis() as u64, "the disk does not answer");
+                        let replica = Replica { inner: self.clone() };
+                        runtime.spawn(async move { replica.hand_over(None).await });
+                    }
+                }
+                _ => handed_over = false,
+            }
+            let next = self.progress.next_index();
+            if next != applied.0 || !self.progress.busy() {
+                applied = (next, Instant::now());
+            } else if applied.1.elapsed() > timing.apply_stuck {
+                (self.config.on_fatal)("what was agreed is not being applied");
+                return;
+            }
+        }
+    }
+}
