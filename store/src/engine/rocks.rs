@@ -97,6 +97,9 @@ pub struct RocksEngine {
     cache: Cache,
     options: RocksOptions,
     open: RwLock<Arc<Open>>,
+    /// The step of an install after which a test lets the process die.
+    #[cfg(test)]
+    pub(crate) die_after: std::sync::atomic::AtomicUsize,
 }
 
 struct Open {
@@ -119,7 +122,24 @@ impl RocksEngine {
         remove_others(dir, generation)?;
         let db = DB::open(&options.build(&cache)?, state_dir(dir, generation))?;
         sync_dir(dir)?;
-        Ok(Self { dir: dir.into(), cache, options, open: RwLock::new(Arc::new(Open { db, generation })) })
+        Ok(Self {
+            dir: dir.into(),
+            cache,
+            options,
+            open: RwLock::new(Arc::new(Open { db, generation })),
+            #[cfg(test)]
+            die_after: Default::default(),
+        })
+    }
+
+    /// Steps of an install, counted from 1, for tests that crash after each.
+    fn reached(&self, step: usize) -> Result<(), EngineError> {
+        #[cfg(test)]
+        if self.die_after.load(std::sync::atomic::Ordering::Relaxed) == step {
+            return Err(EngineError::Io(format!("died after step {step}")));
+        }
+        let _ = step;
+        Ok(())
     }
 
     fn current(&self) -> Arc<Open> {
@@ -233,9 +253,13 @@ impl Engine for RocksEngine {
             fs::remove_dir_all(&target)?;
         }
         adopt(dir, &target)?;
+        self.reached(1)?;
         sync_dir(&self.dir)?;
+        self.reached(2)?;
         let db = DB::open(&self.options.build(&self.cache)?, &target)?;
+        self.reached(3)?;
         point_to(&self.dir, generation)?;
+        self.reached(4)?;
         *self.open.write() = Arc::new(Open { db, generation });
         // Views of the old state may still be open; its files stay readable to them.
         if let Err(error) = fs::remove_dir_all(state_dir(&self.dir, old)) {

@@ -271,7 +271,8 @@ impl Store {
     }
 
     /// Verifies the snapshot in `dir` and puts it in the state's place; `dir` is consumed. Refuses
-    /// one that is older than what was applied. Watches read on in its history.
+    /// one that is older than what was applied. Watches read on in its history. When it fails for
+    /// another reason than the snapshot ([`Fault::Snapshot`]), the store must be opened again.
     pub fn install(&self, dir: &Path) -> Result<Applied, Fault> {
         let inner = &*self.inner;
         let meta = snapshot::verify(&*inner.engine, dir)?;
@@ -279,7 +280,12 @@ impl Store {
         if meta.applied.position < writer.state.position {
             return Err(Fault::Snapshot("it is older than the state".into()));
         }
-        inner.scrubber.paused(|| inner.engine.install(dir))?;
+        if let Err(error) = inner.scrubber.paused(|| inner.engine.install(dir)) {
+            // The engine may come back with the old state or the new one: this one must not go on
+            // making changes durable that the next start would not have.
+            writer.stopped = Some(format!("a snapshot was not installed: {error}"));
+            return Err(error.into());
+        }
         writer.reload(&*inner.engine);
         if let Some(reason) = &writer.stopped {
             return Err(Fault::Stopped(reason.clone()));

@@ -178,48 +178,37 @@ fn watches_live_through_an_install() {
 #[test]
 fn an_interrupted_install_is_old_or_new() {
     use crate::engine::{RocksEngine, RocksOptions};
-    let open = |dir: &Path| -> Arc<dyn Engine> {
-        Arc::new(RocksEngine::open(dir, RocksOptions::default()).expect("open"))
-    };
+    use std::sync::atomic::Ordering;
+    let open = |dir: &Path| Arc::new(RocksEngine::open(dir, RocksOptions::default()).expect("open"));
     let dir = tempfile::tempdir().expect("a directory");
-    let source = filled(open(&dir.path().join("a")), 30);
-    let new = all(&source);
-    // The steps of an install, each as far as a crash may have let it come.
-    let steps: [(&str, bool); 4] = [
-        ("nothing", false),
-        ("the directory was moved in", false),
-        ("the new pointer was written but not swapped", false),
-        ("the pointer was swapped, the old state not removed", true),
-    ];
-    for (i, (step, is_new)) in steps.into_iter().enumerate() {
-        let state = dir.path().join(format!("b{i}"));
-        let target = filled(open(&state), 5);
+    let source = filled(open(&dir.path().join("source")), 30);
+    // The fourth step is the swap of the pointer.
+    for step in 1..=4 {
+        let state = dir.path().join(format!("state after {step}"));
+        let engine = open(&state);
+        let target = filled(engine.clone(), 5);
         target.flush().expect("flush");
         let old = all(&target);
-        drop(target);
-        let snapshot = dir.path().join(format!("snapshot{i}"));
+        let snapshot = dir.path().join(format!("snapshot {step}"));
         source.checkpoint(&snapshot).expect("checkpoint");
-        if i >= 1 {
-            std::fs::rename(&snapshot, state.join("state-2")).expect("move");
-        }
-        if i >= 2 {
-            std::fs::write(state.join("ACTIVE.new"), "state-2\n").expect("write");
-        }
-        if i >= 3 {
-            std::fs::rename(state.join("ACTIVE.new"), state.join("ACTIVE")).expect("swap");
-        }
+        engine.die_after.store(step, Ordering::Relaxed);
+        assert_eq!(target.install(&snapshot), Err(Fault::Io(format!("died after step {step}"))));
+        let index = target.applied().position.map_or(0, |at| at.index);
+        let refused = target.apply(vec![super::entry(index + 1, put("k", "v"))]);
+        assert!(matches!(refused, Err(Fault::Stopped(_))), "{refused:?}");
+        drop((target, engine));
+        // A pointer that was written but not swapped is nothing.
+        std::fs::write(state.join("ACTIVE.new"), "state-2\n").expect("write");
         let target = Store::open(open(&state)).expect("open after a crash");
-        assert_eq!(all(&target), if is_new { new.clone() } else { old }, "{step}");
+        assert_eq!(all(&target), if step == 4 { all(&source) } else { old }, "after step {step}");
         target.verify().expect("verify");
-        let snapshot = dir.path().join(format!("again{i}"));
-        apply(&source, put("again", step));
+        let snapshot = dir.path().join(format!("again {step}"));
+        apply(&source, put("again", &step.to_string()));
         source.checkpoint(&snapshot).expect("checkpoint");
         target.install(&snapshot).expect("a later install");
         assert_eq!(all(&target), all(&source));
-        let states = std::fs::read_dir(&state).expect("read");
-        let left = states.filter(|e| e.as_ref().is_ok_and(|e| e.path().is_dir())).count();
-        assert_eq!(left, 1, "replaced states are removed");
-        apply(&source, CommandOp::Compact(source.revision()));
-        let _ = new.len();
+        let left =
+            std::fs::read_dir(&state).expect("read").filter(|e| e.as_ref().is_ok_and(|e| e.path().is_dir()));
+        assert_eq!(left.count(), 1, "replaced states are removed");
     }
 }
