@@ -56,7 +56,9 @@ fn base64_normal(text: &str) -> Result<String, String> {
         Err(e) => {
             let at = match e {
                 base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-                base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() / 4 * 4,
+                base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
+                    text.len() / 4 * 4
+                }
             };
             Err(format!("illegal base64 data at input byte {at}"))
         }

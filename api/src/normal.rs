@@ -275,7 +275,10 @@ mod tests {
     fn custom_resources_are_sorted() {
         let mut v = value!({"spec": {"b": 1, "a": [{"d": 1, "c": 0}]}, "metadata": {"name": "a", "labels": {}, "generation": 0}, "kind": "K"});
         normalize_custom(&mut v);
-        assert_eq!(v.to_string(), r#"{"kind":"K","metadata":{"name":"a"},"spec":{"a":[{"c":0,"d":1}],"b":1}}"#);
+        assert_eq!(
+            v.to_string(),
+            r#"{"kind":"K","metadata":{"name":"a"},"spec":{"a":[{"c":0,"d":1}],"b":1}}"#
+        );
     }
 
     #[test]

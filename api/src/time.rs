@@ -101,7 +101,8 @@ fn parse(text: &str, layout: &str, micro: bool) -> Result<Moment, String> {
         if !valid {
             return Err(fail(before, "Z07:00"));
         }
-        let two = |i: usize| i64::from(rest.as_bytes()[i] - b'0') * 10 + i64::from(rest.as_bytes()[i + 1] - b'0');
+        let two =
+            |i: usize| i64::from(rest.as_bytes()[i] - b'0') * 10 + i64::from(rest.as_bytes()[i + 1] - b'0');
         if two(1) > 24 || two(4) > 60 {
             return Err(range("time zone offset hour"));
         }
@@ -197,7 +198,8 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
     while !rest.is_empty() {
         let whole = rest.bytes().take_while(u8::is_ascii_digit).count();
         let mut after = &rest[whole..];
-        let fraction = after.strip_prefix('.').map(|r| &r[..r.bytes().take_while(u8::is_ascii_digit).count()]);
+        let fraction =
+            after.strip_prefix('.').map(|r| &r[..r.bytes().take_while(u8::is_ascii_digit).count()]);
         if whole == 0 && fraction.is_none_or(str::is_empty) {
             return Err(invalid());
         }
@@ -282,18 +284,35 @@ mod tests {
             parse_micro_time("yesterday").unwrap_err(),
             r#"parsing time "yesterday" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "yesterday" as "2006""#
         );
-        assert!(parse_micro_time("2026-11-21T02:03:04Z").unwrap_err().ends_with(r#"cannot parse "Z" as ".000000""#));
-        assert_eq!(parse_time("2026-13-21T02:03:04Z").unwrap_err(), r#"parsing time "2026-13-21T02:03:04Z": month out of range"#);
-        assert_eq!(parse_time("2026-02-30T02:03:04Z").unwrap_err(), r#"parsing time "2026-02-30T02:03:04Z": day out of range"#);
+        assert!(
+            parse_micro_time("2026-11-21T02:03:04Z")
+                .unwrap_err()
+                .ends_with(r#"cannot parse "Z" as ".000000""#)
+        );
+        assert_eq!(
+            parse_time("2026-13-21T02:03:04Z").unwrap_err(),
+            r#"parsing time "2026-13-21T02:03:04Z": month out of range"#
+        );
+        assert_eq!(
+            parse_time("2026-02-30T02:03:04Z").unwrap_err(),
+            r#"parsing time "2026-02-30T02:03:04Z": day out of range"#
+        );
         assert!(parse_time("2026-02-03T02:03:04+1é00").is_err());
         assert!(parse_time("").is_err());
     }
 
     #[test]
     fn durations_are_gos() {
-        for (text, printed) in
-            [("90m", "1h30m0s"), ("1.5s", "1.5s"), ("0", "0s"), ("-100ms", "-100ms"), ("1h", "1h0m0s"), ("1500us", "1.5ms"), ("3ns", "3ns"), ("61s", "1m1s")]
-        {
+        for (text, printed) in [
+            ("90m", "1h30m0s"),
+            ("1.5s", "1.5s"),
+            ("0", "0s"),
+            ("-100ms", "-100ms"),
+            ("1h", "1h0m0s"),
+            ("1500us", "1.5ms"),
+            ("3ns", "3ns"),
+            ("61s", "1m1s"),
+        ] {
             assert_eq!(print_duration(parse_duration(text).unwrap()), printed);
         }
         assert_eq!(parse_duration("5").unwrap_err(), r#"time: missing unit in duration "5""#);

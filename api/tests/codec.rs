@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
+use trireme_api::Value;
 use trireme_api::codec::{json, protobuf};
 use trireme_api::normal::normalize;
 use trireme_api::schema::{MessageId, builtin};
-use trireme_api::Value;
 
 /// The folder of reference data: `$TRIREME_SHARED`, or beside the workspace.
 fn shared(path: &str) -> Option<PathBuf> {
@@ -78,7 +78,8 @@ fn json_and_protobuf_are_the_same_objects() {
         differences("", &from_json, &plain, &mut wrong);
         failures.extend(wrong.iter().take(3).map(|w| format!("{name}: JSON: {w}")));
 
-        let mut from_wire = protobuf::decode(schema, id, envelope.raw).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut from_wire =
+            protobuf::decode(schema, id, envelope.raw).unwrap_or_else(|e| panic!("{name}: {e}"));
         if named {
             from_wire.as_object_mut().unwrap().set("kind", kind);
             from_wire.as_object_mut().unwrap().set("apiVersion", api_version);
@@ -90,8 +91,14 @@ fn json_and_protobuf_are_the_same_objects() {
 
         let sealed = protobuf::seal(api_version, kind, &protobuf::encode(schema, id, &from_json).unwrap());
         if sealed != wire {
-            let at = sealed.iter().zip(&wire).position(|(a, b)| a != b).unwrap_or(sealed.len().min(wire.len()));
-            failures.push(format!("{name}: encoded protobuf differs at byte {at} of {}: {:?} for {:?}", wire.len(), &sealed[at.saturating_sub(12)..(at + 12).min(sealed.len())], &wire[at.saturating_sub(12)..(at + 12).min(wire.len())]));
+            let at =
+                sealed.iter().zip(&wire).position(|(a, b)| a != b).unwrap_or(sealed.len().min(wire.len()));
+            failures.push(format!(
+                "{name}: encoded protobuf differs at byte {at} of {}: {:?} for {:?}",
+                wire.len(),
+                &sealed[at.saturating_sub(12)..(at + 12).min(sealed.len())],
+                &wire[at.saturating_sub(12)..(at + 12).min(wire.len())]
+            ));
         }
         let order = |v: &Value| String::from_utf8(json::encode(v)).unwrap();
         let compact = order(&plain);
@@ -104,5 +111,10 @@ fn json_and_protobuf_are_the_same_objects() {
         count += 1;
     }
     assert!(count > 100, "only {count} objects");
-    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.iter().take(60).cloned().collect::<Vec<_>>().join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failures\n{}",
+        failures.len(),
+        failures.iter().take(60).cloned().collect::<Vec<_>>().join("\n")
+    );
 }

@@ -61,7 +61,9 @@ fn upstreams_answers_are_normal() {
         steps.iter().for_each(|s| objects(s, &mut found));
         for object in found {
             let (group, version) = split_api_version(object["apiVersion"].str_or_empty());
-            let Some((_, served)) = kinds::by_kind(group, version, object["kind"].str_or_empty()) else { continue };
+            let Some((_, served)) = kinds::by_kind(group, version, object["kind"].str_or_empty()) else {
+                continue;
+            };
             let mut ours = object.clone();
             normalize(schema, schema.find(served.message).unwrap(), &mut ours);
             count += 1;
@@ -74,10 +76,17 @@ fn upstreams_answers_are_normal() {
             let same = ours == *object;
             let (ours, theirs) = (ours.to_string(), object.to_string());
             if !(same && is_sorted) && ours != theirs {
-                let at = ours.bytes().zip(theirs.bytes()).position(|(a, b)| a != b).unwrap_or(0).saturating_sub(60);
+                let at = ours
+                    .bytes()
+                    .zip(theirs.bytes())
+                    .position(|(a, b)| a != b)
+                    .unwrap_or(0)
+                    .saturating_sub(60);
                 let near = |s: &str| s.chars().skip(at).take(160).collect::<String>();
                 let key = format!("{} {}", file.file_name().unwrap().to_string_lossy(), served.message);
-                failures.entry(key).or_insert_with(|| format!("\n  ours   {}\n  theirs {}", near(&ours), near(&theirs)));
+                failures
+                    .entry(key)
+                    .or_insert_with(|| format!("\n  ours   {}\n  theirs {}", near(&ours), near(&theirs)));
             }
         }
     }

@@ -44,8 +44,10 @@ pub fn parse(bytes: &[u8]) -> Result<Decoded, DecodeError> {
                 serde_saphyr::from_str_with_options(text, lenient).map_err(|e| syntax(e.to_string()))?;
             sort(&mut value);
             let key = key.unwrap_or_default();
-            let message =
-                format!("yaml: unmarshal errors:\n  line {}: key {key:?} already set in map", location.line());
+            let message = format!(
+                "yaml: unmarshal errors:\n  line {}: key {key:?} already set in map",
+                location.line()
+            );
             Ok(Decoded { value, strict: vec![message] })
         }
         Err(e) => Err(syntax(e.to_string())),
@@ -81,11 +83,15 @@ mod tests {
     #[test]
     fn yaml_is_read_as_upstream_reads_it() {
         let read = |text: &str| parse(text.as_bytes()).unwrap();
-        assert_eq!(read("a: yes\nb: \"yes\"\nc: 010\nd: 1.5\ne: ~\nf: [x, 2]\n").value, value!({
-            "a": true, "b": "yes", "c": 8, "d": 1.5, "e": null, "f": ["x", 2]
-        }));
         assert_eq!(
-            read("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: \"1\"\n  k: \"2\"\n").strict,
+            read("a: yes\nb: \"yes\"\nc: 010\nd: 1.5\ne: ~\nf: [x, 2]\n").value,
+            value!({
+                "a": true, "b": "yes", "c": 8, "d": 1.5, "e": null, "f": ["x", 2]
+            })
+        );
+        assert_eq!(
+            read("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: \"1\"\n  k: \"2\"\n")
+                .strict,
             ["yaml: unmarshal errors:\n  line 7: key \"k\" already set in map"]
         );
         assert_eq!(read("{\"a\": {\"b\": 1}}").value, value!({"a": {"b": 1}}));

@@ -24,9 +24,7 @@ fn resource_utilization(name: &str, utilization: Value) -> Value {
 
 /// The JSON of an annotation, taken away with it; `Null` where it is absent or not JSON.
 fn taken(object: &mut Value, key: &str) -> Value {
-    take_annotation(object, key)
-        .and_then(|v| serde_json::from_str(v.as_str()?).ok())
-        .unwrap_or_default()
+    take_annotation(object, key).and_then(|v| serde_json::from_str(v.as_str()?).ok()).unwrap_or_default()
 }
 
 /// v1 → v2.
@@ -241,7 +239,10 @@ mod tests {
         let v1 = value!({"metadata": {"name": "a"}, "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 80}});
         let mut v = v1.clone();
         to_v2(&mut v);
-        assert_eq!(v["spec"]["metrics"][0]["resource"]["target"], value!({"type": "Utilization", "averageUtilization": 80}));
+        assert_eq!(
+            v["spec"]["metrics"][0]["resource"]["target"],
+            value!({"type": "Utilization", "averageUtilization": 80})
+        );
         from_v2(&mut v);
         assert_eq!(v, v1);
     }

@@ -151,7 +151,10 @@ mod tests {
         deployment_extensions(&mut v);
         assert_eq!(v["metadata"]["labels"], value!({"a": "b"}));
         assert_eq!(v["spec"]["selector"], value!({"matchLabels": {"a": "b"}}));
-        assert_eq!(v["spec"]["strategy"], value!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 1}}));
+        assert_eq!(
+            v["spec"]["strategy"],
+            value!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 1}})
+        );
         let mut v = value!({"spec": {"strategy": {"type": "Recreate"}, "template": {}}});
         deployment_v1beta2(&mut v);
         assert_eq!(v["spec"]["strategy"], value!({"type": "Recreate"}));

@@ -8,15 +8,16 @@ use crate::tree::Value;
 
 /// The folder of reference data: `$TRIREME_SHARED`, or beside the workspace.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("TRIREME_SHARED").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared")
-    });
+    let root = std::env::var_os("TRIREME_SHARED")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"));
     let path = root.join(path);
     path.exists().then_some(path)
 }
 
 fn resource(group: &str, version: &str, r: &Value) -> (String, String) {
-    let list = |v: &Value| v.items().iter().map(|s| s.str_or_empty().to_owned()).collect::<Vec<_>>().join(",");
+    let list =
+        |v: &Value| v.items().iter().map(|s| s.str_or_empty().to_owned()).collect::<Vec<_>>().join(",");
     let mut line = format!(
         "{} {} {} {} [{}] [{}] [{}]",
         r["responseKind"]["kind"].str_or_empty(),

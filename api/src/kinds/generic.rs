@@ -71,7 +71,9 @@ pub fn keep_generation(new: &mut Value, old: &Value, _: &Context<'_>) {
 /// One more when anything but metadata and status changed.
 pub fn count_generation(new: &mut Value, old: &Value, context: &Context<'_>) {
     keep_generation(new, old, context);
-    let desired = |v: &Value, key: &str| !matches!(key, "metadata" | "status" | "kind" | "apiVersion") && !v[key].is_null();
+    let desired = |v: &Value, key: &str| {
+        !matches!(key, "metadata" | "status" | "kind" | "apiVersion") && !v[key].is_null()
+    };
     let changed = new.members().iter().any(|(k, v)| desired(new, k) && *v != old[&**k])
         || old.members().iter().any(|(k, _)| desired(old, k) && new[&**k].is_null());
     if changed {

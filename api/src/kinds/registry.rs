@@ -155,14 +155,19 @@ mod tests {
         let (deployment, served) = by_kind("extensions", "v1beta1", "Deployment").unwrap();
         assert_eq!((deployment.plural, served.message), ("deployments", "extensions/v1beta1.Deployment"));
         assert!(find("extensions", "v1beta1", "ingresses").is_none());
-        assert!(std::ptr::eq(find("events.k8s.io", "v1", "events").unwrap().0, find("", "v1", "events").unwrap().0));
+        assert!(std::ptr::eq(
+            find("events.k8s.io", "v1", "events").unwrap().0,
+            find("", "v1", "events").unwrap().0
+        ));
     }
 
     #[test]
     fn versions_are_in_order() {
-        let batch: Vec<_> = group_versions().iter().filter(|g| g.group == "batch").map(|g| g.version).collect();
+        let batch: Vec<_> =
+            group_versions().iter().filter(|g| g.group == "batch").map(|g| g.version).collect();
         assert_eq!(batch, ["v1", "v1beta1", "v2alpha1"]);
-        let autoscaling: Vec<_> = group_versions().iter().filter(|g| g.group == "autoscaling").map(|g| g.version).collect();
+        let autoscaling: Vec<_> =
+            group_versions().iter().filter(|g| g.group == "autoscaling").map(|g| g.version).collect();
         assert_eq!(autoscaling, ["v2", "v1"]);
         assert_eq!(group_versions().last().unwrap().group, "extensions");
     }

@@ -65,7 +65,12 @@ fn compare(path: &str, ours: &Value, theirs: &Value, out: &mut Vec<String>) {
 
 fn report(what: &str, differences: &[String], max: usize) {
     let shown: Vec<String> = differences.iter().take(40).map(|d| d.chars().take(300).collect()).collect();
-    assert!(differences.len() <= max, "{} differences of {what}, {max} are known\n{}", differences.len(), shown.join("\n"));
+    assert!(
+        differences.len() <= max,
+        "{} differences of {what}, {max} are known\n{}",
+        differences.len(),
+        shown.join("\n")
+    );
 }
 
 #[test]
@@ -98,12 +103,16 @@ fn documents_are_upstreams() {
 fn v2_has_what_old_clients_look_up() {
     let document = v2();
     let deployment = &document["definitions"]["io.k8s.api.apps.v1.Deployment"];
-    assert_eq!(deployment["x-kubernetes-group-version-kind"], crate::value!([{"group": "apps", "kind": "Deployment", "version": "v1"}]));
+    assert_eq!(
+        deployment["x-kubernetes-group-version-kind"],
+        crate::value!([{"group": "apps", "kind": "Deployment", "version": "v1"}])
+    );
     assert_eq!(deployment["properties"]["spec"]["$ref"], *"#/definitions/io.k8s.api.apps.v1.DeploymentSpec");
     let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
     let names: Vec<&str> = patch["parameters"].items().iter().map(|p| p["name"].str_or_empty()).collect();
     assert_eq!(names, ["body", "dryRun", "fieldManager", "fieldValidation", "force"]);
-    let legacy = &document["definitions"]["io.k8s.api.batch.v1beta1.CronJob"]["x-kubernetes-group-version-kind"];
+    let legacy =
+        &document["definitions"]["io.k8s.api.batch.v1beta1.CronJob"]["x-kubernetes-group-version-kind"];
     assert_eq!(legacy.items().len(), 2, "v1beta1 and v2alpha1 share it");
     let bytes = v2_protobuf(&document);
     assert!(bytes.starts_with(b"\x0a\x032.0"));

@@ -64,7 +64,8 @@ pub(super) const DELETE_COLLECTION: &[Parameter] = &[
     query("timeoutSeconds", "integer"),
 ];
 
-const OBJECT_TYPES: &[&str] = &["application/json", "application/vnd.kubernetes.protobuf", "application/yaml"];
+const OBJECT_TYPES: &[&str] =
+    &["application/json", "application/vnd.kubernetes.protobuf", "application/yaml"];
 const STREAM_TYPES: &[&str] = &[
     "application/json",
     "application/json;stream=watch",
@@ -119,7 +120,9 @@ impl Media {
         match self {
             Media::Object => OBJECT_TYPES,
             Media::Stream => STREAM_TYPES,
-            Media::Log => &["application/json", "application/vnd.kubernetes.protobuf", "application/yaml", "text/plain"],
+            Media::Log => {
+                &["application/json", "application/vnd.kubernetes.protobuf", "application/yaml", "text/plain"]
+            }
             Media::Any => &["*/*"],
             Media::Json => &["application/json"],
         }
@@ -145,11 +148,18 @@ fn code_text(code: &str) -> &'static str {
 }
 
 /// The item of one path: parameters that all its operations share stand beside them.
-pub(super) fn path_item(operations: &[Operation], dialect: Dialect, definitions: &mut Definitions<'_>) -> Value {
+pub(super) fn path_item(
+    operations: &[Operation],
+    dialect: Dialect,
+    definitions: &mut Definitions<'_>,
+) -> Value {
     let shared: Vec<Parameter> = match operations.split_first() {
-        Some((first, rest)) => {
-            first.parameters.iter().copied().filter(|p| rest.iter().all(|o| o.parameters.contains(p))).collect()
-        }
+        Some((first, rest)) => first
+            .parameters
+            .iter()
+            .copied()
+            .filter(|p| rest.iter().all(|o| o.parameters.contains(p)))
+            .collect(),
         None => Vec::new(),
     };
     let mut item = Map::new();
@@ -194,7 +204,12 @@ fn content(types: &[&'static str], schema: &Value) -> Map {
     content
 }
 
-fn write(operation: &Operation, shared: &[Parameter], dialect: Dialect, definitions: &mut Definitions<'_>) -> Value {
+fn write(
+    operation: &Operation,
+    shared: &[Parameter],
+    dialect: Dialect,
+    definitions: &mut Definitions<'_>,
+) -> Value {
     let mut out = Map::new();
     out.set("tags", vec![operation.tag.as_str()]);
     out.set("operationId", operation.id.as_str());

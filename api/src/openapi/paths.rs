@@ -153,8 +153,14 @@ impl Row<'_> {
         if self.can("deletecollection") {
             let id = format!("delete{camel}Collection{scope}{kind}");
             let status = Body::Message("meta/v1.Status".to_owned());
-            let delete =
-                self.operation("delete", "deletecollection", id, self.around(false), DELETE_COLLECTION, status);
+            let delete = self.operation(
+                "delete",
+                "deletecollection",
+                id,
+                self.around(false),
+                DELETE_COLLECTION,
+                status,
+            );
             operations.push(Operation { request: Some((delete_options(), false)), ..delete });
         }
         paths.insert(self.collection_path(), operations);
@@ -225,7 +231,12 @@ impl Row<'_> {
             paths.insert(path, vec![Operation { media: Media::Stream, ..watch }]);
         };
         let after = |path: String| path.replacen(&self.base, &format!("{}/watch", self.base), 1);
-        add(after(self.collection_path()), "watchlist", format!("watch{camel}{scope}{kind}List"), self.around(false));
+        add(
+            after(self.collection_path()),
+            "watchlist",
+            format!("watch{camel}{scope}{kind}List"),
+            self.around(false),
+        );
         add(after(self.item_path()), "watch", format!("watch{camel}{scope}{kind}"), self.around(true));
         if self.kind.namespaced {
             add(
@@ -285,7 +296,15 @@ impl Row<'_> {
     }
 
     /// Streams and proxies: every verb is a method, `proxy` has them all and a path of its own.
-    fn connect(&self, sub: &Subresource, message: &str, gvk: &[String; 3], suffix: &str, at: &str, paths: &mut Paths) {
+    fn connect(
+        &self,
+        sub: &Subresource,
+        message: &str,
+        gvk: &[String; 3],
+        suffix: &str,
+        at: &str,
+        paths: &mut Paths,
+    ) {
         let is_proxy = sub.name == "proxy";
         let methods: &[&'static str] = if is_proxy {
             &["get", "put", "post", "delete", "options", "head", "patch"]

@@ -112,9 +112,18 @@ impl<'a> Definitions<'a> {
 
     pub(super) fn version_info(&mut self) -> Value {
         const REQUIRED: &[&str] = &[
-            "major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform",
+            "major",
+            "minor",
+            "gitVersion",
+            "gitCommit",
+            "gitTreeState",
+            "buildDate",
+            "goVersion",
+            "compiler",
+            "platform",
         ];
-        const OPTIONAL: &[&str] = &["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
+        const OPTIONAL: &[&str] =
+            &["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
         let mut properties = Map::new();
         for name in REQUIRED {
             properties.set(name, crate::value!({"type": "string", "default": ""}));
@@ -262,7 +271,8 @@ impl<'a> Definitions<'a> {
         if !has_type_meta && kind != "WatchEvent" {
             return Vec::new();
         }
-        let gvk = |group: &str, version: &str| crate::value!({"group": group, "kind": kind, "version": version});
+        let gvk =
+            |group: &str, version: &str| crate::value!({"group": group, "kind": kind, "version": version});
         match (folder, kind) {
             ("meta", "WatchEvent" | "DeleteOptions") => {
                 let mut all: Vec<(&str, &str)> = self.group_versions.to_vec();
@@ -284,7 +294,8 @@ fn kinds_of(folder: &str, version: &str, kind: &str) -> Vec<(&'static str, &'sta
     for gv in kinds::group_versions() {
         for (row, served) in &gv.kinds {
             let name = served.message.strip_prefix(&full);
-            let is_list = kind.strip_suffix("List").is_some_and(|k| name == Some(k)) && row.verbs.contains(&"list");
+            let is_list =
+                kind.strip_suffix("List").is_some_and(|k| name == Some(k)) && row.verbs.contains(&"list");
             let body = |s: &kinds::Subresource| {
                 let (group, version) = s.group_version.unwrap_or((gv.group, gv.version));
                 s.kind == kind && format!("{}/{version}.", crate::schema::folder(group)) == full

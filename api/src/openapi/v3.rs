@@ -76,12 +76,20 @@ pub(super) fn discovery(name: &str) -> Option<Paths> {
     };
     let message = |kind: &str| Body::Message(format!("meta/v1.{kind}"));
     match name {
-        "api" => get("/api/".into(), "getCoreAPIVersions".into(), "core", message("APIVersions"), Media::Object),
-        "apis" => get("/apis/".into(), "getAPIVersions".into(), "apis", message("APIGroupList"), Media::Object),
-        "version" => get("/version/".into(), "getCodeVersion".into(), "version", Body::VersionInfo, Media::Json),
+        "api" => {
+            get("/api/".into(), "getCoreAPIVersions".into(), "core", message("APIVersions"), Media::Object)
+        }
+        "apis" => {
+            get("/apis/".into(), "getAPIVersions".into(), "apis", message("APIGroupList"), Media::Object)
+        }
+        "version" => {
+            get("/version/".into(), "getCodeVersion".into(), "version", Body::VersionInfo, Media::Json)
+        }
         _ => {
             let group = name.strip_prefix("apis/")?;
-            kinds::group_versions().iter().find(|gv: &&GroupVersion| gv.group == group && !group.is_empty())?;
+            kinds::group_versions()
+                .iter()
+                .find(|gv: &&GroupVersion| gv.group == group && !group.is_empty())?;
             let words = paths::group_words(group);
             let id = format!("get{}APIGroup", paths::capitalize(&words));
             get(format!("/apis/{group}/"), id, &words, message("APIGroup"), Media::Object)

@@ -88,7 +88,8 @@ fn field(line: &'static str, folder: &str, ids: &HashMap<&'static str, MessageId
             _ => panic!("schema table: {line:?}"),
         }
     }
-    field.proto = next().split('.').filter(|n| !n.is_empty()).map(|n| n.parse().expect("a field number")).collect();
+    field.proto =
+        next().split('.').filter(|n| !n.is_empty()).map(|n| n.parse().expect("a field number")).collect();
     for cell in cells {
         let (kind, value) = cell.split_at(1);
         match kind {
@@ -166,10 +167,15 @@ mod tests {
         assert!(containers.required && !containers.omitempty && !containers.pointer);
         assert_eq!(containers.list, ListKind::Map(vec!["name"]));
         assert_eq!(containers.patch_merge_key, Some("name"));
-        assert!(matches!(&containers.ty, Type::List(t) if **t == Type::Message(builtin().find("core/v1.Container").unwrap())));
+        assert!(
+            matches!(&containers.ty, Type::List(t) if **t == Type::Message(builtin().find("core/v1.Container").unwrap()))
+        );
         let volume = message("core/v1.Volume");
         assert_eq!(volume.field("hostPath").unwrap().proto, [2, 1]);
-        assert_eq!(message("core/v1.PodSpec").field("restartPolicy").unwrap().enum_values, ["Always", "Never", "OnFailure"]);
+        assert_eq!(
+            message("core/v1.PodSpec").field("restartPolicy").unwrap().enum_values,
+            ["Always", "Never", "OnFailure"]
+        );
         assert!(spec.field("nodeSelector").unwrap().map_atomic);
     }
 
@@ -182,9 +188,10 @@ mod tests {
         assert!(extra.wrapped);
         let items = message("apiextensions/v1.JSONSchemaProps").field("items").unwrap();
         assert!(matches!(items.ty, Type::SchemaOr(SchemaOr::Schemas, _)));
-        assert_eq!(message("core/v1.Pod").fields.iter().map(|f| f.json).collect::<Vec<_>>(), [
-            "kind", "apiVersion", "metadata", "spec", "status"
-        ]);
+        assert_eq!(
+            message("core/v1.Pod").fields.iter().map(|f| f.json).collect::<Vec<_>>(),
+            ["kind", "apiVersion", "metadata", "spec", "status"]
+        );
         let named = message("admissionregistration/v1.NamedRuleWithOperations");
         assert_eq!(named.field("apiGroups").unwrap().proto, [2, 2, 1]);
         assert!(message("meta/v1.LabelSelector").atomic);
@@ -194,7 +201,12 @@ mod tests {
 
     #[test]
     fn legacy_groups_are_there() {
-        for name in ["extensions/v1beta1.Deployment", "apps/v1beta1.StatefulSet", "apps/v1beta2.DaemonSet", "batch/v1beta1.CronJob"] {
+        for name in [
+            "extensions/v1beta1.Deployment",
+            "apps/v1beta1.StatefulSet",
+            "apps/v1beta2.DaemonSet",
+            "batch/v1beta1.CronJob",
+        ] {
             message(name);
         }
     }

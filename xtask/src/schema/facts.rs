@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use super::Message;
 
 /// Packages that hold no type of the API this project serves.
-const SKIPPED: &[&str] = &["metrics/", "apimachinery/pkg/apis/meta/internalversion", "apimachinery/pkg/runtime"];
+const SKIPPED: &[&str] =
+    &["metrics/", "apimachinery/pkg/apis/meta/internalversion", "apimachinery/pkg/runtime"];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Row {

@@ -39,7 +39,14 @@ pub(crate) fn messages(facts: &Facts) -> Result<Vec<Message>> {
 
 /// Appends the fields of a struct; `path` are the protobuf numbers that lead to it, and `wire`
 /// says whether it is on the wire at all.
-fn flatten(facts: &Facts, folder: &str, name: &str, path: &[u32], wire: bool, out: &mut Vec<Field>) -> Result<()> {
+fn flatten(
+    facts: &Facts,
+    folder: &str,
+    name: &str,
+    path: &[u32],
+    wire: bool,
+    out: &mut Vec<Field>,
+) -> Result<()> {
     let rows = &facts.structs[&(folder.to_owned(), name.to_owned())];
     for row in rows {
         if row.inline {

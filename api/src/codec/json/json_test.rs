@@ -14,12 +14,15 @@ fn unknown_and_repeated_fields_are_reported_by_path() {
         r#"{"metadata":{"name":"a","name":"b"},"spec":{"volumes":[{"name":"v","hostpath":{}}],"Containers":[]},"x":1}"#,
     )
     .unwrap();
-    assert_eq!(got.strict, [
-        r#"duplicate field "metadata.name""#,
-        r#"unknown field "spec.volumes[0].hostpath""#,
-        r#"unknown field "spec.Containers""#,
-        r#"unknown field "x""#,
-    ]);
+    assert_eq!(
+        got.strict,
+        [
+            r#"duplicate field "metadata.name""#,
+            r#"unknown field "spec.volumes[0].hostpath""#,
+            r#"unknown field "spec.Containers""#,
+            r#"unknown field "x""#,
+        ]
+    );
     assert_eq!(got.value, value!({"metadata": {"name": "b"}, "spec": {"volumes": [{"name": "v"}]}}));
     let got = read("core/v1.ConfigMap", r#"{"data":{"k":"1","j":"","k":"2"}}"#).unwrap();
     assert_eq!(got.strict, [r#"duplicate field "data.k""#]);
@@ -29,14 +32,38 @@ fn unknown_and_repeated_fields_are_reported_by_path() {
 #[test]
 fn wrong_types_are_told_as_go_tells_them() {
     for (message, text, expected) in [
-        ("core/v1.ConfigMap", r#"{"data":{"a":1}}"#, "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"),
-        ("core/v1.ConfigMap", r#"{"data":[1]}"#, "json: cannot unmarshal array into Go struct field ConfigMap.data of type map[string]string"),
-        ("core/v1.Pod", r#"{"spec":{"containers":"x"}}"#, "json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container"),
-        ("apps/v1.Deployment", r#"{"spec":{"replicas":1.5}}"#, "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
-        ("core/v1.Pod", r#"{"spec":{"containers":[{"image":true}]}}"#, "json: cannot unmarshal bool into Go struct field Container.spec.containers.image of type string"),
+        (
+            "core/v1.ConfigMap",
+            r#"{"data":{"a":1}}"#,
+            "json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+        ),
+        (
+            "core/v1.ConfigMap",
+            r#"{"data":[1]}"#,
+            "json: cannot unmarshal array into Go struct field ConfigMap.data of type map[string]string",
+        ),
+        (
+            "core/v1.Pod",
+            r#"{"spec":{"containers":"x"}}"#,
+            "json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container",
+        ),
+        (
+            "apps/v1.Deployment",
+            r#"{"spec":{"replicas":1.5}}"#,
+            "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            "core/v1.Pod",
+            r#"{"spec":{"containers":[{"image":true}]}}"#,
+            "json: cannot unmarshal bool into Go struct field Container.spec.containers.image of type string",
+        ),
         ("core/v1.Secret", r#"{"data":{"a":"$"}}"#, "illegal base64 data at input byte 0"),
         ("core/v1.Pod", "[]", "json: cannot unmarshal array into Go value of type v1.Pod"),
-        ("coordination/v1.Lease", r#"{"spec":{"renewTime":"yesterday"}}"#, r#"parsing time "yesterday" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "yesterday" as "2006""#),
+        (
+            "coordination/v1.Lease",
+            r#"{"spec":{"renewTime":"yesterday"}}"#,
+            r#"parsing time "yesterday" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "yesterday" as "2006""#,
+        ),
     ] {
         assert_eq!(read(message, text).unwrap_err(), expected);
     }
@@ -72,11 +99,15 @@ fn nulls_are_nil_and_special_types_are_normal() {
         r#"{"metadata":{"creationTimestamp":null,"labels":null},"spec":{"containers":[{"name":"a","resources":{"limits":{"cpu":"1000m","memory":1024}}},null],"nodeSelector":{"a":null}}}"#,
     )
     .unwrap();
-    assert_eq!(got.value, value!({
-        "metadata": {},
-        "spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1024"}}}, {}], "nodeSelector": {"a": ""}},
-    }));
-    let time = read("core/v1.Pod", r#"{"metadata":{"creationTimestamp":"2024-02-29T23:30:00.5-01:00"}}"#).unwrap();
+    assert_eq!(
+        got.value,
+        value!({
+            "metadata": {},
+            "spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1024"}}}, {}], "nodeSelector": {"a": ""}},
+        })
+    );
+    let time =
+        read("core/v1.Pod", r#"{"metadata":{"creationTimestamp":"2024-02-29T23:30:00.5-01:00"}}"#).unwrap();
     assert_eq!(time.value, value!({"metadata": {"creationTimestamp": "2024-03-01T00:30:00Z"}}));
 }
 
@@ -87,6 +118,9 @@ fn what_is_written_is_gos() {
         String::from_utf8(encode(&v)).unwrap(),
         "{\"a\":\"\\u003cb\\u003e\\u0026\\u2028\u{7f}é\\u0001\\\"\\\\\\n\",\"f\":[1e+21,1e-7,1.5,100,100000000000000000000],\"e\":{},\"l\":[]}"
     );
-    assert_eq!(String::from_utf8(encode_pretty(&value!({"a": [1, {}], "b": {"c": "d"}}))).unwrap(), "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": {\n    \"c\": \"d\"\n  }\n}");
+    assert_eq!(
+        String::from_utf8(encode_pretty(&value!({"a": [1, {}], "b": {"c": "d"}}))).unwrap(),
+        "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": {\n    \"c\": \"d\"\n  }\n}"
+    );
     assert_eq!(parse(r#""\ud83d\ude00\ud800x""#.as_bytes()).unwrap().value, value!("😀\u{fffd}x"));
 }

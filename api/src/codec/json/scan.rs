@@ -97,7 +97,12 @@ impl<'a> Scanner<'a> {
         for (i, c) in word.bytes().enumerate() {
             match self.bytes.get(self.at) {
                 Some(&b) if b == c => self.at += 1,
-                _ => return Err(self.invalid(&format!("in literal {word} (expecting {})", quote_byte(word.as_bytes()[i])))),
+                _ => {
+                    return Err(self.invalid(&format!(
+                        "in literal {word} (expecting {})",
+                        quote_byte(word.as_bytes()[i])
+                    )));
+                }
             }
         }
         Ok(token)
@@ -378,7 +383,10 @@ impl<'a> Scanner<'a> {
         let (mut api_version, mut kind) = (String::new(), String::new());
         let token = self.token()?;
         if token != Token::Object {
-            let message = format!("json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}", token.name());
+            let message = format!(
+                "json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+                token.name()
+            );
             return Err(DecodeError::Type(message));
         }
         let mut first = true;
@@ -389,7 +397,10 @@ impl<'a> Scanner<'a> {
                 "apiVersion" if token == Token::String => api_version = self.string()?.into_owned(),
                 "kind" if token == Token::String => kind = self.string()?.into_owned(),
                 "apiVersion" | "kind" if token != Token::Null => {
-                    let message = format!("json: cannot unmarshal {} into Go struct field .{key} of type string", token.name());
+                    let message = format!(
+                        "json: cannot unmarshal {} into Go struct field .{key} of type string",
+                        token.name()
+                    );
                     return Err(DecodeError::Type(message));
                 }
                 _ => self.skip(token)?,
@@ -407,7 +418,9 @@ fn untyped_number(text: &str) -> Scan<Value> {
     }
     match text.parse::<f64>() {
         Ok(f) if f.is_finite() => Ok(Value::Float(f)),
-        _ => Err(DecodeError::Type(format!("json: cannot unmarshal number {text} into Go value of type float64"))),
+        _ => Err(DecodeError::Type(format!(
+            "json: cannot unmarshal number {text} into Go value of type float64"
+        ))),
     }
 }
 

@@ -260,7 +260,13 @@ impl<'a> Decoder<'a> {
         Ok(Value::Object(map))
     }
 
-    fn schema_or(&mut self, other: SchemaOr, id: MessageId, token: Token, at: &At<'_>) -> Scan<Option<Value>> {
+    fn schema_or(
+        &mut self,
+        other: SchemaOr,
+        id: MessageId,
+        token: Token,
+        at: &At<'_>,
+    ) -> Scan<Option<Value>> {
         let message = self.schema.message(id);
         let here = At { parent: at.parent, step: at.step, message };
         self.quiet += 1;
@@ -295,15 +301,17 @@ impl<'a> Decoder<'a> {
             (Type::IntOrString, Token::String) => Ok(Value::String(self.scanner.string()?.into())),
             (Type::IntOrString, Token::Number) => {
                 let text = self.scanner.number()?;
-                text.parse::<i32>().map(|i| Value::Int(i.into())).map_err(|_| {
-                    format!("json: cannot unmarshal number {text} into Go value of type int32")
-                })
+                text.parse::<i32>()
+                    .map(|i| Value::Int(i.into()))
+                    .map_err(|_| format!("json: cannot unmarshal number {text} into Go value of type int32"))
             }
             (Type::Quantity, _) => {
                 self.scanner.skip(token)?;
                 Err(crate::quantity::ParseError::FormatWrong.to_string())
             }
-            (Type::Time, Token::String) => time::parse_time(&self.scanner.string()?).map(|t| t.to_time().into()),
+            (Type::Time, Token::String) => {
+                time::parse_time(&self.scanner.string()?).map(|t| t.to_time().into())
+            }
             (Type::MicroTime, Token::String) => {
                 time::parse_micro_time(&self.scanner.string()?).map(|t| t.to_micro_time().into())
             }

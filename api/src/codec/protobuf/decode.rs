@@ -70,7 +70,9 @@ impl Decoder<'_> {
                 let list = self.wrapped(field, ty, bytes, depth)?;
                 map.set(field.json, list);
             }
-            (Type::List(ty), Item::Bytes(bytes)) if matches!(**ty, Type::Int32 | Type::Int64 | Type::Bool) => {
+            (Type::List(ty), Item::Bytes(bytes))
+                if matches!(**ty, Type::Int32 | Type::Int64 | Type::Bool) =>
+            {
                 // Packed, as proto3 writers do.
                 let mut reader = Reader::new(bytes);
                 let list = map.entry_or(Key::Static(field.json), || Value::Array(Vec::new()));
@@ -109,7 +111,13 @@ impl Decoder<'_> {
         Ok(Value::Array(list))
     }
 
-    fn entry(&self, field: &Field, ty: &Type, bytes: &[u8], depth: usize) -> Result<(Key, Value), DecodeError> {
+    fn entry(
+        &self,
+        field: &Field,
+        ty: &Type,
+        bytes: &[u8],
+        depth: usize,
+    ) -> Result<(Key, Value), DecodeError> {
         let mut reader = Reader::new(bytes);
         let (mut key, mut value) = (String::new(), None);
         while let Some((number, item)) = reader.next()? {
@@ -127,7 +135,13 @@ impl Decoder<'_> {
     }
 
     /// `None`: the zero of a type whose zero is nil in JSON.
-    fn value(&self, field: &Field, ty: &Type, item: Item<'_>, depth: usize) -> Result<Option<Value>, DecodeError> {
+    fn value(
+        &self,
+        field: &Field,
+        ty: &Type,
+        item: Item<'_>,
+        depth: usize,
+    ) -> Result<Option<Value>, DecodeError> {
         Ok(Some(match (ty, item) {
             (Type::Bool, Item::Int(n)) => Value::Bool(n != 0),
             (Type::Int32, Item::Int(n)) => Value::Int(i64::from(n as i32)),
@@ -154,7 +168,11 @@ impl Decoder<'_> {
             },
             (Type::IntOrString, Item::Bytes(b)) => {
                 let [kind, int] = ints(b)?;
-                if kind == 1 { utf8(part(b, 3)?.unwrap_or_default()) } else { Value::Int(i64::from(int as i32)) }
+                if kind == 1 {
+                    utf8(part(b, 3)?.unwrap_or_default())
+                } else {
+                    Value::Int(i64::from(int as i32))
+                }
             }
             (Type::RawExtension | Type::Json | Type::FieldsV1, Item::Bytes(b)) => match part(b, 1)? {
                 None | Some([]) if *ty == Type::Json => Value::Null,
@@ -182,7 +200,8 @@ impl Decoder<'_> {
         while let Some((number, item)) = reader.next()? {
             match (other, number, item) {
                 (SchemaOr::Bool, 1, Item::Int(n)) => allows = n != 0,
-                (SchemaOr::Bool, 2, Item::Bytes(b)) | (SchemaOr::Schemas | SchemaOr::Strings, 1, Item::Bytes(b)) => {
+                (SchemaOr::Bool, 2, Item::Bytes(b))
+                | (SchemaOr::Schemas | SchemaOr::Strings, 1, Item::Bytes(b)) => {
                     schema = Some(self.message(message, b, depth + 1)?);
                 }
                 (SchemaOr::Schemas, 2, Item::Bytes(b)) => list.push(self.message(message, b, depth + 1)?),

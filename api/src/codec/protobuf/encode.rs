@@ -192,7 +192,14 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn schema_or(&self, field: &Field, other: SchemaOr, message: &Message, value: &Value, out: &mut Vec<u8>) -> Put {
+    fn schema_or(
+        &self,
+        field: &Field,
+        other: SchemaOr,
+        message: &Message,
+        value: &Value,
+        out: &mut Vec<u8>,
+    ) -> Put {
         let schema = |number: u32, value: &Value, out: &mut Vec<u8>| {
             put_nested(number, out, |out| self.message(message, value, out))
         };

@@ -24,7 +24,10 @@ pub struct Envelope<'a> {
 /// [`DecodeError::Syntax`] if it does not or is damaged.
 pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     let body = bytes.strip_prefix(MAGIC).ok_or_else(|| {
-        DecodeError::Syntax("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".to_owned())
+        DecodeError::Syntax(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+                .to_owned(),
+        )
     })?;
     let mut out = Envelope::default();
     let mut reader = Reader::new(body);

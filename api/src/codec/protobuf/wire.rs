@@ -117,7 +117,9 @@ impl<'a> Reader<'a> {
                 let n = usize::try_from(self.varint()?).map_err(|_| truncated())?;
                 Item::Bytes(self.take(n)?)
             }
-            FIXED32 => Item::Int(u64::from(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))),
+            FIXED32 => {
+                Item::Int(u64::from(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes"))))
+            }
             other => return Err(DecodeError::Syntax(format!("proto: illegal wireType {other}"))),
         };
         Ok(Some((number, item)))
