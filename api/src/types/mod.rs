@@ -9,14 +9,21 @@
 //! Rules are pure and see the hub version of an object, with one exception: defaults of a legacy
 //! version see that version's own shape.
 
+pub mod admissionregistration;
+pub mod apiextensions;
+pub mod apiregistration;
 pub mod apps;
+pub mod authentication;
+pub mod authorization;
 pub mod autoscaling;
 pub mod batch;
+pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod diff;
 pub mod discovery;
 pub mod fields;
+pub mod flowcontrol;
 pub mod format;
 pub mod internal;
 pub mod meta;
@@ -24,6 +31,7 @@ pub mod networking;
 pub mod node;
 pub mod policy;
 pub mod rbac;
+pub mod resource;
 pub mod scheduling;
 pub mod storage;
 

@@ -1,8 +1,14 @@
 //! ValidatingAdmissionPolicy.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::errors;
+use crate::types::admissionregistration::policy;
 
-const RULES: Rules = Rules::generic(true, true);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| policy::validate(o, e)),
+    validate_update: |new, old| errors(|e| policy::validate_update(new, old, e)),
+    ..Rules::generic(true, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "admissionregistration.k8s.io",
@@ -12,7 +18,7 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     storage_prefix: "/registry/validatingadmissionpolicies",
-    versions: &[Served { group: "admissionregistration.k8s.io", version: "v1", message: "admissionregistration/v1.ValidatingAdmissionPolicy", ..Served::HUB }],
+    versions: &[Served { group: "admissionregistration.k8s.io", version: "v1", message: "admissionregistration/v1.ValidatingAdmissionPolicy", default: policy::default, ..Served::HUB }],
     subresources: &[
         Subresource::status("ValidatingAdmissionPolicy"),
     ],

@@ -1,8 +1,14 @@
 //! ValidatingWebhookConfiguration.
 
 use crate::kinds::{Kind, Rules, Served};
+use crate::types::errors;
+use crate::types::admissionregistration::webhook;
 
-const RULES: Rules = Rules::generic(false, true);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| webhook::validate(o, e)),
+    validate_update: |new, old| errors(|e| webhook::validate_update(new, old, e)),
+    ..Rules::generic(false, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "admissionregistration.k8s.io",
@@ -12,7 +18,7 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     storage_prefix: "/registry/validatingwebhookconfigurations",
-    versions: &[Served { group: "admissionregistration.k8s.io", version: "v1", message: "admissionregistration/v1.ValidatingWebhookConfiguration", ..Served::HUB }],
+    versions: &[Served { group: "admissionregistration.k8s.io", version: "v1", message: "admissionregistration/v1.ValidatingWebhookConfiguration", default: webhook::default_validating, ..Served::HUB }],
     unconditional_update: false,
     has_generation: true,
     rules: RULES,

@@ -1,8 +1,13 @@
 //! SubjectAccessReview.
 
 use crate::kinds::{Kind, Rules, Served};
+use crate::types::errors;
+use crate::types::authorization;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| authorization::validate(o, e)),
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "authorization.k8s.io",

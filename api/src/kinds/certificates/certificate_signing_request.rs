@@ -1,8 +1,15 @@
 //! CertificateSigningRequest.
 
 use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::types::errors;
+use crate::types::certificates;
 
-const RULES: Rules = Rules::generic(true, false);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| certificates::validate(o, e)),
+    validate_update: |new, old| errors(|e| certificates::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| certificates::validate_status(new, old, e)),
+    ..Rules::generic(true, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "certificates.k8s.io",

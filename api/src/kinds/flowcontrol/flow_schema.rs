@@ -1,8 +1,21 @@
 //! FlowSchema.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::meta::{object_meta, plain};
+use crate::types::errors;
+use crate::types::flowcontrol;
 
-const RULES: Rules = Rules::generic(true, true);
+const RULES: Rules = Rules {
+    validate: |o| errors(|e| flowcontrol::validate_flow_schema(o, e)),
+    validate_update: |new, old| {
+        errors(|e| {
+            object_meta::validate_update(&new["metadata"], &old["metadata"], e);
+            flowcontrol::validate_flow_schema(new, e);
+        })
+    },
+    validate_status: plain::update,
+    ..Rules::generic(true, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "flowcontrol.apiserver.k8s.io",
@@ -11,7 +24,7 @@ pub static KIND: Kind = Kind {
     singular: "flowschema",
     namespaced: false,
     storage_prefix: "/registry/flowschemas",
-    versions: &[Served { group: "flowcontrol.apiserver.k8s.io", version: "v1", message: "flowcontrol/v1.FlowSchema", ..Served::HUB }],
+    versions: &[Served { group: "flowcontrol.apiserver.k8s.io", version: "v1", message: "flowcontrol/v1.FlowSchema", default: flowcontrol::default_flow_schema, ..Served::HUB }],
     subresources: &[
         Subresource::status("FlowSchema"),
     ],

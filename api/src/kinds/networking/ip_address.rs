@@ -1,8 +1,13 @@
 //! IPAddress.
 
 use crate::kinds::{Kind, Rules, Served};
+use crate::types::meta::plain;
 
-const RULES: Rules = Rules::generic(false, false);
+const RULES: Rules = Rules {
+    validate: plain::cluster,
+    validate_update: plain::update,
+    ..Rules::generic(false, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "networking.k8s.io",

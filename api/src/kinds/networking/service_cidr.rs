@@ -1,8 +1,13 @@
 //! ServiceCIDR.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::meta::plain;
 
-const RULES: Rules = Rules::generic(true, false);
+const RULES: Rules = Rules {
+    validate: plain::cluster,
+    validate_update: plain::update,
+    ..Rules::generic(true, false)
+};
 
 pub static KIND: Kind = Kind {
     group: "networking.k8s.io",

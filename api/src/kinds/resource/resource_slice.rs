@@ -1,8 +1,13 @@
 //! ResourceSlice.
 
 use crate::kinds::{selectable, Kind, Rules, Served};
+use crate::types::meta::plain;
 
-const RULES: Rules = Rules::generic(false, true);
+const RULES: Rules = Rules {
+    validate: plain::cluster,
+    validate_update: plain::update,
+    ..Rules::generic(false, true)
+};
 
 pub static KIND: Kind = Kind {
     group: "resource.k8s.io",
