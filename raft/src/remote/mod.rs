@@ -127,6 +127,8 @@ impl Remote {
             match &error {
                 Error::OutcomeUnknown if repeatable => unknown = true,
                 Error::NoLeader | Error::Unavailable(_) => {}
+                // Refused this time, but an earlier attempt may have been taken.
+                Error::TooManyRequests | Error::NoSpace if unknown => return Err(Error::OutcomeUnknown),
                 _ => return Err(error),
             }
             tracing::debug!(endpoint = address, %error, "asking another member");

@@ -21,7 +21,13 @@ impl Backend for Replica {
             self.submit(proposal).await
         };
         let results = join_all(commands.into_iter().map(submit)).await;
-        Ok(results.into_iter().map(|result| result.unwrap_or_else(Outcome::Failed)).collect())
+        let answers = results.into_iter().map(|result| match result {
+            // Not the store's answer: all of them may be sent again, here or at another member.
+            Err(error @ (Error::OutcomeUnknown | Error::NoLeader | Error::Unavailable(_))) => Err(error),
+            Err(error) => Ok(Outcome::Failed(error)),
+            Ok(outcome) => Ok(outcome),
+        });
+        answers.collect()
     }
 
     fn standing(&self) -> Standing {

@@ -146,7 +146,8 @@ impl Inner {
         if metrics.membership_config.voter_ids().count() == 1 {
             return Duration::ZERO;
         }
-        metrics.last_quorum_acked.map_or(Duration::MAX, |acked| acked.elapsed())
+        // Nothing yet: it was elected a moment ago.
+        metrics.last_quorum_acked.map_or_else(|| self.contact.age(), |acked| acked.elapsed())
     }
 
     /// The end of the raft core is the end of the member, unless it was asked for.
