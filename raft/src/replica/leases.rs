@@ -89,6 +89,10 @@ impl Leases {
         }
     }
 
+    fn forget(&self, id: LeaseId) {
+        self.state.lock().clocks.remove(&id);
+    }
+
     fn remaining(&self, id: LeaseId) -> Option<(i64, i64)> {
         let state = self.state.lock();
         let clock = state.clocks.get(&id)?;
@@ -205,20 +209,25 @@ impl Inner {
     /// Renews a lease here, where this member leads.
     pub(super) async fn renew_here(&self, id: LeaseId) -> pb::LeaseResponse {
         // A leader that was deposed must not promise time.
-        if self.read_index().await.is_none() {
+        let confirmed = match self.read_index().await {
+            Some(position) => self.progress.reached(position.index).await,
+            None => false,
+        };
+        if !confirmed {
             return pb::LeaseResponse { not_leader: true, ..Default::default() };
         }
+        let Ok(Some(lease)) = self.store.lease(id) else {
+            self.leases.forget(id);
+            return pb::LeaseResponse { not_found: true, ..Default::default() };
+        };
         match self.leases.renew(id) {
             Renewal::Done(ttl_s) => pb::LeaseResponse { ttl_s, ..Default::default() },
             Renewal::NotLeading => pb::LeaseResponse { not_leader: true, ..Default::default() },
-            Renewal::NotFound => match self.store.lease(id) {
-                // Granted, and the clock not yet started.
-                Ok(Some(lease)) => {
-                    self.leases.granted(id, lease.ttl_s);
-                    pb::LeaseResponse { ttl_s: lease.ttl_s, ..Default::default() }
-                }
-                _ => pb::LeaseResponse { not_found: true, ..Default::default() },
-            },
+            // Granted, and its clock not yet started.
+            Renewal::NotFound => {
+                self.leases.granted(id, lease.ttl_s);
+                pb::LeaseResponse { ttl_s: lease.ttl_s, ..Default::default() }
+            }
             Renewal::ThroughLog => match self.propose(CommandOp::LeaseRenew(id)).await {
                 Ok(Outcome::Renewed { ttl_s, .. }) => pb::LeaseResponse { ttl_s, ..Default::default() },
                 Ok(_) | Err(Error::LeaseNotFound) => pb::LeaseResponse { not_found: true, ..Default::default() },
