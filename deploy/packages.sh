@@ -29,6 +29,8 @@ test_() {
     want etcdctl etcd-client
     want /usr/sbin/haproxy haproxy
     want python3 python3
+    want curl curl
+    want strip binutils
     want jq jq
     want openssl openssl
 }
