@@ -31,6 +31,13 @@ struct Target {
     served: &'static Served,
     namespace: Option<String>,
     name: Option<String>,
+    subresource: Option<&'static str>,
+}
+
+impl Target {
+    fn key(&self) -> String {
+        format!("{}/{}", self.kind.plural, self.name.as_deref().unwrap_or(""))
+    }
 }
 
 fn target(path: &str) -> Option<Target> {
@@ -48,10 +55,15 @@ fn target(path: &str) -> Option<Target> {
         rest.drain(..2);
     }
     let (kind, served) = kinds::find(&group, &version, rest.first()?)?;
-    if rest.len() > 2 || kind.virtual_kind {
+    let subresource = match rest.get(2) {
+        None => None,
+        Some(&"status") => Some("status"),
+        Some(_) => return None,
+    };
+    if kind.virtual_kind {
         return None;
     }
-    Some(Target { kind, served, namespace, name: rest.get(1).map(|s| (*s).to_owned()) })
+    Some(Target { kind, served, namespace, name: rest.get(1).map(|s| (*s).to_owned()), subresource })
 }
 
 impl Server {
@@ -73,11 +85,34 @@ impl Server {
         match (step["method"].as_str(), status) {
             (Some("POST"), 201 | 422) => self.create(&target, step),
             (Some("PATCH"), 200 | 422) => self.patch(&target, step),
+            (Some("PUT"), 200 | 201 | 422) => self.put(&target, step),
             (Some("GET"), _) => Outcome::NeedsServer,
             _ => {
                 self.stored.clear();
                 Outcome::NeedsServer
             }
+        }
+    }
+
+    /// Replaces an object, or creates it where its kind allows that.
+    fn put(&mut self, target: &Target, step: &Json) -> Outcome {
+        let key = target.key();
+        let Some(old) = self.stored.remove(&key) else {
+            let created = step["expect"]["status"] == 201 && target.kind.create_on_update;
+            return if created { self.create(target, step) } else { Outcome::NeedsServer };
+        };
+        let text = step["body"].to_string().replace("{{ns}}", NAMESPACE);
+        // Whether a version must be given is decided before any rule.
+        let unversioned = !target.kind.unconditional_update && step["body"]["metadata"]["resourceVersion"].is_null();
+        if unversioned {
+            return Outcome::NeedsServer;
+        }
+        let served_elsewhere = target.served.from_hub.is_some() || text.contains("{{") || text.contains("managedFields");
+        let builtin = schema::builtin();
+        let message = builtin.find(target.served.message).expect("a message of the schema");
+        match json::decode(builtin, message, text.as_bytes()) {
+            Ok(decoded) if !served_elsewhere => self.update(target, step, decoded.value, &old),
+            _ => Outcome::NeedsServer,
         }
     }
 
@@ -104,7 +139,7 @@ impl Server {
     /// Every kind of patch but apply, whose field ownership is the server's.
     fn patch(&mut self, target: &Target, step: &Json) -> Outcome {
         let content_type = step["headers"]["Content-Type"].as_str().unwrap_or("");
-        let key = format!("{}/{}", target.kind.plural, target.name.as_deref().unwrap_or(""));
+        let key = target.key();
         // What cannot be replayed leaves an object that later steps cannot start from.
         let Some(old) = self.stored.remove(&key) else { return Outcome::NeedsServer };
         let text = step["body"].to_string().replace("{{ns}}", NAMESPACE);
@@ -127,17 +162,27 @@ impl Server {
         else {
             return Outcome::NeedsServer;
         };
-        let mut new = decoded.value;
+        self.update(target, step, decoded.value, &old)
+    }
+
+    /// What a server does with the new form of an object, however it came.
+    fn update(&mut self, target: &Target, step: &Json, mut new: Value, old: &Value) -> Outcome {
         (target.kind.hub().default)(&mut new);
-        for field in ["uid", "creationTimestamp", "resourceVersion"] {
+        for field in ["uid", "creationTimestamp", "resourceVersion", "name", "namespace"] {
             let kept = old["metadata"][field].str_or_empty().to_owned();
-            new.make(&["metadata"]).insert(field, kept);
+            if !kept.is_empty() {
+                new.make(&["metadata"]).insert(field, kept);
+            }
         }
-        (target.kind.rules.prepare_update)(&mut new, &old, &CONTEXT);
+        let status = target.subresource == Some("status");
+        let rules = &target.kind.rules;
+        let prepare = if status { rules.prepare_status } else { rules.prepare_update };
+        prepare(&mut new, old, &CONTEXT);
         // The metadata of every update is checked before, and again by, the kind's own rules.
-        let mut errors = allocate(target.kind, &mut new);
+        let mut errors = if status { ErrorList::new() } else { allocate(target.kind, &mut new) };
         object_meta::validate_update_of_any(&new["metadata"], &old["metadata"], &mut errors);
-        errors.extend((target.kind.rules.validate_update)(&new, &old));
+        let validate = if status { rules.validate_status } else { rules.validate_update };
+        errors.extend(validate(&new, old));
         self.answer(target, step, new, &errors)
     }
 

@@ -89,7 +89,7 @@ fn validate_spec(spec: &Value, errs: &mut ErrorList) {
         if !label_selector::is_empty(selector) && !label_selector::matches(selector, labels) {
             pod_template::unmatched(labels, &at_template, errs);
         }
-        pod_template::validate(&spec["template"], &at_template, errs);
+        pod_template::validate(&with_claims(spec), &at_template, errs);
     }
     let at_spec = at_template.child("spec");
     let policy = spec["template"]["spec"].text("restartPolicy");
@@ -105,6 +105,24 @@ fn validate_spec(spec: &Value, errs: &mut ErrorList) {
     if let Some(limit) = spec.opt_int("revisionHistoryLimit") {
         non_negative(errs, &path.child("revisionHistoryLimit"), limit);
     }
+}
+
+/// The template as its pods will be: a claim template gives a volume of its name, over one that
+/// the template has itself.
+fn with_claims(spec: &Value) -> Value {
+    let mut template = spec["template"].clone();
+    let claims = spec.list("volumeClaimTemplates");
+    let named = |v: &Value| claims.iter().any(|c| c["metadata"].text("name") == v.text("name"));
+    let pod_spec = template.message("spec");
+    let mut volumes: Vec<Value> = pod_spec.list("volumes").iter().filter(|v| !named(v)).cloned().collect();
+    volumes.extend(claims.iter().map(|c| {
+        let name = c["metadata"].text("name");
+        crate::value!({"name": name, "persistentVolumeClaim": {"claimName": name}})
+    }));
+    if !volumes.is_empty() {
+        pod_spec.put("volumes", Value::Array(volumes));
+    }
+    template
 }
 
 fn validate_strategy(strategy: &Value, path: &Path<'_>, errs: &mut ErrorList) {
