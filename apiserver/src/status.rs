@@ -99,6 +99,11 @@ impl ApiError {
     fn about(resource: Qualified<'_>, name: &str) -> Details {
         Details { name: name.into(), group: resource.group.into(), kind: resource.name.into(), ..Details::default() }
     }
+    /// With details that say nothing, as some of upstream's answers have them.
+    pub fn with_details(mut self) -> ApiError {
+        self.details.get_or_insert_default();
+        self
+    }
     pub fn stale(mut self) -> ApiError {
         self.may_be_stale = true;
         self
@@ -327,6 +332,13 @@ pub fn deleted(resource: Qualified<'_>, name: &str, uid: &str) -> Value {
         ..Details::default()
     };
     out.make(&[]).set("details", details.to_map());
+    out
+}
+
+/// `Status` of something that was created and is not shown.
+pub fn created() -> Value {
+    let mut out = success();
+    out.make(&[]).set("code", 201i64);
     out
 }
 

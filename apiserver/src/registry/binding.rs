@@ -12,7 +12,7 @@ use crate::clock;
 use crate::filters::Call;
 use crate::present;
 use crate::server::{Body, row};
-use crate::status::{ApiError, Result, qualified, success};
+use crate::status::{ApiError, Result, created, qualified};
 
 const BINDING: Expected<'static> = Expected { kind: "Binding", group: "", version: "v1", message: "core/v1.Binding" };
 
@@ -87,7 +87,7 @@ async fn bind(call: &Call, resource: &Resource, options: &WriteOptions, binding:
         Ok(new)
     })
     .await?;
-    Ok(present::status(call, StatusCode::CREATED, &success()))
+    Ok(present::status(call, StatusCode::CREATED, &created()))
 }
 
 /// Sets a condition; the time changes only with its status.

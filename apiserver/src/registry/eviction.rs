@@ -12,7 +12,7 @@ use crate::cache::Filter;
 use crate::filters::Call;
 use crate::present;
 use crate::server::{Body, row};
-use crate::status::{ApiError, Result, qualified, quote, success};
+use crate::status::{ApiError, Result, created, qualified, quote};
 use crate::{clock, limits, wire};
 
 const EVICTION: Expected<'static> =
@@ -45,7 +45,7 @@ pub(super) async fn create(call: &Call, resource: &Resource) -> Result<Response<
         delete.uid.get_or_insert_with(|| pod.object.uid().to_owned());
     }
     delete::run(call, &parent, &call.info.namespace, name, &delete).await?;
-    Ok(present::status(call, StatusCode::CREATED, &success()))
+    Ok(present::status(call, StatusCode::CREATED, &created()))
 }
 
 /// Pods that are over, were never started or are going anyway disturb no budget.

@@ -53,6 +53,9 @@ pub(crate) async fn dispatch(call: &Call) -> Result<Response<Body>> {
     if let Some(text) = resource.served.deprecation {
         call.warn(text);
     }
+    if resource.row.kind == "Endpoints" {
+        call.warn("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
+    }
     match info.verb.as_str() {
         "get" => read::get(call, &resource).await,
         "list" => list::list(call, &resource).await,

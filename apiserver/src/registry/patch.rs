@@ -6,7 +6,7 @@ use trireme_api::patch::{self as patches, PatchError};
 use trireme_api::{Object, Value};
 use trireme_api::field_error::{FieldError, Path};
 
-use super::update::{self, Part};
+use super::update::{self, Missing, Part};
 use super::write::{self, WriteOptions};
 use super::{Resource, managed};
 use crate::filters::Call;
@@ -32,7 +32,7 @@ impl PatchType {
             "application/merge-patch+json" => Ok(PatchType::Merge),
             "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
             "application/apply-patch+yaml" | "application/apply-patch+json" => Ok(PatchType::Apply),
-            _ => Err(ApiError::unsupported_media_type("415: Unsupported Media Type")),
+            _ => Err(ApiError::unsupported_media_type("415: Unsupported Media Type").with_details()),
         }
     }
 }
@@ -141,7 +141,8 @@ pub(super) async fn patch(call: &Call, resource: &Resource) -> Result<Response<B
     let (patch, options) = Patch::read(call).await?;
     let part = Part::of(resource);
     let apply = patch.kind == PatchType::Apply;
-    let done = update::run(call, resource, &options, part, apply, &mut |old| {
+    let missing = if apply { Missing::Create } else { Missing::Refuse };
+    let done = update::run(call, resource, &options, part, missing, &mut |old| {
         if apply {
             return apply_configuration(call, resource, &options, part, &patch.document, old);
         }
@@ -149,6 +150,12 @@ pub(super) async fn patch(call: &Call, resource: &Resource) -> Result<Response<B
         let mut shown = old.0.clone();
         present::to_version(resource, &mut shown);
         let mut value = patch.patched(call, &options, write::Expected::of(resource), shown)?;
+        if value["metadata"]["name"].str_or_empty().is_empty() {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                call.info.name
+            )));
+        }
         update::check_name(call, resource, &mut value)?;
         wire::default_and_normalize(resource.row, resource.served, &mut value);
         managed::update(resource, Some(old), &mut value, &options.field_manager, part.name(), &clock::now());

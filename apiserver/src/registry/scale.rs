@@ -7,7 +7,7 @@ use trireme_api::selector::LabelSelector;
 use trireme_api::tree::Map;
 
 use super::patch::Patch;
-use super::update::{self, Part};
+use super::update::{self, Missing, Part};
 use super::write::{self, Expected, WriteOptions};
 use super::{Resource, managed};
 use crate::filters::Call;
@@ -82,7 +82,7 @@ async fn change(
     make: &mut (dyn FnMut(Value) -> Result<Value> + Send),
 ) -> Result<Response<Body>> {
     let parent = Resource { sub: None, ..*resource };
-    let done = update::run(call, &parent, options, Part::Main, false, &mut |old| {
+    let done = update::run(call, &parent, options, Part::Main, Missing::Refuse, &mut |old| {
         let old = old.ok_or_else(|| ApiError::not_found(resource.qualified(), &call.info.name))?;
         let scale = make(scale_of(resource, old))?;
         let metadata = &scale["metadata"];

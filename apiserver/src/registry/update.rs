@@ -1,7 +1,8 @@
 //! PUT, and what every change of an existing object has in common.
 
 use http::{Response, StatusCode};
-use trireme_api::kinds::Context;
+use trireme_api::kinds::{Context, Kind};
+use trireme_api::types::meta::object_meta;
 use trireme_api::{Object, Value};
 use trireme_api::field_error::{FieldError, Path};
 
@@ -25,7 +26,7 @@ pub(super) async fn update(call: &Call, resource: &Resource) -> Result<Response<
     check_name(call, resource, &mut sent)?;
     wire::default_and_normalize(resource.row, resource.served, &mut sent);
     let part = Part::of(resource);
-    let done = run(call, resource, &options, part, true, &mut |old| {
+    let done = run(call, resource, &options, part, Missing::AsKindSays, &mut |old| {
         let mut value = sent.clone();
         managed::update(resource, old, &mut value, &options.field_manager, part.name(), &clock::now());
         wire::to_hub(resource.row, resource.served, &mut value);
@@ -91,18 +92,18 @@ pub(crate) struct Done {
 }
 
 /// Makes the change again and again until it meets the object it was made for. `change` gives the
-/// new object (storage version, with field owners) from the old one; `create` tells whether an
-/// object that does not exist may be made where the kind allows that.
+/// new object (storage version, with field owners) from the old one; `missing` tells whether an
+/// object that does not exist may be made.
 pub(crate) async fn run(
     call: &Call,
     resource: &Resource,
     options: &WriteOptions,
     part: Part,
-    create: bool,
+    missing: Missing,
     change: &mut Change<'_>,
 ) -> Result<Done> {
     let work = Work { call, resource, options, part, name: &call.info.name };
-    work.run(create, change).await
+    work.run(missing, change).await
 }
 
 /// The same for an object that the path does not name.
@@ -114,7 +115,27 @@ pub(crate) async fn run_named(
     name: &str,
     change: &mut Change<'_>,
 ) -> Result<Done> {
-    Work { call, resource, options, part, name }.run(false, change).await
+    Work { call, resource, options, part, name }.run(Missing::Refuse, change).await
+}
+
+/// What becomes of a change of an object that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Refuse,
+    /// PUT makes objects of some kinds.
+    AsKindSays,
+    /// Server-side apply makes objects of every kind.
+    Create,
+}
+
+impl Missing {
+    fn creates(self, row: &Kind) -> bool {
+        match self {
+            Missing::Refuse => false,
+            Missing::AsKindSays => row.create_on_update,
+            Missing::Create => true,
+        }
+    }
 }
 
 /// The new object from the old.
@@ -129,7 +150,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn run(&self, create: bool, change: &mut Change<'_>) -> Result<Done> {
+    async fn run(&self, missing: Missing, change: &mut Change<'_>) -> Result<Done> {
         let Work { call, resource, options, part, name } = *self;
         let (row, core) = (resource.row, &call.core);
         let namespace = if row.namespaced { call.info.namespace.as_str() } else { "" };
@@ -142,7 +163,7 @@ impl Work<'_> {
                         current = Some(found);
                         continue;
                     }
-                    None if create && row.create_on_update && part == Part::Main => {
+                    None if part == Part::Main && missing.creates(row) => {
                         return create_by_update(call, resource, options, change).await;
                     }
                     None => return Err(ApiError::not_found(resource.qualified(), name)),
@@ -195,11 +216,13 @@ impl Work<'_> {
         }
         wire::set_resource_version(&mut new, old.revision);
         wire::normalize(row.hub(), &mut new);
-        let errors = match part {
+        let mut errors = Vec::new();
+        object_meta::validate_update_of_any(&new["metadata"], &old.object["metadata"], &mut errors);
+        errors.extend(match part {
             Part::Status => (row.rules.validate_status)(&new, &old.object),
             Part::Main => (row.rules.validate_update)(&new, &old.object),
             Part::Finalize | Part::Other(_) => Vec::new(),
-        };
+        });
         if !errors.is_empty() {
             return Err(ApiError::invalid(resource.hub_kind(), name, &errors));
         }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use trireme_api::Value;
 use trireme_api::field_error::{FieldError, Path};
 use trireme_api::kinds::{self, Served};
+use trireme_api::types::meta::object_meta;
 
 use super::Resource;
 use crate::filters::Call;
@@ -46,13 +47,7 @@ impl WriteOptions {
         if apply && manager.is_empty() {
             errors.push(FieldError::required(&path, "is required for apply patch"));
         }
-        if manager.len() > MANAGER_BYTES_MAX {
-            errors.push(FieldError::too_long(&path, MANAGER_BYTES_MAX));
-        }
-        if let Some((at, c)) = manager.char_indices().find(|(_, c)| c.is_control()) {
-            let _ = c;
-            errors.push(FieldError::invalid(&path, manager, format!("should only contain printable characters (found at byte {at})")));
-        }
+        object_meta::validate_field_manager(manager, &path, &mut errors);
         errors.extend(dry_run_errors(call));
         let validation = q.text("fieldValidation");
         if !matches!(validation, "" | "Ignore" | "Warn" | "Strict") {

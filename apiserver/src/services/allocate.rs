@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use trireme_api::field_error::{FieldError, Path};
+use trireme_api::types::core::service_ips;
 use trireme_api::{Value, value};
 use trireme_store::{Compare, DeleteRequest, KeyRange, Op, PutRequest, Revision};
 
@@ -40,6 +41,7 @@ pub(crate) async fn allocate(core: &Core, resource: &Resource, new: &mut Value, 
     }
     let mut errors = Vec::new();
     let (old_addresses, old_ports) = old.map(|o| (addresses(o), ports(o))).unwrap_or_default();
+    errors.extend(service_ips::init_families(new, &["IPv4"]));
     cluster_ip(core, new, &mut errors)?;
     node_ports(core, new, &old_ports, &mut errors)?;
     let taken = taken_addresses(core);
@@ -145,7 +147,8 @@ fn cluster_ip(core: &Core, new: &mut Value, errors: &mut Vec<FieldError>) -> Res
             &field,
             Value::Array(shown),
             format!(
-                "failed to allocate IP {address}: the provided network does not match the current range {}",
+                "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of \
+                 valid IPs is {}",
                 core.service_range.cidr()
             ),
         ));

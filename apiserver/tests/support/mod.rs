@@ -115,7 +115,7 @@ pub fn server(kv: Arc<dyn Kv>, pki: &Pki) -> Result<Server> {
             issuer: "https://kubernetes.default.svc.cluster.local".into(),
             audiences: Vec::new(),
         },
-        service_cidr: "10.96.0.0/12".into(),
+        service_cidr: "10.96.0.0/16".into(),
         node_ports: 30000..=32767,
         advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         advertise_port: 6443,
