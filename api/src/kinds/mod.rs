@@ -31,7 +31,9 @@ pub(crate) mod discovery_test;
 pub mod generic;
 mod registry;
 pub mod selectable;
+mod through;
 
+pub use through::Through;
 pub use registry::{GroupVersion, all, by_kind, find, group_versions};
 
 /// One stored kind, in all the versions (and groups) it is served in.

@@ -57,8 +57,7 @@ fn target(path: &str) -> Option<Target> {
     let (kind, served) = kinds::find(&group, &version, rest.first()?)?;
     let subresource = match rest.get(2) {
         None => None,
-        Some(&"status") => Some("status"),
-        Some(_) => return None,
+        Some(sub) => Some(*["status", "resize", "ephemeralcontainers", "finalize", "approval"].iter().find(|s| *s == sub)?),
     };
     if kind.virtual_kind {
         return None;
@@ -174,14 +173,18 @@ impl Server {
                 new.make(&["metadata"]).insert(field, kept);
             }
         }
-        let status = target.subresource == Some("status");
         let rules = &target.kind.rules;
-        let prepare = if status { rules.prepare_status } else { rules.prepare_update };
+        let through = target.subresource.and_then(|s| target.kind.through(s));
+        let (prepare, validate) = match (target.subresource, through) {
+            (None, _) => (rules.prepare_update, rules.validate_update),
+            (Some(_), Some(through)) => (through.prepare, through.validate),
+            (Some(_), None) => (rules.prepare_status, rules.validate_status),
+        };
         prepare(&mut new, old, &CONTEXT);
         // The metadata of every update is checked before, and again by, the kind's own rules.
-        let mut errors = if status { ErrorList::new() } else { allocate(target.kind, &mut new) };
+        let mut errors =
+            if target.subresource.is_some() { ErrorList::new() } else { allocate(target.kind, &mut new) };
         object_meta::validate_update_of_any(&new["metadata"], &old["metadata"], &mut errors);
-        let validate = if status { rules.validate_status } else { rules.validate_update };
         errors.extend(validate(&new, old));
         self.answer(target, step, new, &errors)
     }

@@ -1,6 +1,7 @@
 //! CertificateSigningRequest.
 
 use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::kinds::Through;
 use crate::types::errors;
 use crate::types::certificates;
 
@@ -9,6 +10,11 @@ const RULES: Rules = Rules {
     validate_update: |new, old| errors(|e| certificates::validate_update(new, old, e)),
     validate_status: |new, old| errors(|e| certificates::validate_status(new, old, e)),
     ..Rules::generic(true, false)
+};
+
+pub(in crate::kinds) const APPROVAL: Through = Through {
+    prepare: certificates::prepare_approval,
+    validate: |new, old| errors(|e| certificates::validate_approval(new, old, e)),
 };
 
 pub static KIND: Kind = Kind {

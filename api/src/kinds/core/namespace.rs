@@ -3,7 +3,7 @@
 use crate::kinds::{selectable, Kind, NameRule, Rules, Served, Subresource};
 use crate::types::fields::{Fields, Fill};
 use crate::tree::Value;
-use crate::kinds::{Context, generic};
+use crate::kinds::{Context, Through, generic};
 use crate::types::errors;
 use crate::types::core::namespace;
 
@@ -14,6 +14,12 @@ const RULES: Rules = Rules {
     validate_update: |new, old| errors(|e| namespace::validate_update(new, old, e)),
     validate_status: |new, old| errors(|e| namespace::validate_status(new, old, e)),
     ..Rules::generic(true, false)
+};
+
+pub(in crate::kinds) const FINALIZE: Through = Through {
+    // Finalizers alone are taken; the status is the namespace controller's.
+    prepare: |new, old, context| generic::keep_status(new, old, context),
+    validate: |new, old| errors(|e| namespace::validate_finalize(new, old, e)),
 };
 
 pub static KIND: Kind = Kind {

@@ -3,7 +3,7 @@
 use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
 use crate::types::fields::{Fields, Fill};
 use crate::tree::Value;
-use crate::kinds::{Context, generic};
+use crate::kinds::{Context, Through, generic};
 use crate::types::errors;
 use crate::types::core::pod_update;
 use crate::types::core::pod;
@@ -15,6 +15,22 @@ const RULES: Rules = Rules {
     validate_update: |new, old| errors(|e| pod_update::validate_update(new, old, e)),
     validate_status: |new, old| errors(|e| pod_update::validate_status(new, old, e)),
     ..Rules::generic(true, true)
+};
+
+pub(in crate::kinds) const RESIZE: Through = Through {
+    prepare: |new, old, context| {
+        pod_update::prepare_resize(new, old);
+        generic::count_generation(new, old, context);
+    },
+    validate: |new, old| errors(|e| pod_update::validate_resize(new, old, e)),
+};
+
+pub(in crate::kinds) const EPHEMERAL_CONTAINERS: Through = Through {
+    prepare: |new, old, context| {
+        pod_update::prepare_ephemeral(new, old);
+        generic::count_generation(new, old, context);
+    },
+    validate: |new, old| errors(|e| pod_update::validate_ephemeral_update(new, old, e)),
 };
 
 pub static KIND: Kind = Kind {

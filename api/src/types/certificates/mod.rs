@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::field_error::{ErrorList, FieldError, Path};
-use crate::kinds::NameRule;
+use crate::kinds::{Context, NameRule};
 use crate::tree::Value;
 use crate::types::core::config_map::decoded;
-use crate::types::fields::{Fields, immutable};
+use crate::types::fields::{Fields, Fill, immutable};
 use crate::types::format;
 use crate::types::meta::object_meta::{self, Scope};
 
@@ -156,4 +156,35 @@ fn validate_conditions_kept(new: &Value, old: &Value, kinds: &[&str], errs: &mut
     if count(new, "Approved") > 0 && count(new, "Denied") > 0 {
         errs.push(FieldError::invalid(&at, "Denied", "Approved and Denied conditions are mutually exclusive"));
     }
+}
+
+/// Through `approval` conditions are taken, all else stays.
+pub fn prepare_approval(new: &mut Value, old: &Value, context: &Context<'_>) {
+    let conditions = new["status"]["conditions"].clone();
+    let metadata = new["metadata"].clone();
+    *new = old.clone();
+    new.put("metadata", metadata);
+    if conditions.is_null() {
+        new.message("status").drop_field("conditions");
+    } else {
+        new.message("status").put("conditions", conditions);
+    }
+    stamp_conditions(new, old, context.now);
+}
+
+/// Conditions get the times that their author left out.
+pub fn stamp_conditions(new: &mut Value, old: &Value, now: &str) {
+    let before = old["status"].list("conditions");
+    new.message("status").each("conditions", |c| {
+        c.fill_absent("lastUpdateTime", now);
+        let same = before.iter().find(|o| o.text("type") == c.text("type") && o.text("status") == c.text("status"));
+        let since = same.and_then(|o| o.opt_text("lastTransitionTime")).unwrap_or(now).to_owned();
+        c.fill_absent("lastTransitionTime", since);
+    });
+}
+
+/// Approved or denied, not both, and not taken back.
+pub fn validate_approval(new: &Value, old: &Value, errs: &mut ErrorList) {
+    object_meta::validate_update(&new["metadata"], &old["metadata"], errs);
+    validate_conditions_kept(new, old, &["Approved", "Denied", "Failed"], errs);
 }

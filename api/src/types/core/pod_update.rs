@@ -295,6 +295,45 @@ fn validate_addresses(status: &Value, field: &'static str, path: &Path<'_>, errs
     }
 }
 
+/// Takes ephemeral containers from `new`, all else from `old`.
+pub fn prepare_ephemeral(new: &mut Value, old: &Value) {
+    let containers = new["spec"]["ephemeralContainers"].clone();
+    let metadata = new["metadata"].clone();
+    *new = old.clone();
+    new.put("metadata", metadata);
+    if containers.is_null() {
+        new.message("spec").drop_field("ephemeralContainers");
+    } else {
+        new.message("spec").put("ephemeralContainers", containers);
+    }
+}
+
+/// Takes resources and resize policies of containers from `new`, all else from `old`. Where the
+/// containers are not the same, nothing is put back and validation says so.
+pub fn prepare_resize(new: &mut Value, old: &Value) {
+    let same_names = |field: &str| {
+        let (n, o) = (new["spec"].list(field), old["spec"].list(field));
+        n.len() == o.len() && n.iter().zip(o).all(|(n, o)| n.text("name") == o.text("name"))
+    };
+    if !same_names("containers") || !same_names("initContainers") {
+        return;
+    }
+    let given = new["spec"].clone();
+    let metadata = new["metadata"].clone();
+    *new = old.clone();
+    new.put("metadata", metadata);
+    for field in ["containers", "initContainers"] {
+        let mut from = given.list(field).iter();
+        new.message("spec").each(field, |c| {
+            if let Some(given) = from.next() {
+                copy_field(c, given, "resources");
+                copy_field(c, given, "resizePolicy");
+            }
+        });
+    }
+    copy_field(new.message("spec"), &given, "resources");
+}
+
 /// An update through `ephemeralcontainers`: those that are there stay as they are.
 pub fn validate_ephemeral_update(new: &Value, old: &Value, errs: &mut ErrorList) {
     object_meta::validate_update(&new["metadata"], &old["metadata"], errs);
