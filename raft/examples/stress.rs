@@ -218,7 +218,9 @@ async fn member(args: &[String]) {
     config.peer_address = address(ports[i]);
     config.initial_members = ports.iter().enumerate().map(|(i, port)| (format!("m{i}"), address(port))).collect();
     let flush_log_bytes = number(5);
-    config.limits = Limits { flush_log_bytes, log_keep_bytes: flush_log_bytes, ..Limits::default() };
+    let log_segment_bytes = (flush_log_bytes / 4).clamp(1 << 20, 64 << 20);
+    config.limits =
+        Limits { flush_log_bytes, log_keep_bytes: flush_log_bytes, log_segment_bytes, ..Limits::default() };
     let listener = TcpListener::bind(&config.peer_address).expect("the port is free");
     let replica = Replica::start(config, listener).await.expect("the member starts");
 

@@ -193,3 +193,42 @@ async fn a_watch_on_a_follower_sees_each_event_once() {
     assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_with_a_wiped_disk_stays_out_until_it_is_put_in_again() {
+    let mut cluster = Cluster::start(3, Limits::default()).await;
+    let leader = cluster.leader().await;
+    let wiped = (leader + 1) % 3;
+    put_surely(cluster.replica(leader), "before", "v").await;
+    let old = cluster.replica(wiped).member();
+    cluster.stop_member(wiped, false).await;
+    std::fs::remove_dir_all(&cluster.members[wiped].config.data_dir).unwrap();
+    cluster.start_member(wiped).await;
+    let new = cluster.replica(wiped).member();
+    assert_ne!(old, new);
+    wait_for("it to say that it is out", || {
+        let problems = cluster.replica(wiped).status().problems;
+        problems.iter().any(|problem| problem.contains("stays out")).then_some(())
+    })
+    .await;
+    // It has neither voted nor taken entries in the place of the one that it was.
+    assert_eq!(cluster.replica(wiped).status().last_log_index, 0);
+    assert_eq!(cluster.replica(wiped).status().term, 0);
+
+    let address = cluster.members[wiped].config.peer_address.clone();
+    let lead = cluster.replica(leader).clone();
+    assert_eq!(lead.add_learner(&address).await.unwrap(), new);
+    lead.replace(old, new).await.unwrap();
+    wait_for("it to vote", || {
+        let members = lead.status().members;
+        let ids: Vec<_> = members.iter().filter(|member| member.votes).map(|member| member.id).collect();
+        (ids.len() == 3 && ids.contains(&new) && !ids.contains(&old)).then_some(())
+    })
+    .await;
+    let read = cluster.replica(wiped).range(RangeRequest::new(KeyRange::key("before"))).await.unwrap();
+    assert_eq!(read.count, 1);
+    cluster.assert_same_state().await;
+    assert!(cluster.replica(wiped).status().problems.is_empty());
+    drop(lead);
+    cluster.stop().await;
+}

@@ -15,12 +15,13 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RaftNetworkV2};
 use parking_lot::Mutex;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use trireme_store::Store;
 
 use super::snapshot::{self, SnapshotDirs};
-use super::{MESSAGE_BYTES_MAX, wire};
+use super::{CLUSTER, MESSAGE_BYTES_MAX, TO, wire};
 use crate::machine::{RaftSnapshot, SnapshotData};
 use crate::peer::pb::peer_client::PeerClient;
 use crate::tls::Tls;
@@ -81,14 +82,17 @@ pub(crate) struct Factory {
     pub(crate) peers: Arc<Peers>,
     pub(crate) store: Store,
     pub(crate) dirs: Arc<SnapshotDirs>,
+    pub(crate) cluster: u64,
 }
 
 impl Factory {
-    fn network(&self, node: &MemberNode, lane: Lane) -> Network {
+    fn network(&self, target: MemberId, node: &MemberNode, lane: Lane) -> Network {
         Network {
             peers: self.peers.clone(),
             store: self.store.clone(),
             dirs: self.dirs.clone(),
+            cluster: self.cluster,
+            target,
             address: node.peer_address.clone(),
             lane,
         }
@@ -98,16 +102,16 @@ impl Factory {
 impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Network;
 
-    async fn new_client(&mut self, _target: MemberId, node: &MemberNode) -> Network {
-        self.network(node, Lane::Append)
+    async fn new_client(&mut self, target: MemberId, node: &MemberNode) -> Network {
+        self.network(target, node, Lane::Append)
     }
 
-    async fn new_heartbeat_client(&mut self, _target: MemberId, node: &MemberNode) -> Network {
-        self.network(node, Lane::Control)
+    async fn new_heartbeat_client(&mut self, target: MemberId, node: &MemberNode) -> Network {
+        self.network(target, node, Lane::Control)
     }
 
-    async fn new_snapshot_client(&mut self, _target: MemberId, node: &MemberNode) -> Network {
-        self.network(node, Lane::Snapshot)
+    async fn new_snapshot_client(&mut self, target: MemberId, node: &MemberNode) -> Network {
+        self.network(target, node, Lane::Snapshot)
     }
 }
 
@@ -116,6 +120,8 @@ pub(crate) struct Network {
     peers: Arc<Peers>,
     store: Store,
     dirs: Arc<SnapshotDirs>,
+    cluster: u64,
+    target: MemberId,
     address: String,
     lane: Lane,
 }
@@ -136,13 +142,24 @@ impl Network {
         self.peers.client(&self.address, Lane::Control).map_err(|status| rpc_error(&status))
     }
 
+    /// A call addressed to this member and no other.
+    fn call<T>(&self, message: T, timeout: Option<Duration>) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        for (key, id) in [(TO, self.target.0), (CLUSTER, self.cluster)] {
+            request.metadata_mut().insert(key, MetadataValue::from(id));
+        }
+        if let Some(timeout) = timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+
     async fn heartbeat(
         &self,
         request: &AppendEntriesRequest<TypeConfig>,
         option: &RPCOption,
     ) -> RpcResult<StreamAppendResult<TypeConfig>> {
-        let mut message = tonic::Request::new(wire::append_request(request));
-        message.set_timeout(option.hard_ttl());
+        let message = self.call(wire::append_request(request), Some(option.hard_ttl()));
         let response = self.control()?.heartbeat(message).await.map_err(|status| rpc_error(&status))?;
         wire::read_append_response(response.into_inner()).map_err(|status| rpc_error(&status))
     }
@@ -179,7 +196,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let mut client =
                 self.peers.client(&self.address, self.lane).map_err(|status| rpc_error(&status))?;
             let requests = input.map(|request| wire::append_request(&request));
-            let answers = client.append(requests).await.map_err(|status| rpc_error(&status))?.into_inner();
+            let answers = client.append(self.call(requests, None)).await.map_err(|status| rpc_error(&status))?.into_inner();
             let answers = answers.map(|answer| {
                 answer.and_then(wire::read_append_response).map_err(|status| rpc_error(&status))
             });
@@ -189,8 +206,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
     }
 
     async fn vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> RpcResult<VoteResponse<TypeConfig>> {
-        let mut message = tonic::Request::new(wire::vote_request(&request));
-        message.set_timeout(option.hard_ttl());
+        let message = self.call(wire::vote_request(&request), Some(option.hard_ttl()));
         let response = self.control()?.vote(message).await.map_err(|status| rpc_error(&status))?;
         wire::read_vote_response(response.into_inner()).map_err(|status| rpc_error(&status))
     }
@@ -200,8 +216,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> RpcResult<VoteResponse<TypeConfig>> {
-        let mut message = tonic::Request::new(wire::vote_request(&request));
-        message.set_timeout(option.hard_ttl());
+        let message = self.call(wire::vote_request(&request), Some(option.hard_ttl()));
         let response = self.control()?.pre_vote(message).await.map_err(|status| rpc_error(&status))?;
         wire::read_vote_response(response.into_inner()).map_err(|status| rpc_error(&status))
     }
@@ -219,7 +234,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let (pieces, sender) = snapshot::send(self.store.clone(), &self.dirs, vote);
         let pieces = tokio_stream::wrappers::ReceiverStream::new(pieces);
         let transfer = async {
-            let response = client.snapshot(pieces).await;
+            let response = client.snapshot(self.call(pieces, None)).await;
             match sender.await {
                 Ok(Ok(meta)) => tracing::info!(
                     peer = self.address,
@@ -254,8 +269,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> RpcResult<TransferLeaderResponse<TypeConfig>> {
-        let mut message = tonic::Request::new(wire::transfer_request(&request));
-        message.set_timeout(option.hard_ttl().max(Duration::from_millis(500)));
+        let timeout = option.hard_ttl().max(Duration::from_millis(500));
+        let message = self.call(wire::transfer_request(&request), Some(timeout));
         let response = self.control()?.transfer_leader(message).await.map_err(|status| rpc_error(&status))?;
         let refused = response.into_inner().refused;
         if !refused.is_empty() {

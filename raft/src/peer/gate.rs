@@ -91,3 +91,44 @@ impl Drop for Installing<'_> {
         self.gate.changed.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_snapshot_waits_for_appends_and_appends_for_it() {
+        let gate = Arc::new(Gate::default());
+        gate.enter().await;
+        gate.enter().await;
+        let installer = gate.clone();
+        let (installed, is_installed) = tokio::sync::oneshot::channel();
+        let (finish, may_finish) = tokio::sync::oneshot::channel::<()>();
+        let install = tokio::spawn(async move {
+            let _guard = installer.install().await;
+            let _ = installed.send(());
+            let _ = may_finish.await;
+        });
+        while gate.try_enter() {
+            gate.leave();
+            tokio::task::yield_now().await;
+        }
+        gate.leave();
+        tokio::task::yield_now().await;
+        assert!(!install.is_finished());
+        assert_eq!(gate.state.lock().appends, 1);
+        gate.leave();
+        is_installed.await.unwrap();
+        let waiting = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.enter().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished() && !gate.try_enter());
+        finish.send(()).unwrap();
+        waiting.await.unwrap();
+        assert!(gate.try_enter());
+    }
+}

@@ -19,3 +19,9 @@ pub(crate) use snapshot::SnapshotDirs;
 /// Largest message between members. Entries are sent in pieces of about a mebibyte; the rest is
 /// room for one that is larger.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Names the member that a call is meant for. Another one may answer at its address, with a new
+/// disk and a new identity: it must not vote or append in the place of the one that was there.
+const TO: &str = "trireme-to";
+/// Names the cluster, by its id.
+const CLUSTER: &str = "trireme-cluster";

@@ -16,12 +16,12 @@ use tonic::{Request, Response, Status};
 use super::contact::Contact;
 use super::gate::Gate;
 use super::snapshot::{self, SnapshotDirs};
-use super::wire;
+use super::{CLUSTER, TO, wire};
 use crate::log::Log;
 use crate::machine::{Machine, SnapshotData};
 use crate::peer::pb;
 use crate::peer::pb::peer_server::Peer;
-use crate::types::{LogId, TypeConfig, Vote};
+use crate::types::{LogId, MemberId, TypeConfig, Vote};
 
 /// Answers to appends that wait for the network; the core waits past it.
 const ANSWERS_MAX: usize = 64;
@@ -40,6 +40,8 @@ pub(crate) trait Upcalls: Send + Sync + 'static {
 
 pub(crate) struct PeerService {
     cluster: String,
+    cluster_id: u64,
+    member: MemberId,
     raft: Raft<TypeConfig, Machine>,
     log: Log,
     contact: Arc<Contact>,
@@ -49,15 +51,30 @@ pub(crate) struct PeerService {
 }
 
 impl PeerService {
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         cluster: String,
+        cluster_id: u64,
+        member: MemberId,
         raft: Raft<TypeConfig, Machine>,
         log: Log,
         contact: Arc<Contact>,
         dirs: Arc<SnapshotDirs>,
         upcalls: Arc<dyn Upcalls>,
     ) -> Self {
-        Self { cluster, raft, log, contact, dirs, gate: Arc::default(), upcalls }
+        Self { cluster, cluster_id, member, raft, log, contact, dirs, gate: Arc::default(), upcalls }
+    }
+
+    /// Refuses what is meant for another member or another cluster.
+    fn check_addressee<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let named = |key| request.metadata().get(key).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if named(CLUSTER) != Some(self.cluster_id) {
+            return Err(Status::failed_precondition(format!("this member belongs to cluster {:?}", self.cluster)));
+        }
+        if named(TO) != Some(self.member.0) {
+            return Err(Status::failed_precondition(format!("this is member {}, and not the one called", self.member)));
+        }
+        Ok(())
     }
 
     fn stopped(error: impl std::fmt::Display) -> Status {
@@ -189,12 +206,14 @@ impl Peer for PeerService {
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
+        self.check_addressee(&request)?;
         let request = wire::read_vote_request(request.into_inner())?;
         let response = self.raft.vote(request).await.map_err(Self::stopped)?;
         Ok(Response::new(wire::vote_response(&response)))
     }
 
     async fn pre_vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
+        self.check_addressee(&request)?;
         let request = wire::read_vote_request(request.into_inner())?;
         let response = self.raft.pre_vote(request).await.map_err(Self::stopped)?;
         Ok(Response::new(wire::vote_response(&response)))
@@ -204,6 +223,7 @@ impl Peer for PeerService {
         &self,
         request: Request<tonic::Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
+        self.check_addressee(&request)?;
         let (requests, queue) = mpsc::channel(ANSWERS_MAX);
         let (answers, stream) = mpsc::channel(ANSWERS_MAX);
         let inbound = Inbound {
@@ -222,6 +242,7 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::AppendRequest>,
     ) -> Result<Response<pb::AppendResponse>, Status> {
+        self.check_addressee(&request)?;
         let mut request = wire::read_append_request(request.into_inner())?;
         self.contact.heard(&request.vote);
         let previous = request.prev_log_id;
@@ -255,6 +276,7 @@ impl Peer for PeerService {
         &self,
         request: Request<tonic::Streaming<pb::SnapshotChunk>>,
     ) -> Result<Response<pb::SnapshotResponse>, Status> {
+        self.check_addressee(&request)?;
         let received = snapshot::receive(&self.dirs, request.into_inner()).await?;
         tracing::info!(
             log_index = received.meta.last_log_id.map(|id| id.index),
@@ -277,6 +299,7 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::TransferLeaderRequest>,
     ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
+        self.check_addressee(&request)?;
         let request = wire::read_transfer_request(request.into_inner())?;
         let response = self.raft.handle_transfer_leader(request).await.map_err(Self::stopped)?;
         let refused = response.err().map(|error| error.to_string()).unwrap_or_default();

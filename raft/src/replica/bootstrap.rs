@@ -14,7 +14,8 @@ use crate::types::{MemberId, MemberNode};
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// A member that has not answered by then is asked again.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Rounds without success before it is said aloud what is missing.
+/// Rounds without success before it is said aloud what is missing: the first entries of a cluster
+/// made a moment ago may still be on their way.
 const ROUNDS_QUIET: u32 = 100;
 
 const WIPED: &str = "this member's data is new";
@@ -61,9 +62,11 @@ impl Inner {
                     // Its disk is new and the cluster is not: under this identity it has never
                     // voted, and another one of its name may have. Making a cluster of its own
                     // would be the end of both.
-                    self.problem(format!(
-                        "{WIPED}, but the cluster exists: it stays out until it is added as a new member"
-                    ));
+                    if round >= ROUNDS_QUIET {
+                        self.problem(format!(
+                            "{WIPED}, but the cluster exists: it stays out until it is added as a new member"
+                        ));
+                    }
                     return;
                 }
                 Asked::Silent(reason) => silent.push(format!("{name} at {address} ({reason})")),

@@ -192,7 +192,12 @@ impl Replica {
             Effects { leases: leases.clone(), marks: marks.clone(), on_fatal: config.on_fatal.clone() };
         let machine = Machine::start(store.clone(), progress.clone(), Arc::new(effects))?;
         let connections = Peers::new(config.peer_tls.clone());
-        let factory = Factory { peers: connections.clone(), store: store.clone(), dirs: dirs.clone() };
+        let factory = Factory {
+            peers: connections.clone(),
+            store: store.clone(),
+            dirs: dirs.clone(),
+            cluster: cluster_id,
+        };
         let raft_config = Arc::new(raft_config(&config)?);
         let raft = Raft::new(member, raft_config, factory, log.clone(), machine)
             .await
@@ -324,6 +329,8 @@ impl Inner {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let service = PeerService::new(
             self.config.cluster.clone(),
+            self.cluster_id,
+            self.member,
             self.raft.clone(),
             self.log.clone(),
             self.contact.clone(),
