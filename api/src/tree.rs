@@ -5,6 +5,7 @@
 //! have few fields; the normal form needs Go's order), integers and floats are told apart.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Deref, Index};
 
@@ -69,6 +70,29 @@ impl From<String> for Key {
     }
 }
 
+/// Up to this many keys a map is searched from end to end; where more may come from outside,
+/// [`SeenKeys`] is used.
+const LINEAR_MAX: usize = 32;
+
+/// Finds keys of a map that grows by pushing, in constant time once it is big.
+#[derive(Default)]
+pub(crate) struct SeenKeys {
+    places: HashMap<Box<str>, usize>,
+}
+
+impl SeenKeys {
+    /// Where `key` is in `map`, to which entries were only ever pushed since the last call.
+    pub(crate) fn position(&mut self, map: &Map, key: &str) -> Option<usize> {
+        if map.len() <= LINEAR_MAX {
+            return map.position(key);
+        }
+        for i in self.places.len()..map.len() {
+            self.places.insert((*map.entries[i].0).into(), i);
+        }
+        self.places.get(key).copied()
+    }
+}
+
 /// A JSON object in document order. Look-ups are linear up to the size where maps of user data
 /// (labels, ConfigMap data) stay small; keys are unique.
 #[derive(Clone, Default)]
@@ -82,6 +106,18 @@ impl Map {
     }
     pub fn with_capacity(n: usize) -> Map {
         Map { entries: Vec::with_capacity(n) }
+    }
+    /// Of repeated keys the last value stays, in the first one's place. Not quadratic, however many.
+    pub fn from_entries(entries: Vec<(Key, Value)>) -> Map {
+        let mut seen = SeenKeys::default();
+        let mut map = Map::with_capacity(entries.len());
+        for (key, value) in entries {
+            match seen.position(&map, &key) {
+                Some(i) => map.entries[i].1 = value,
+                None => map.entries.push((key, value)),
+            }
+        }
+        map
     }
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -173,7 +209,24 @@ impl Map {
 /// Order does not matter: a JSON object is a set of members.
 impl PartialEq for Map {
     fn eq(&self, other: &Map) -> bool {
-        self.len() == other.len() && self.iter().all(|(k, v)| other.get(k) == Some(v))
+        if self.len() != other.len() {
+            return false;
+        }
+        // Both are mostly in the same order; big maps that are not are compared sorted, so that
+        // nobody can make this quadratic.
+        if self.entries.iter().zip(&other.entries).all(|(a, b)| a.0 == b.0) {
+            return self.values().eq(other.values());
+        }
+        if self.len() <= LINEAR_MAX {
+            return self.iter().all(|(k, v)| other.get(k) == Some(v));
+        }
+        let sorted = |map: &Map| {
+            let mut order: Vec<usize> = (0..map.len()).collect();
+            order.sort_by(|&a, &b| map.entries[a].0.cmp(&map.entries[b].0));
+            order
+        };
+        let pairs = sorted(self).into_iter().zip(sorted(other));
+        pairs.into_iter().all(|(a, b)| self.entries[a] == other.entries[b])
     }
 }
 impl fmt::Debug for Map {
@@ -183,11 +236,7 @@ impl fmt::Debug for Map {
 }
 impl<K: Into<Key>, V: Into<Value>> FromIterator<(K, V)> for Map {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Map {
-        let mut map = Map::new();
-        for (k, v) in iter {
-            map.insert(k, v);
-        }
-        map
+        Map::from_entries(iter.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
     }
 }
 impl IntoIterator for Map {
@@ -516,11 +565,11 @@ impl<'de> Deserialize<'de> for Value {
                 Ok(Value::Array(out))
             }
             fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-                let mut map = Map::new();
+                let mut entries = Vec::new();
                 while let Some((k, v)) = access.next_entry::<String, Value>()? {
-                    map.insert(k, v);
+                    entries.push((Key::from(k), v));
                 }
-                Ok(Value::Object(map))
+                Ok(Value::Object(Map::from_entries(entries)))
             }
         }
         d.deserialize_any(V)
@@ -546,6 +595,26 @@ pub use serde_json as json;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn big_maps_are_not_quadratic() {
+        const MANY: usize = 20_000;
+        let entry = |i: usize| (Key::from(format!("key-{i}")), Value::from(i));
+        let up: Map = (0..MANY).map(entry).collect();
+        let down: Map = (0..MANY).rev().chain([7]).map(entry).collect();
+        assert_eq!(up.len(), MANY);
+        assert_eq!(up, down);
+        let text = serde_json::to_string(&down).unwrap();
+        assert_eq!(serde_json::from_str::<Map>(&text).unwrap(), up);
+        let parsed = crate::codec::json::parse(text.as_bytes()).unwrap();
+        assert_eq!(parsed.value, Value::Object(up));
+        let schema = crate::schema::builtin();
+        let body = text.replace(":", ":\"").replace(",", "\",").replace('}', "\"}");
+        let body = format!("{{\"data\":{body}}}");
+        let message = schema.find("core/v1.ConfigMap").unwrap();
+        let decoded = crate::codec::json::decode(schema, message, body.as_bytes()).unwrap();
+        assert_eq!(decoded.value["data"].members().len(), MANY);
+    }
 
     #[test]
     fn values_read_and_write_json() {

@@ -1,9 +1,10 @@
 //! The lexical half: values, strings and numbers, with Go's words for what is wrong.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::codec::{DEPTH_MAX, DecodeError};
-use crate::tree::{Key, Map, Value};
+use crate::tree::{Key, Map, SeenKeys, Value};
 
 pub(super) struct Scanner<'a> {
     bytes: &'a [u8],
@@ -164,7 +165,7 @@ impl<'a> Scanner<'a> {
         match rest[plain] {
             b'"' => {
                 self.at += 1;
-                Ok(String::from_utf8_lossy(&rest[..plain]))
+                Ok(text(&rest[..plain]))
             }
             b'\\' => self.escaped(start).map(Cow::Owned),
             _ => Err(self.invalid("in string literal")),
@@ -290,15 +291,15 @@ impl<'a> Scanner<'a> {
     /// Any value. `duplicate` gets the path of each repeated key.
     pub(super) fn any(&mut self, duplicate: &mut dyn FnMut(String)) -> Scan<Value> {
         let token = self.token()?;
-        self.any_of(token, &mut Vec::new(), duplicate)
+        self.any_of(token, &Trail::Root, &mut Some(duplicate))
     }
 
-    /// The rest of a value whose token was taken.
+    /// The rest of a value whose token was taken. Without `duplicate` repeats go unnoticed.
     pub(super) fn any_of(
         &mut self,
         token: Token,
-        path: &mut Vec<String>,
-        duplicate: &mut dyn FnMut(String),
+        trail: &Trail<'_>,
+        duplicate: &mut Option<&mut dyn FnMut(String)>,
     ) -> Scan<Value> {
         Ok(match token {
             Token::Null => Value::Null,
@@ -309,39 +310,26 @@ impl<'a> Scanner<'a> {
                 let mut list = Vec::new();
                 while self.element(list.is_empty())? {
                     let token = self.token()?;
-                    if matches!(token, Token::Object | Token::Array) {
-                        path.push(format!("[{}]", list.len()));
-                        list.push(self.any_of(token, path, duplicate)?);
-                        path.pop();
-                    } else {
-                        list.push(self.any_of(token, path, duplicate)?);
-                    }
+                    list.push(self.any_of(token, &Trail::Index(trail, list.len()), duplicate)?);
                 }
                 Value::Array(list)
             }
             Token::Object => {
                 let mut map = Map::new();
+                let mut keys = SeenKeys::default();
                 let mut first = true;
                 while let Some(key) = self.key(first)? {
                     first = false;
-                    let seen = map.contains_key(&key);
-                    if seen {
-                        duplicate(format!("{}.{key}", path.concat()).trim_start_matches('.').to_owned());
+                    let here = Trail::Key(trail, &key);
+                    let seen = keys.position(&map, &key);
+                    if let (Some(_), Some(report)) = (seen, &mut *duplicate) {
+                        report(here.to_string());
                     }
                     let token = self.token()?;
-                    let value = if matches!(token, Token::Object | Token::Array) {
-                        path.push(format!(".{key}"));
-                        let value = self.any_of(token, path, duplicate)?;
-                        path.pop();
-                        value
-                    } else {
-                        self.any_of(token, path, duplicate)?
-                    };
-                    let key = Key::Owned(key.into());
-                    if seen {
-                        map.insert(key, value);
-                    } else {
-                        map.push_unique(key, value);
+                    let value = self.any_of(token, &here, duplicate)?;
+                    match seen {
+                        Some(at) => map.entries_mut()[at].1 = value,
+                        None => map.push_unique(Key::Owned(key.into()), value),
                     }
                 }
                 Value::Object(map)
@@ -408,6 +396,32 @@ impl<'a> Scanner<'a> {
         }
         self.end()?;
         Ok((api_version, kind))
+    }
+}
+
+/// Where the scanner is, as a list through its stack frames: printed only when a key repeats.
+pub(super) enum Trail<'a> {
+    Root,
+    Key(&'a Trail<'a>, &'a str),
+    Index(&'a Trail<'a>, usize),
+}
+
+impl fmt::Display for Trail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trail::Root => Ok(()),
+            Trail::Key(Trail::Root, key) => f.write_str(key),
+            Trail::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Trail::Index(parent, i) => write!(f, "{parent}[{i}]"),
+        }
+    }
+}
+
+/// Text of a document; what is not UTF-8 in it is replaced, as Go does.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(s) => Cow::Borrowed(s),
+        Err(_) => String::from_utf8_lossy(bytes),
     }
 }
 

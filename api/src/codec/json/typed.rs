@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::scan::{Scan, Scanner, Token};
+use super::scan::{Scan, Scanner, Token, Trail};
 use crate::codec::{DecodeError, Decoded, STRICT_ERRORS_MAX};
 use crate::quantity::Quantity;
 use crate::schema::{Field, Message, MessageId, Schema, SchemaOr, Type};
@@ -138,7 +138,7 @@ impl<'a> Decoder<'a> {
             let token = self.scanner.token()?;
             let Some(index) = index else {
                 if message.preserve_unknown {
-                    let value = self.scanner.any_of(token, &mut Vec::new(), &mut |_| {})?;
+                    let value = self.scanner.any_of(token, &Trail::Root, &mut None)?;
                     map.insert(Key::Owned(key.into()), value);
                 } else {
                     self.report("unknown", at, &key);
@@ -197,7 +197,7 @@ impl<'a> Decoder<'a> {
                 }
             }
             (Type::RawExtension | Type::Json | Type::FieldsV1, _) => {
-                self.scanner.any_of(token, &mut Vec::new(), &mut |_| {}).map(Some)
+                self.scanner.any_of(token, &Trail::Root, &mut None).map(Some)
             }
             (Type::SchemaOr(other, id), _) => self.schema_or(*other, *id, token, at),
             (Type::Time | Type::MicroTime | Type::Duration | Type::Quantity | Type::IntOrString, _) => {

@@ -27,7 +27,10 @@ fn wrong(field: &str) -> DecodeError {
 }
 
 fn utf8(bytes: &[u8]) -> Value {
-    Value::String(String::from_utf8_lossy(bytes).into())
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => Value::String(String::from_utf8_lossy(bytes).into()),
+    }
 }
 
 impl Decoder<'_> {
@@ -37,6 +40,14 @@ impl Decoder<'_> {
         }
         let mut map = Map::new();
         self.level(message, &message.wire, bytes, &mut map, depth)?;
+        for field in message.fields.iter().filter(|f| matches!(f.ty, Type::Map(_))) {
+            if let Some(Value::Object(entries)) = map.get_mut(field.json)
+                && !entries.entries().is_sorted_by(|a, b| a.0 < b.0)
+            {
+                *entries = Map::from_entries(std::mem::take(entries.entries_mut()));
+                entries.sort_by_key();
+            }
+        }
         Ok(Value::Object(map))
     }
 
@@ -88,7 +99,8 @@ impl Decoder<'_> {
             }
             (Type::Map(ty), Item::Bytes(bytes)) => {
                 let (key, value) = self.entry(field, ty, bytes, depth)?;
-                map.object_mut(Key::Static(field.json)).insert(key, value);
+                // Repeats are taken out when the message is whole.
+                map.object_mut(Key::Static(field.json)).push_unique(key, value);
             }
             (ty, item) => {
                 let value = self.value(field, ty, item, depth)?;
