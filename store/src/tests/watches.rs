@@ -8,7 +8,10 @@ use futures::executor::block_on;
 
 use super::{apply, put};
 use crate::engine::Model;
-use crate::kv::{Error, KeyRange, Revision, WatchItem, WatchRequest, WatchStream};
+use crate::kv::{
+    Error, KeyRange, Op, PutRequest, Revision, TxnRequest, WatchItem, WatchRequest, WatchStream,
+};
+use crate::log::CommandOp;
 use crate::machine::Store;
 use crate::watch::HubLimits;
 
@@ -71,6 +74,24 @@ fn a_watch_older_than_the_ring_reads_the_engine() {
     assert_eq!(store.live_watches(), 1);
     drop(past);
     assert_eq!(store.live_watches(), 0);
+}
+
+/// The bound of a chunk of history falls within a revision, and gives way.
+#[test]
+fn a_revision_read_from_the_engine_is_whole() {
+    const PUTS: usize = 100;
+    let store = small();
+    for i in 0..20 {
+        let ops = (0..PUTS).map(|k| Op::Put(PutRequest::new(format!("k{k}"), i.to_string()))).collect();
+        apply(&store, CommandOp::Txn(TxnRequest { success: ops, ..Default::default() }));
+    }
+    let mut past = store.watch(WatchRequest::new(KeyRange::prefix("k"), Revision(2))).expect("watch");
+    let mut seen = 0;
+    while seen < 20 * PUTS {
+        let events = events(&mut past);
+        assert_eq!(events % PUTS, 0, "a revision was cut");
+        seen += events;
+    }
 }
 
 #[test]
