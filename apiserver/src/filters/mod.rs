@@ -112,9 +112,16 @@ const GO_AWAY_ONE_IN: u32 = 1000;
 /// A request whose sender is known already.
 pub(crate) async fn serve_as(core: &Arc<Core>, parts: Parts, body: RequestBody, user: Identity) -> Response<Body> {
     let started = Instant::now();
-    let call = new_call(core, parts, body, user);
+    let mut call = new_call(core, parts, body, user);
     let caught = AssertUnwindSafe(async {
-        let result = authorized(&call, false).await;
+        // The leaders of this process are the ones that must be fenced.
+        let result = match fences(&call.headers) {
+            Ok(fences) => {
+                call.fences = fences;
+                authorized(&call, false).await
+            }
+            Err(error) => Err(error),
+        };
         (call, result)
     })
     .catch_unwind()

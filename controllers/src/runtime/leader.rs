@@ -153,6 +153,8 @@ impl Election {
             tracing::info!(lease = self.key, identity = self.identity, "started leading");
             self.metrics.leading(&self.key, true);
             let term = stop.child_token();
+            // Whoever drops this future ends the work with it.
+            let _ended = term.clone().drop_guard();
             let mut working = tokio::spawn(work(Leadership { stop: term.clone() }));
             self.hold(&mut lease, &term).await;
             term.cancel();
@@ -188,6 +190,7 @@ impl Election {
             };
             if free {
                 match self.take(known.as_deref()).await {
+                    Ok(lease) if lease.spec()["holderIdentity"] != *self.identity => {}
                     Ok(lease) => {
                         self.took(&lease);
                         return lease;
@@ -230,7 +233,12 @@ impl Election {
                 }
             }
         };
-        timeout(WRITE_DEADLINE, write)
+        let taken = async {
+            write.await?;
+            // The epoch is the store's to set: only what is stored shows it.
+            self.client.get(&LEASES, &self.namespace, &self.name).await
+        };
+        timeout(WRITE_DEADLINE, taken)
             .await
             .unwrap_or_else(|_| Err(Error::OutcomeUnknown(format!("no answer in {WRITE_DEADLINE:?}"))))
     }

@@ -1,0 +1,193 @@
+//! Controllers against the real API server, store and hollow node of the same process.
+
+mod support;
+
+use support::Cluster;
+use tokio_util::sync::CancellationToken;
+use trireme_api::{Object, Value, value};
+use trireme_client::resource::*;
+use trireme_client::{DeleteOptions, Error, PatchKind, Propagation, Resource};
+
+fn pod_template(app: &str, image: &str) -> Value {
+    value!({"metadata": {"labels": {"app": app}}, "spec": {"containers": [{"name": "c", "image": image}]}})
+}
+
+fn replica_set(name: &str, replicas: i64) -> Object {
+    Object(value!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": pod_template(name, "i")},
+    }))
+}
+
+fn deployment(name: &str, replicas: i64, image: &str) -> Object {
+    Object(value!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": pod_template(name, image)},
+    }))
+}
+
+fn is_running(pod: &Object) -> bool {
+    let ready = pod.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    pod.status()["phase"] == "Running" && ready && pod.deletion_timestamp().is_none()
+}
+
+async fn running(cluster: &Cluster, app: &str) -> usize {
+    cluster.list(&PODS, "default", &format!("app={app}")).await.iter().filter(|p| is_running(p)).count()
+}
+
+async fn gone(cluster: &Cluster, r: &Resource, namespace: &str, name: &str) -> bool {
+    matches!(cluster.client.get(r, namespace, name).await, Err(e) if e.is_not_found())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_set_runs_heals_scales_and_goes_with_its_pods() {
+    let cluster = Cluster::whole().await;
+    let c = &cluster.client;
+    c.create(&REPLICA_SETS, "default", &replica_set("kubia", 3)).await.unwrap();
+    cluster.until("three pods run", async || running(&cluster, "kubia").await == 3).await;
+    let pods = cluster.list(&PODS, "default", "app=kubia").await;
+    assert_eq!(pods.len(), 3, "never more than asked for");
+    let pod = &pods[0];
+    assert_eq!(pod.status()["qosClass"], "BestEffort");
+    assert_eq!(pod.spec()["nodeName"], "hollow-1");
+    assert!(pod.status()["podIP"].is_string() && pod.name().starts_with("kubia-"));
+
+    c.delete(&PODS, "default", pod.name(), &DeleteOptions::default()).await.unwrap();
+    cluster.until("the pod goes", async || gone(&cluster, &PODS, "default", pod.name()).await).await;
+    cluster.until("another takes its place", async || running(&cluster, "kubia").await == 3).await;
+
+    let patch = value!({"spec": {"replicas": 1}});
+    c.patch(&REPLICA_SETS, "default", "kubia", "", PatchKind::Merge, &patch).await.unwrap();
+    cluster
+        .until("one is left", async || cluster.list(&PODS, "default", "app=kubia").await.len() == 1)
+        .await;
+    cluster
+        .until("the status follows", async || {
+            c.get(&REPLICA_SETS, "default", "kubia").await.unwrap().status()["readyReplicas"].as_i64() == Some(1)
+        })
+        .await;
+
+    let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+    c.delete(&REPLICA_SETS, "default", "kubia", &options).await.unwrap();
+    cluster
+        .until("its pods are collected", async || cluster.list(&PODS, "default", "app=kubia").await.is_empty())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_rolls_out_and_back() {
+    let cluster = Cluster::whole().await;
+    let c = &cluster.client;
+    c.create(&DEPLOYMENTS, "default", &deployment("web", 3, "one")).await.unwrap();
+    let complete = async |revision: &str| {
+        let d = c.get(&DEPLOYMENTS, "default", "web").await.unwrap();
+        let n = |f: &str| d.status()[f].as_i64().unwrap_or(0);
+        d.annotation("deployment.kubernetes.io/revision") == Some(revision)
+            && (n("updatedReplicas"), n("availableReplicas"), n("replicas")) == (3, 3, 3)
+            && n("observedGeneration") == d.generation()
+    };
+    cluster.until("the first rollout is complete", async || complete("1").await).await;
+    for (image, revision) in [("two", "2"), ("one", "3")] {
+        let patch = value!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}});
+        c.patch(&DEPLOYMENTS, "default", "web", "", PatchKind::Strategic, &patch).await.unwrap();
+        cluster.until("the rollout is complete", async || complete(revision).await).await;
+    }
+    let sets = cluster.list(&REPLICA_SETS, "default", "app=web").await;
+    assert_eq!(sets.len(), 2, "the template that came back uses its old set");
+    assert!(sets.iter().all(|s| s.label("pod-template-hash").is_some()));
+
+    let foreground = DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
+    c.delete(&DEPLOYMENTS, "default", "web", &foreground).await.unwrap();
+    cluster.until("the deployment goes last", async || gone(&cluster, &DEPLOYMENTS, "default", "web").await).await;
+    assert!(cluster.list(&REPLICA_SETS, "default", "app=web").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespaces_get_what_pods_need_and_are_emptied() {
+    let cluster = Cluster::whole().await;
+    let c = &cluster.client;
+    let namespace = Object(value!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}));
+    c.create(&NAMESPACES, "", &namespace).await.unwrap();
+    cluster.until("its account", async || c.get(&SERVICE_ACCOUNTS, "team", "default").await.is_ok()).await;
+    cluster.until("its root CA", async || c.get(&CONFIG_MAPS, "team", "kube-root-ca.crt").await.is_ok()).await;
+    let mut rs = replica_set("kubia", 2);
+    rs.metadata_mut().set("namespace", "team");
+    c.create(&REPLICA_SETS, "team", &rs).await.unwrap();
+    let pods = async || cluster.list(&PODS, "team", "").await;
+    cluster.until("pods run", async || pods().await.iter().filter(|p| is_running(p)).count() == 2).await;
+    c.delete(&NAMESPACES, "", "team", &DeleteOptions::default()).await.unwrap();
+    cluster.until("the namespace is gone", async || gone(&cluster, &NAMESPACES, "", "team").await).await;
+    assert!(pods().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_find_their_pods() {
+    let cluster = Cluster::whole().await;
+    let c = &cluster.client;
+    let service = Object(value!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
+    }));
+    c.create(&SERVICES, "default", &service).await.unwrap();
+    c.create(&REPLICA_SETS, "default", &replica_set("web", 2)).await.unwrap();
+    let ready = |o: &Object| o["endpoints"].items().iter().filter(|e| e["conditions"]["ready"] == Value::Bool(true)).count();
+    cluster
+        .until("two endpoints in slices", async || {
+            let slices = cluster.list(&ENDPOINT_SLICES, "default", "kubernetes.io/service-name=web").await;
+            slices.iter().map(|s| ready(s)).sum::<usize>() == 2
+        })
+        .await;
+    cluster
+        .until("two addresses in Endpoints", async || {
+            let endpoints = c.get(&ENDPOINTS, "default", "web").await;
+            endpoints.is_ok_and(|e| e["subsets"][0]["addresses"].items().len() == 2)
+        })
+        .await;
+    c.delete(&SERVICES, "default", "web", &DeleteOptions::default()).await.unwrap();
+    cluster.until("the Endpoints go", async || gone(&cluster, &ENDPOINTS, "default", "web").await).await;
+    cluster
+        .until("the slices go", async || {
+            cluster.list(&ENDPOINT_SLICES, "default", "kubernetes.io/service-name=web").await.is_empty()
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_moves_and_the_deposed_are_fenced() {
+    let cluster = Cluster::bare().await;
+    let holder = async || {
+        let lease = cluster.client.get(&LEASES, "kube-system", "kube-controller-manager").await;
+        lease.map(|l| l.spec()["holderIdentity"].str_or_empty().to_owned()).unwrap_or_default()
+    };
+    let first_stop = CancellationToken::new();
+    let first = cluster.controllers("one", first_stop.clone());
+    cluster.until("the first leads", async || holder().await == "one").await;
+    let second_stop = CancellationToken::new();
+    let second = cluster.controllers("two", second_stop.clone());
+    // Killed: nothing is given up, the Lease must run out.
+    first.abort();
+    cluster.until("the second takes over", async || holder().await == "two").await;
+    let lease = cluster.client.get(&LEASES, "kube-system", "kube-controller-manager").await.unwrap();
+    assert_eq!(lease.spec()["leaseTransitions"].as_i64(), Some(1));
+
+    let epoch: u64 = lease.annotation("trireme.io/fence-epoch").unwrap().parse().unwrap();
+    let renewed = lease.spec()["renewTime"].clone();
+    cluster
+        .until("the Lease is renewed and keeps its epoch", async || {
+            let now = cluster.client.get(&LEASES, "kube-system", "kube-controller-manager").await.unwrap();
+            now.annotation("trireme.io/fence-epoch") == Some(&epoch.to_string()) && now.spec()["renewTime"] != renewed
+        })
+        .await;
+    let map = Object(value!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}}));
+    let write_under = async |epoch: u64| {
+        let fence = trireme_client::Fence::default();
+        fence.set("kube-system/kube-controller-manager", &epoch.to_string());
+        cluster.client.fenced(fence).create(&CONFIG_MAPS, "default", &map).await
+    };
+    let refused = write_under(epoch - 1).await.unwrap_err();
+    assert!(matches!(refused, Error::Api { status: 409, .. }), "{refused}");
+    write_under(epoch).await.unwrap();
+    second_stop.cancel();
+    second.await.unwrap();
+    assert_eq!(holder().await, "", "given up in order");
+}

@@ -1,0 +1,197 @@
+//! A whole control plane in one process: store, API server, controllers, scheduler, hollow nodes.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+use trireme_api::Object;
+use trireme_apiserver::{ApiError, Identity, Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
+use trireme_client::{Client, Error, List, Request, Resource, Response, Transport, WatchEvent, WatchStream};
+use trireme_controllers::runtime::{Clock, LeaseTiming, Metrics};
+use trireme_controllers::scheduler;
+use trireme_store::engine::Model;
+use trireme_store::{Local, Store};
+
+/// Nothing here takes so long unless it never happens.
+const DEADLINE: Duration = Duration::from_secs(30);
+const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
+
+struct InProcess {
+    server: Server,
+    identity: Identity,
+}
+
+#[async_trait]
+impl Transport for InProcess {
+    async fn send(&self, request: Request) -> Result<Response, Error> {
+        let mut builder = http::Request::builder().method(request.method).uri(&request.path);
+        builder = builder.header("accept", "application/json");
+        if !request.headers.iter().any(|(name, _)| *name == "content-type") {
+            builder = builder.header("content-type", "application/json");
+        }
+        for (name, value) in &request.headers {
+            builder = builder.header(*name, value);
+        }
+        let request = builder.body(request.body).map_err(|e| Error::Unreachable(e.to_string()))?;
+        let (head, body) = self.server.handle(request, &self.identity).await.into_parts();
+        Ok(Response { status: head.status, headers: head.headers, body: body.into_bytes().await })
+    }
+
+    async fn list(&self, path: &str) -> Result<List, Error> {
+        let list = self.server.list(path, &self.identity).await.map_err(error)?;
+        Ok(List { resource_version: list.resource_version, continue_token: list.continue_token, items: list.items })
+    }
+
+    async fn watch(&self, path: &str) -> Result<WatchStream, Error> {
+        let stream = self.server.watch(path, &self.identity).await.map_err(error)?;
+        Ok(Box::pin(stream.map(|item| item.map(event).map_err(error))))
+    }
+}
+
+fn event(event: trireme_apiserver::WatchEvent) -> WatchEvent {
+    use trireme_apiserver::WatchEvent as From;
+    match event {
+        From::Added(object) => WatchEvent::Added(object),
+        From::Modified(object) => WatchEvent::Modified(object),
+        From::Deleted(object) => WatchEvent::Deleted(object),
+        From::Bookmark { resource_version, initial_events_end } => {
+            WatchEvent::Bookmark { resource_version, initial_events_end }
+        }
+    }
+}
+
+fn error(error: ApiError) -> Error {
+    let details = Arc::new(Object(error.to_value()));
+    Error::Api { status: error.code, reason: error.reason.to_owned(), message: error.message, details }
+}
+
+pub struct Cluster {
+    server: Server,
+    pub client: Client,
+    stop: CancellationToken,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.server.stop();
+    }
+}
+
+impl Cluster {
+    /// An API server that is ready, and nothing else.
+    pub async fn bare() -> Cluster {
+        // RUST_LOG=debug shows what the parts do; set once for all tests of the process.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
+        let clock: trireme_store::Clock = Arc::new(|| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.map_or(0, |d| d.as_millis() as i64)
+        });
+        let store = Store::open(Arc::new(Model::new())).expect("an empty store opens");
+        let kv = Local::new(store, clock).expect("an empty store has no leases");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+            .and_then(|p| p.self_signed(&key))
+            .expect("a certificate");
+        let server = Server::new(ServerConfig {
+            kv: Arc::new(kv),
+            tls: TlsMaterial {
+                certificate_chain_pem: certificate.pem().into_bytes(),
+                private_key_pem: key.serialize_pem().into_bytes(),
+                client_ca_pem: certificate.pem().into_bytes(),
+            },
+            service_accounts: ServiceAccountKeys {
+                signing_key_pem: key.serialize_pem().into_bytes(),
+                verifying_keys_pem: vec![key.public_key_pem().into_bytes()],
+                issuer: "https://kubernetes.default.svc.cluster.local".into(),
+                audiences: Vec::new(),
+            },
+            service_cidr: "10.96.0.0/12".into(),
+            node_ports: 30_000..=32_767,
+            advertise_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            advertise_port: 6443,
+            identity: "apiserver-test".into(),
+        })
+        .expect("the server starts");
+        let admin = Identity::user("admin", ["system:masters"]);
+        let client = Client::new(Arc::new(InProcess { server: server.clone(), identity: admin }));
+        let cluster = Cluster { server, client, stop: CancellationToken::new() };
+        cluster.until("the API server is ready", async || cluster.server.is_ready()).await;
+        cluster
+    }
+
+    /// Controllers, scheduler and one hollow node beside it.
+    pub async fn whole() -> Cluster {
+        let cluster = Cluster::bare().await;
+        cluster.controllers("test_1", cluster.stop.child_token());
+        let scheduler = scheduler::Config {
+            transport: cluster.transport(scheduler::USER, &[]),
+            identity: "test_1".into(),
+            holder_gone: None,
+            clock: Clock::system(),
+            metrics: Arc::default(),
+            counts: Arc::default(),
+        };
+        tokio::spawn(scheduler::run(scheduler, cluster.stop.child_token()));
+        tokio::spawn(trireme_node::run(trireme_node::HollowConfig {
+            names: vec!["hollow-1".into()],
+            transport: cluster.transport("system:node:hollow-1", &["system:nodes"]),
+            transport_for: None,
+            capacity: trireme_node::Capacity::default(),
+            labels: Vec::new(),
+            stop: cluster.stop.child_token(),
+        }));
+        cluster
+    }
+
+    /// One process's controllers; `stop` ends them.
+    pub fn controllers(&self, identity: &str, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+        let server = self.server.clone();
+        tokio::spawn(trireme_controllers::run(trireme_controllers::Config {
+            transport_for: Arc::new(move |user| transport(&server, user, &[])),
+            identity: identity.into(),
+            stop,
+            clock: Clock::system(),
+            timing: LeaseTiming::default(),
+            options: trireme_controllers::Options { root_ca_pem: ROOT_CA.into(), ..Default::default() },
+            metrics: Arc::new(Metrics::default()),
+            holder_gone: None,
+        }))
+    }
+
+    pub fn transport(&self, user: &str, groups: &[&str]) -> Arc<dyn Transport> {
+        transport(&self.server, user, groups)
+    }
+
+    /// Polls until `good`; panics with `what` when it does not come true.
+    pub async fn until(&self, what: &str, good: impl AsyncFn() -> bool) {
+        let started = Instant::now();
+        while !good().await {
+            assert!(started.elapsed() < DEADLINE, "not in {DEADLINE:?}: {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub async fn list(&self, r: &Resource, namespace: &str, labels: &str) -> Vec<Arc<Object>> {
+        let params = trireme_client::ListParams::labels(labels);
+        match self.client.list(r, Some(namespace), &params).await {
+            Ok(list) => list.items,
+            Err(e) => panic!("list {r}: {e}"),
+        }
+    }
+}
+
+fn transport(server: &Server, user: &str, groups: &[&str]) -> Arc<dyn Transport> {
+    let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    let identity = match account {
+        Some((namespace, name)) => Identity::service_account(namespace, name),
+        None => Identity::user(user, groups.iter().copied()),
+    };
+    Arc::new(InProcess { server: server.clone(), identity })
+}
