@@ -7,6 +7,8 @@ use crate::types::fields::{Fields, sorted};
 
 /// Go names that are not the JSON name with a capital first letter.
 const NAMES: &[(&str, &str)] = &[
+    ("apiGroup", "APIGroup"),
+    ("apiGroups", "APIGroups"),
     ("apiVersion", "APIVersion"),
     ("awsElasticBlockStore", "AWSElasticBlockStore"),
     ("cephfs", "CephFS"),

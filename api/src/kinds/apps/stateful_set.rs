@@ -2,6 +2,7 @@
 
 use crate::convert;
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::core::pod_warnings;
 use crate::types::errors;
 use crate::types::apps::stateful_set;
 
@@ -9,6 +10,7 @@ const RULES: Rules = Rules {
     validate: |o| errors(|e| stateful_set::validate(o, e)),
     validate_update: |new, old| errors(|e| stateful_set::validate_update(new, old, e)),
     validate_status: |new, old| errors(|e| stateful_set::validate_status(new, old, e)),
+    warnings: |new, old| pod_warnings::template(new, old, &["spec", "template"]),
     ..Rules::generic(true, true)
 };
 

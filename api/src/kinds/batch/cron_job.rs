@@ -2,12 +2,14 @@
 
 use crate::convert;
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::core::pod_warnings;
 use crate::types::errors;
 use crate::types::batch::cron_job;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| cron_job::validate(o, e)),
     validate_update: |new, old| errors(|e| cron_job::validate_update(new, old, e)),
+    warnings: |new, old| pod_warnings::template(new, old, &["spec", "jobTemplate", "spec", "template"]),
     ..Rules::generic(true, true)
 };
 

@@ -1,6 +1,7 @@
 //! Job.
 
 use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::types::core::pod_warnings;
 use crate::tree::Value;
 use crate::kinds::{Context, generic};
 use crate::types::errors;
@@ -11,6 +12,7 @@ const RULES: Rules = Rules {
     validate: |o| errors(|e| job::validate(o, e)),
     validate_update: |new, old| errors(|e| job::validate_update(new, old, e)),
     validate_status: |new, old| errors(|e| job::validate_status(new, old, e)),
+    warnings: |new, old| pod_warnings::template(new, old, &["spec", "template"]),
     ..Rules::generic(true, true)
 };
 

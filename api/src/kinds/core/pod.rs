@@ -1,6 +1,7 @@
 //! Pod.
 
 use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::types::core::pod_warnings;
 use crate::types::fields::{Fields, Fill};
 use crate::tree::Value;
 use crate::kinds::{Context, Through, generic};
@@ -14,6 +15,7 @@ const RULES: Rules = Rules {
     validate: |o| errors(|e| pod::validate_create(o, e)),
     validate_update: |new, old| errors(|e| pod_update::validate_update(new, old, e)),
     validate_status: |new, old| errors(|e| pod_update::validate_status(new, old, e)),
+    warnings: pod_warnings::pod,
     ..Rules::generic(true, true)
 };
 

@@ -2,6 +2,7 @@
 
 use crate::field_error::Path;
 use crate::kinds::{Kind, NameRule, Rules, Served};
+use crate::types::core::pod_warnings;
 use crate::types::core::pod_template;
 use crate::types::errors;
 use crate::types::fields::Fill;
@@ -20,6 +21,7 @@ const RULES: Rules = Rules {
             pod_template::validate(&new["template"], &Path::new("template"), e);
         })
     },
+    warnings: |new, old| pod_warnings::template(new, old, &["template"]),
     ..Rules::generic(false, true)
 };
 

@@ -1,6 +1,7 @@
 //! ReplicationController.
 
 use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::types::core::pod_warnings;
 use crate::types::errors;
 use crate::types::core::replication_controller;
 
@@ -8,6 +9,7 @@ const RULES: Rules = Rules {
     validate: |o| errors(|e| replication_controller::validate(o, e)),
     validate_update: |new, old| errors(|e| replication_controller::validate_update(new, old, e)),
     validate_status: |new, old| errors(|e| replication_controller::validate_status(new, old, e)),
+    warnings: |new, old| pod_warnings::template(new, old, &["spec", "template"]),
     ..Rules::generic(true, true)
 };
 

@@ -63,8 +63,8 @@ fn validate_resources(rule: &Value, path: &Path<'_>, errs: &mut ErrorList) {
         if name.is_empty() {
             errs.push(FieldError::required(&path.index(i), ""));
         }
-        if let Some((resource, sub)) = name.split_once('/') {
-            if resource != "*" && sub != "*" && (has(&format!("{resource}/*")) || has(&format!("*/{sub}"))) {
+        if let Some((resource, sub)) = name.split_once('/')
+            && resource != "*" && sub != "*" && (has(&format!("{resource}/*")) || has(&format!("*/{sub}"))) {
                 let wide = if has(&format!("{resource}/*")) { format!("{resource}/*") } else { format!("*/{sub}") };
                 errs.push(FieldError::invalid(
                     &path.index(i),
@@ -72,7 +72,6 @@ fn validate_resources(rule: &Value, path: &Path<'_>, errs: &mut ErrorList) {
                     format!("if '{wide}' is present, must not specify {name}"),
                 ));
             }
-        }
     }
     if list.len() > 1 && has("*/*") {
         errs.push(FieldError::invalid(

@@ -139,11 +139,10 @@ fn validate_client_config(config: &Value, path: &Path<'_>, errs: &mut ErrorList)
                     errs.push(FieldError::required(&at.child(field), message));
                 }
             }
-            if let Some(path) = service.opt_text("path") {
-                if !path.starts_with('/') {
+            if let Some(path) = service.opt_text("path")
+                && !path.starts_with('/') {
                     errs.push(FieldError::invalid(&at.child("path"), path, "must start with a '/'"));
                 }
-            }
             let port = service.int("port");
             let at = at.child("port");
             errs.extend(format::port_number(port).into_iter().map(|m| {

@@ -238,15 +238,14 @@ fn validate_completion_mode(spec: &Value, per_index: bool, path: &Path<'_>, errs
                 format!("must be less than or equal to {INDEXED_PARALLELISM_MAX} when completion mode is Indexed"),
             ));
         }
-        if let (Some(max), Some(n)) = (spec.opt_int("maxFailedIndexes"), completions) {
-            if max > n {
+        if let (Some(max), Some(n)) = (spec.opt_int("maxFailedIndexes"), completions)
+            && max > n {
                 errs.push(FieldError::invalid(
                     &path.child("maxFailedIndexes"),
                     max,
                     "must be less than or equal to completions",
                 ));
             }
-        }
     } else if per_index {
         errs.push(FieldError::invalid(
             &path.child("backoffLimitPerIndex"),

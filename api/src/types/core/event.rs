@@ -3,7 +3,7 @@
 use crate::field_error::{ErrorList, FieldError, Path};
 use crate::kinds::NameRule;
 use crate::tree::Value;
-use crate::types::fields::{Fields, immutable, invalid_each, is_zero, same};
+use crate::types::fields::{Fields, immutable, invalid_each, is_zero};
 use crate::types::format;
 use crate::types::meta::label_selector::validate_label_name;
 use crate::types::meta::object_meta::{self, Scope};
@@ -34,9 +34,8 @@ fn validate_namespace(event: &Value, errs: &mut ErrorList) {
     let involved = Path::new("involvedObject");
     let at = involved.child("namespace");
     if about.is_empty() {
-        if is_new_form(event) && !matches!(own, "default" | "kube-system") {
-            errs.push(FieldError::invalid(&at, about, "does not match event.namespace"));
-        } else if !is_new_form(event) && !matches!(own, "default" | "") {
+        let home: &[&str] = if is_new_form(event) { &["default", "kube-system"] } else { &["default", ""] };
+        if !home.contains(&own) {
             errs.push(FieldError::invalid(&at, about, "does not match event.namespace"));
         }
     } else if own != about {
@@ -103,7 +102,8 @@ pub fn validate_update(new: &Value, old: &Value, errs: &mut ErrorList) {
             "reportingComponent" => "reportingController",
             other => other,
         };
-        if !(is_zero(&new[field]) && is_zero(&old[field])) && !same(&new[field], &old[field]) {
+        let both_unset = is_zero(&new[field]) && is_zero(&old[field]);
+        if !both_unset {
             immutable(errs, &Path::new(shown), &new[field], &old[field]);
         }
     }

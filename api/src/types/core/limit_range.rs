@@ -115,28 +115,26 @@ fn validate_amounts(item: &Value, name: &str, pod: bool, path: &Path<'_>, errs: 
         ("default", &max, (&limit, "default value"), (&max, "max value")),
     ];
     for (field, shown, (low, low_name), (high, high_name)) in rules {
-        if let (Some(low), Some(high), Some(shown)) = (low, high, shown) {
-            if low > high {
+        if let (Some(low), Some(high), Some(shown)) = (low, high, shown)
+            && low > high {
                 errs.push(FieldError::invalid(
                     &path.child(field).key(name),
                     shown.to_string(),
                     format!("{low_name} {low} is greater than {high_name} {high}"),
                 ));
             }
-        }
     }
     if let Some(ratio) = &ratio {
         validate_ratio(ratio, min.as_ref(), max.as_ref(), &path.child("maxLimitRequestRatio").key(name), errs);
     }
-    if let (Some(limit), Some(request)) = (&limit, &request) {
-        if !is_overcommit_allowed(name) && limit != request {
+    if let (Some(limit), Some(request)) = (&limit, &request)
+        && !is_overcommit_allowed(name) && limit != request {
             errs.push(FieldError::invalid(
                 &path.child("defaultRequest").key(name),
                 request.to_string(),
                 format!("default value {limit} must equal to defaultRequest value {request} in {name}"),
             ));
         }
-    }
 }
 
 fn validate_ratio(ratio: &Quantity, min: Option<&Quantity>, max: Option<&Quantity>, path: &Path<'_>, errs: &mut ErrorList) {

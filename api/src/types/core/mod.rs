@@ -15,6 +15,7 @@ pub mod pod;
 pub mod pod_spec;
 pub mod pod_template;
 pub mod pod_update;
+pub mod pod_warnings;
 pub mod probe;
 pub mod qos;
 pub mod replication_controller;

@@ -148,17 +148,15 @@ pub fn validate_update(new: &Value, old: &Value, errs: &mut ErrorList) {
         restore("volumeName");
     }
     let annotation = old["metadata"]["annotations"].opt_text(BETA_CLASS);
-    if let Some(class) = now.opt_text("storageClassName") {
-        if !before.has("storageClassName") && annotation.is_none_or(|a| a == class) {
+    if let Some(class) = now.opt_text("storageClassName")
+        && !before.has("storageClassName") && annotation.is_none_or(|a| a == class) {
             restore("storageClassName");
         }
-    }
     restore("volumeAttributesClassName");
-    if phase == "Bound" {
-        if let Some(requests) = now["resources"].opt("requests") {
+    if phase == "Bound"
+        && let Some(requests) = now["resources"].opt("requests") {
             allowed.message("resources").put("requests", requests.clone());
         }
-    }
     if !same(&allowed, now) {
         let text = diff::between("core/v1.PersistentVolumeClaimSpec", before, now);
         errs.push(FieldError::forbidden(&path, format!("{IMMUTABLE}\n{text}")));

@@ -194,15 +194,14 @@ pub fn validate_create(pod: &Value, errs: &mut ErrorList) {
 /// Annotations that mean something to a pod: mirror pods, deletion cost, old security profiles.
 pub fn validate_pod_annotations(meta: &Value, spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     let annotations = &meta["annotations"];
-    if let Some(mirror) = annotations.opt_text(MIRROR) {
-        if spec.text("nodeName").is_empty() {
+    if let Some(mirror) = annotations.opt_text(MIRROR)
+        && spec.text("nodeName").is_empty() {
             errs.push(FieldError::invalid(
                 &path.key(MIRROR),
                 mirror,
                 "must set spec.nodeName if mirror pod annotation is set",
             ));
         }
-    }
     if let Some(cost) = annotations.opt_text(DELETION_COST) {
         let canonical = cost.parse::<i32>().is_ok() && !cost.starts_with('+') && (cost == "0" || !cost.starts_with('0'));
         if !canonical {

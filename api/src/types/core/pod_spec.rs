@@ -294,15 +294,14 @@ fn validate_names(spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     };
     name("serviceAccountName", format::dns_subdomain);
     name("nodeName", format::dns_subdomain);
-    if let Some(seconds) = spec.opt_int("activeDeadlineSeconds") {
-        if !(1..=i64::from(i32::MAX)).contains(&seconds) {
+    if let Some(seconds) = spec.opt_int("activeDeadlineSeconds")
+        && !(1..=i64::from(i32::MAX)).contains(&seconds) {
             errs.push(FieldError::invalid(
                 &path.child("activeDeadlineSeconds"),
                 seconds,
                 format::between(1, i32::MAX.into()),
             ));
         }
-    }
     let mut name = |field: &'static str, check: fn(&str) -> format::Messages| {
         let text = spec.text(field);
         if !text.is_empty() {

@@ -121,15 +121,14 @@ pub fn sync_cluster_ips(new: &mut Value, old: Option<&Value>) {
 pub fn patch_allocated(new: &mut Value, old: &Value) {
     let before = &old["spec"];
     let spec = new.message("spec");
-    if needs_cluster_ip(before) && needs_cluster_ip(spec) {
-        if spec.text("clusterIP").is_empty() && spec.list("clusterIPs").is_empty() {
+    if needs_cluster_ip(before) && needs_cluster_ip(spec)
+        && spec.text("clusterIP").is_empty() && spec.list("clusterIPs").is_empty() {
             for field in ["clusterIP", "clusterIPs"] {
                 if let Some(v) = before.opt(field) {
                     spec.put(field, v.clone());
                 }
             }
         }
-    }
     if needs_node_ports(before) && needs_node_ports(spec) {
         let given: BTreeSet<(i64, String)> = spec
             .list("ports")
@@ -205,8 +204,8 @@ pub fn validate(service: &Value, errs: &mut ErrorList) {
     object_meta::validate(&service["metadata"], Scope::Namespaced, NameRule::Dns1035Label, errs);
     let (spec, path) = (&service["spec"], Path::new("spec"));
     let annotations = &service["metadata"]["annotations"];
-    if let (Some(mode), Some(hints)) = (annotations.opt_text(TOPOLOGY_MODE), annotations.opt_text(TOPOLOGY_HINTS)) {
-        if mode != hints {
+    if let (Some(mode), Some(hints)) = (annotations.opt_text(TOPOLOGY_MODE), annotations.opt_text(TOPOLOGY_HINTS))
+        && mode != hints {
             let metadata = Path::new("metadata");
             errs.push(FieldError::invalid(
                 &metadata.child("annotations").key(TOPOLOGY_MODE),
@@ -214,7 +213,6 @@ pub fn validate(service: &Value, errs: &mut ErrorList) {
                 format!("must match annotations[{TOPOLOGY_HINTS}] when both are specified"),
             ));
         }
-    }
     let kind = spec.text("type");
     if spec.list("ports").is_empty() && !is_headless(spec) && kind != "ExternalName" {
         errs.push(FieldError::required(&path.child("ports"), ""));

@@ -137,11 +137,10 @@ fn validate_list_update(
             format!("primary {one} can not be unset"),
         ));
     }
-    if let (Some(n), Some(o)) = (new.first(), old.first()) {
-        if n != o {
+    if let (Some(n), Some(o)) = (new.first(), old.first())
+        && n != o {
             errs.push(FieldError::invalid(&at.index(0), now["clusterIPs"].clone(), NOT_ONCE_SET));
         }
-    }
     if new.len() < old.len() && new.len() == 1 && now.text("ipFamilyPolicy") != "SingleStack" {
         errs.push(FieldError::invalid(
             &path.child("ipFamilyPolicy"),

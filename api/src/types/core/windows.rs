@@ -16,15 +16,14 @@ pub fn validate_host_process(spec: &Value, path: &Path<'_>, errs: &mut ErrorList
     each_container(spec, path, |c, at| {
         all += 1;
         let own = of(c);
-        if let (Some(pod), Some(own)) = (pod, own) {
-            if pod != own {
+        if let (Some(pod), Some(own)) = (pod, own)
+            && pod != own {
                 errs.push(FieldError::invalid(
                     &at.child("securityContext").child("windowsOptions").child("hostProcess"),
                     own,
                     format!("pod hostProcess value must be identical if both are specified, was {pod}"),
                 ));
             }
-        }
         host += usize::from(own.or(pod).unwrap_or(false));
     });
     if host == 0 {

@@ -241,15 +241,14 @@ pub fn validate_capacity(capacity: &Value, errs: &mut ErrorList) {
     invalid_each(errs, &Path::new("storageClassName"), class, format::dns_subdomain(class));
     label_selector::validate(&capacity["nodeTopology"], &Path::new("nodeTopology"), errs);
     for field in ["capacity", "maximumVolumeSize"] {
-        if let Some(amount) = capacity.opt(field).map(crate::types::core::resources::quantity) {
-            if amount.sign() < 0 {
+        if let Some(amount) = capacity.opt(field).map(crate::types::core::resources::quantity)
+            && amount.sign() < 0 {
                 errs.push(FieldError::invalid(
                     &Path::new(field),
                     amount.to_string(),
                     crate::types::fields::IS_NEGATIVE,
                 ));
             }
-        }
     }
 }
 
