@@ -45,7 +45,7 @@ pub fn check(schedule: &str) -> Result<(), String> {
     }
     let fields: Vec<&str> = schedule.split_whitespace().collect();
     if fields.len() != FIELDS.len() {
-        return Err(format!("expected exactly 5 fields, found {}: {fields:?}", fields.len()).replace('"', "").replace(", ", " "));
+        return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
     }
     fields.iter().zip(FIELDS).try_for_each(|(text, field)| {
         text.split([',']).try_for_each(|range| check_range(range, field))
