@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     namespaced: false,
     storage_prefix: "/registry/runtimeclasses",
     versions: &[Served { group: "node.k8s.io", version: "v1", message: "node/v1.RuntimeClass", default: node::default, ..Served::HUB }],
+    create_on_update: true,
     unconditional_update: false,
     rules: RULES,
     ..Kind::ROW
