@@ -324,3 +324,29 @@ fn nodes_and_namespaces() {
         &[r#"spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid"#],
     );
 }
+
+#[test]
+fn generations_count_what_is_desired() {
+    let deployment = |annotation: &str| {
+        format!(
+            r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"a","annotations":{{"k":"{annotation}"}}}},"spec":{{"selector":{{"matchLabels":{{"a":"b"}}}},"template":{{"metadata":{{"labels":{{"a":"b"}}}},"spec":{{"containers":[{{"name":"c","image":"i"}}]}}}}}}}}"#
+        )
+    };
+    let ((kind, old), (_, mut new)) = (prepared(&deployment("1")), prepared(&deployment("2")));
+    (kind.rules.prepare_update)(&mut new, &old, &CONTEXT);
+    assert_eq!(new["metadata"]["generation"].as_i64(), Some(2));
+    let (_, mut same) = prepared(&deployment("1"));
+    (kind.rules.prepare_update)(&mut same, &old, &CONTEXT);
+    assert_eq!(same["metadata"]["generation"].as_i64(), Some(1));
+}
+
+#[test]
+fn claims_follow_their_data_source_and_templates_do_not() {
+    let spec = r#"{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}},"dataSource":{"kind":"PersistentVolumeClaim","name":"x"}}"#;
+    let (_, claim) = prepared(&format!(r#"{{"apiVersion":"v1","kind":"PersistentVolumeClaim","spec":{spec}}}"#));
+    assert_eq!(claim["spec"]["dataSourceRef"]["name"].str_or_empty(), "x");
+    let (_, set) = prepared(&format!(
+        r#"{{"apiVersion":"apps/v1","kind":"StatefulSet","spec":{{"volumeClaimTemplates":[{{"metadata":{{"name":"d"}},"spec":{spec}}}]}}}}"#
+    ));
+    assert!(set["spec"]["volumeClaimTemplates"][0]["spec"]["dataSourceRef"].is_null());
+}

@@ -2,11 +2,16 @@
 
 use crate::convert;
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::kinds::{Context, generic};
+use crate::tree::Value;
+use crate::types::fields::{Fields, Fill, same};
 use crate::types::core::pod_warnings;
 use crate::types::errors;
 use crate::types::apps::deployment;
 
 const RULES: Rules = Rules {
+    prepare_update: update,
+    prepare_status: status,
     validate: |o| errors(|e| deployment::validate(o, e)),
     validate_update: |new, old| errors(|e| deployment::validate_update(new, old, e)),
     validate_status: |new, old| errors(|e| deployment::validate_status(new, old, e)),
@@ -67,3 +72,25 @@ pub static KIND: Kind = Kind {
     rules: RULES,
     ..Kind::ROW
 };
+
+/// Annotations count as desired state: they carry what a rollout is told.
+fn update(new: &mut Value, old: &Value, context: &Context<'_>) {
+    (Rules::generic(true, true).prepare_update)(new, old, context);
+    let generation = old["metadata"].int("generation");
+    let annotated = !same(&new["metadata"]["annotations"], &old["metadata"]["annotations"]);
+    if annotated && new["metadata"].int("generation") == generation {
+        new.message("metadata").put("generation", generation + 1);
+    }
+}
+
+/// Through `status` labels stay as they are.
+fn status(new: &mut Value, old: &Value, context: &Context<'_>) {
+    generic::only_status(new, old, context);
+    let labels = old["metadata"]["labels"].clone();
+    let metadata = new.message("metadata");
+    if labels.is_null() {
+        metadata.drop_field("labels");
+    } else {
+        metadata.put("labels", labels);
+    }
+}

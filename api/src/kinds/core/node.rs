@@ -8,6 +8,7 @@ const RULES: Rules = Rules {
     // A kubelet registers its node with its status.
     prepare_create: |_, _| {},
     validate: |o| errors(|e| node::validate(o, e)),
+    validate_status: |new, old| errors(|e| node::validate_update(new, old, e)),
     validate_update: |new, old| errors(|e| node::validate_update(new, old, e)),
     ..Rules::generic(true, false)
 };

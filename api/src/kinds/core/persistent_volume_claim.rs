@@ -1,12 +1,20 @@
 //! PersistentVolumeClaim.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::kinds::generic;
 use crate::types::fields::Fill;
 use crate::types::errors;
 use crate::types::core::persistent_volume_claim;
 
 const RULES: Rules = Rules {
-    prepare_create: |new, _| new.put("status", crate::value!({"phase": "Pending"})),
+    prepare_create: |new, _| {
+        new.put("status", crate::value!({"phase": "Pending"}));
+        persistent_volume_claim::fill_data_sources(new);
+    },
+    prepare_update: |new, old, context| {
+        persistent_volume_claim::fill_data_sources(new);
+        generic::keep_status(new, old, context);
+    },
     validate: |o| errors(|e| persistent_volume_claim::validate(o, e)),
     validate_update: |new, old| errors(|e| persistent_volume_claim::validate_update(new, old, e)),
     validate_status: |new, old| errors(|e| persistent_volume_claim::validate_status(new, old, e)),

@@ -19,15 +19,16 @@ const IMMUTABLE: &str = "spec is immutable after creation except resources.reque
 
 pub fn default(claim: &mut Value) {
     default_claim_spec(claim.message("spec"));
-    default_data_source(claim.message("spec"));
     let status = claim.message("status");
     status.fill_zero("phase", "Pending");
     status.within("capacity", default_list);
     status.within("allocatedResources", default_list);
 }
 
-/// `dataSource` and `dataSourceRef` follow each other where only one is set.
-fn default_data_source(spec: &mut Value) {
+/// `dataSource` and `dataSourceRef` follow each other where only one is set, in a claim that is
+/// written (a template keeps what its author wrote).
+pub fn fill_data_sources(claim: &mut Value) {
+    let spec = claim.message("spec");
     if spec.has("dataSource") && !spec.has("dataSourceRef") {
         let source = spec["dataSource"].clone();
         spec.put("dataSourceRef", source);
