@@ -1,6 +1,8 @@
 mod conformance;
 mod crash;
 mod dedup;
+#[cfg(feature = "rocksdb")]
+mod full_disk;
 mod reference;
 mod semantics;
 mod snapshots;
