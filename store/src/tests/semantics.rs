@@ -243,3 +243,129 @@ fn compacted_history_is_not_watched() {
     let early = store.watch(WatchRequest::new(KeyRange::key("a"), Revision(revision.0 - 1))).err();
     assert_eq!(early, Some(Error::Compacted { compact_revision: revision }));
 }
+
+#[test]
+fn limits_refuse_what_is_past_them() {
+    use crate::kv::{Op, PutRequest, TxnRequest};
+    use crate::limits::*;
+    let (_, store) = model();
+    let failed = |op| match apply(&store, op) {
+        Outcome::Failed(error) => Some(error),
+        _ => None,
+    };
+    let key = |len: usize| put(&"k".repeat(len), "v");
+    assert_eq!(failed(key(KEY_BYTES_MAX)), None);
+    assert_eq!(failed(key(KEY_BYTES_MAX + 1)), Some(Error::TooLarge));
+    let raise =
+        |scopes: Vec<String>| CommandOp::Txn(TxnRequest { raise_fences: scopes, ..Default::default() });
+    assert_eq!(failed(raise(vec!["s".repeat(FENCE_SCOPE_BYTES_MAX)])), None);
+    assert!(matches!(failed(raise(vec!["s".repeat(FENCE_SCOPE_BYTES_MAX + 1)])), Some(Error::Invalid(_))));
+    assert!(matches!(failed(raise(vec![String::new()])), Some(Error::Invalid(_))));
+    assert_eq!(failed(raise(vec!["s".into(); TXN_OPS_MAX + 1])), Some(Error::TooManyOps));
+    let scopes: Vec<_> = (1..FENCE_SCOPES_MAX).map(|i| i.to_string()).collect();
+    for some in scopes.chunks(TXN_OPS_MAX) {
+        assert_eq!(failed(raise(some.to_vec())), None);
+    }
+    assert!(matches!(failed(raise(vec!["one more".into()])), Some(Error::Invalid(_))));
+    assert_eq!(failed(raise(vec!["1".into()])), None, "a known one can be raised");
+    assert_eq!(store.fence_epoch("1"), Ok(2));
+    let short = apply(&store, CommandOp::LeaseGrant { id: LeaseId(1), ttl_s: LEASE_TTL_MIN_S - 1 });
+    assert!(matches!(short, Outcome::Granted(grant) if grant.ttl_s == LEASE_TTL_MIN_S));
+    let zero = failed(CommandOp::LeaseGrant { id: LeaseId(0), ttl_s: 10 });
+    assert!(matches!(zero, Some(Error::Invalid(_))));
+    let deep = (0..TXN_OPS_MAX).fold(TxnRequest::default(), |inner, _| TxnRequest {
+        success: vec![Op::Txn(inner)],
+        ..Default::default()
+    });
+    assert_eq!(failed(CommandOp::Txn(deep.clone())), None);
+    let deeper = TxnRequest { success: vec![Op::Txn(deep)], ..Default::default() };
+    assert_eq!(failed(CommandOp::Txn(deeper)), Some(Error::TooManyOps));
+    let large = PutRequest::new("k", vec![0; REQUEST_BYTES_MAX]);
+    let large = TxnRequest { success: vec![Op::Put(large)], ..Default::default() };
+    assert_eq!(failed(CommandOp::Txn(large)), Some(Error::TooLarge));
+    store.verify().expect("verify");
+}
+
+#[test]
+fn the_index_of_times_is_bounded() {
+    use crate::limits::TIME_INDEX_AGE_MS_MAX;
+    let (model, store) = model();
+    let day_ms = 24 * 3600 * 1000;
+    for day in 1..=100 {
+        let index = store.applied().position.map_or(1, |at| at.index + 1);
+        let command = Command { proposal: ProposalId::default(), time_ms: day * day_ms, op: put("a", "v") };
+        let at = LogPosition { term: 1, node_id: 1, index };
+        store.apply(vec![Entry { at, body: EntryBody::Command(command) }]).expect("apply");
+    }
+    let revision = store.revision();
+    apply(&store, CommandOp::Compact(revision));
+    futures::executor::block_on(store.scrubbed(revision)).expect("scrub");
+    let kept = dump(&*model).iter().filter(|(key, _)| key[0] == crate::layout::TIMES).count();
+    assert_eq!(kept as i64, TIME_INDEX_AGE_MS_MAX / day_ms + 1);
+    assert!(
+        store.revision_at(99 * day_ms).expect("index").is_some_and(|at| at < revision),
+        "outlives compaction"
+    );
+}
+
+/// Readers of the past beside a writer, compactions and their clean-up: the right answer, or
+/// `Compacted`.
+fn reads_are_right_while_history_goes(engine: std::sync::Arc<dyn crate::engine::Engine>, writes: i64) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    const KEYS: i64 = 10;
+    let store = Store::open(engine).expect("open");
+    let done = AtomicBool::new(false);
+    let (mut right, mut compacted) = (0, 0);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut right, mut compacted) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                let now = store.revision();
+                for back in [0, 7, 30, 60] {
+                    let mut request = RangeRequest::new(KeyRange::prefix("k"));
+                    request.revision = Revision((now.0 - back).max(1));
+                    match store.range(&request) {
+                        Ok(response) => {
+                            right += 1;
+                            let newest = |key: i64| (2..=request.revision.0).rev().find(|n| n % KEYS == key);
+                            let expected: Vec<_> =
+                                (0..KEYS).filter_map(newest).map(|n| n.to_string()).collect();
+                            let values: Vec<_> = response.kvs.into_iter().map(|kv| kv.value).collect();
+                            assert_eq!(values, expected, "at {}", request.revision);
+                        }
+                        Err(Error::Compacted { .. }) => compacted += 1,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+            (right, compacted)
+        });
+        for n in 2..writes + 2 {
+            apply(&store, put(&format!("k{}", n % KEYS), &n.to_string()));
+            if n % 20 == 0 && n > 40 {
+                apply(&store, CommandOp::Compact(Revision(n - 20)));
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        (right, compacted) = reader.join().expect("reader");
+    });
+    assert!(right > 0 && compacted > 0, "{right} {compacted}");
+    store.verify().expect("verify");
+}
+
+#[test]
+fn reads_are_right_while_history_goes_on_the_model() {
+    reads_are_right_while_history_goes(std::sync::Arc::new(crate::engine::Model::new()), 3000);
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn reads_are_right_while_history_goes_on_rocksdb() {
+    use crate::engine::{RocksEngine, RocksOptions};
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = RocksOptions { write_buffer_bytes: 64 << 10, ..Default::default() };
+    reads_are_right_while_history_goes(
+        std::sync::Arc::new(RocksEngine::open(dir.path(), options).expect("open")),
+        5000,
+    );
+}
