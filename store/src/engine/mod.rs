@@ -138,6 +138,9 @@ pub trait View {
     fn cursor<'v>(&'v self, end: &[u8]) -> Box<dyn Cursor + 'v>;
 }
 
+/// A key and its value, borrowed from a cursor.
+pub type Item<'c> = (&'c [u8], &'c [u8]);
+
 pub trait Cursor {
     /// Moves to the first key at or after `key`.
     fn seek(&mut self, key: &[u8]);
@@ -146,7 +149,7 @@ pub trait Cursor {
     fn next(&mut self);
 
     /// The key and value it stands on; `None` past the end.
-    fn item(&self) -> Result<Option<(&[u8], &[u8])>, EngineError>;
+    fn item(&self) -> Result<Option<Item<'_>>, EngineError>;
 }
 
 /// [`Engine::read`] with a result.

@@ -9,7 +9,7 @@ use std::path::Path;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use super::{Batch, Cursor, Engine, EngineError, Size, View};
+use super::{Batch, Cursor, Engine, EngineError, Item, Size, View};
 
 type Map = BTreeMap<Bytes, Bytes>;
 
@@ -188,7 +188,7 @@ impl Cursor for MapCursor<'_> {
         }
     }
 
-    fn item(&self) -> Result<Option<(&[u8], &[u8])>, EngineError> {
+    fn item(&self) -> Result<Option<Item<'_>>, EngineError> {
         // Cloning a map's range copies two positions.
         let first = self.at.as_ref().and_then(|range| range.clone().next());
         Ok(first.map(|(key, value)| (&key[..], &value[..])))

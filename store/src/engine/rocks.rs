@@ -17,7 +17,7 @@ use rocksdb::{
     ReadOptions, Snapshot, WriteBatch, WriteOptions,
 };
 
-use super::{Batch, Cursor, Engine, EngineError, Size, View};
+use super::{Batch, Cursor, Engine, EngineError, Item, Size, View};
 
 /// Names the directory in use.
 const ACTIVE: &str = "ACTIVE";
@@ -304,7 +304,7 @@ impl Cursor for RocksCursor<'_> {
         self.0.next();
     }
 
-    fn item(&self) -> Result<Option<(&[u8], &[u8])>, EngineError> {
+    fn item(&self) -> Result<Option<Item<'_>>, EngineError> {
         match self.0.item() {
             Some(item) => Ok(Some(item)),
             None => {

@@ -68,7 +68,7 @@ fn names(events: &[Event]) -> Vec<String> {
 impl Suite {
     pub(super) async fn watches(&self) {
         self.live().await;
-        self.from_the_past().await;
+        self.past_changes().await;
         self.whole_revisions().await;
         self.filters().await;
         self.many().await;
@@ -103,7 +103,7 @@ impl Suite {
         );
     }
 
-    async fn from_the_past(&self) {
+    async fn past_changes(&self) {
         let first = self.set("past/a", "1").await;
         self.set("past/a", "2").await;
         self.delete(KeyRange::key("past/a"), false).await;
