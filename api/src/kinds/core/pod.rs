@@ -6,7 +6,7 @@ use crate::types::fields::{Fields, Fill};
 use crate::tree::Value;
 use crate::kinds::{Context, Through, generic};
 use crate::types::errors;
-use crate::types::core::pod_update;
+use crate::types::core::{pod_resize, pod_status, pod_update};
 use crate::types::core::pod;
 
 const RULES: Rules = Rules {
@@ -14,17 +14,17 @@ const RULES: Rules = Rules {
     prepare_status: status,
     validate: |o| errors(|e| pod::validate_create(o, e)),
     validate_update: |new, old| errors(|e| pod_update::validate_update(new, old, e)),
-    validate_status: |new, old| errors(|e| pod_update::validate_status(new, old, e)),
+    validate_status: |new, old| errors(|e| pod_status::validate_status(new, old, e)),
     warnings: pod_warnings::pod,
     ..Rules::generic(true, true)
 };
 
 pub(in crate::kinds) const RESIZE: Through = Through {
     prepare: |new, old, context| {
-        pod_update::prepare_resize(new, old);
+        pod_resize::prepare_resize(new, old);
         generic::count_generation(new, old, context);
     },
-    validate: |new, old| errors(|e| pod_update::validate_resize(new, old, e)),
+    validate: |new, old| errors(|e| pod_resize::validate_resize(new, old, e)),
 };
 
 pub(in crate::kinds) const EPHEMERAL_CONTAINERS: Through = Through {

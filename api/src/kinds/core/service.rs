@@ -1,7 +1,7 @@
 //! Service.
 
 use crate::kinds::{selectable, Kind, NameRule, Rules, Served, Subresource};
-use crate::types::core::service_warnings;
+use crate::types::core::{service_update, service_warnings};
 use crate::tree::Value;
 use crate::kinds::{Context, generic};
 use crate::types::errors;
@@ -12,8 +12,8 @@ const RULES: Rules = Rules {
     prepare_update: update,
     warnings: service_warnings::warnings,
     validate: |o| errors(|e| service::validate(o, e)),
-    validate_update: |new, old| errors(|e| service::validate_update(new, old, e)),
-    validate_status: |new, old| errors(|e| service::validate_status(new, old, e)),
+    validate_update: |new, old| errors(|e| service_update::validate_update(new, old, e)),
+    validate_status: |new, old| errors(|e| service_update::validate_status(new, old, e)),
     ..Rules::generic(true, false)
 };
 
@@ -48,12 +48,12 @@ pub static KIND: Kind = Kind {
 
 fn create(new: &mut Value, context: &Context<'_>) {
     generic::drop_status(new, context);
-    service::sync_cluster_ips(new, None);
+    service_update::sync_cluster_ips(new, None);
 }
 
 fn update(new: &mut Value, old: &Value, context: &Context<'_>) {
-    service::patch_allocated(new, old);
-    service::sync_cluster_ips(new, Some(old));
-    service::drop_other_types(new, old);
+    service_update::patch_allocated(new, old);
+    service_update::sync_cluster_ips(new, Some(old));
+    service_update::drop_other_types(new, old);
     generic::keep_status(new, old, context);
 }
