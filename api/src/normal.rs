@@ -139,13 +139,9 @@ impl Normalizer<'_> {
     fn value(&self, ty: &Type, value: &mut Value) {
         match (ty, &mut *value) {
             (Type::Message(id), Value::Object(map)) => self.message(self.schema.message(*id), map),
-            (Type::List(item), Value::Array(list)) => {
-                if !matches!(**item, Type::String | Type::Int32 | Type::Int64 | Type::Bool) {
-                    for v in list {
-                        self.element(item, v);
-                    }
-                }
-            }
+            (Type::List(item), Value::Array(_))
+                if matches!(**item, Type::String | Type::Int32 | Type::Int64 | Type::Bool) => {}
+            (Type::List(item), Value::Array(list)) => list.iter_mut().for_each(|v| self.element(item, v)),
             (Type::Map(item), Value::Object(map)) => {
                 sort_map(map);
                 for v in map.values_mut() {
@@ -169,11 +165,7 @@ impl Normalizer<'_> {
                 }
                 _ => {}
             },
-            (Type::Int32 | Type::Int64, Value::Float(f)) => {
-                if f.fract() == 0.0 {
-                    *value = Value::Int(*f as i64);
-                }
-            }
+            (Type::Int32 | Type::Int64, Value::Float(f)) if f.fract() == 0.0 => *value = Value::Int(*f as i64),
             _ => {}
         }
     }

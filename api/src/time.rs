@@ -73,10 +73,8 @@ fn parse(text: &str, layout: &str, micro: bool) -> Result<Moment, String> {
     }
     let mut nanos = 0;
     let fraction = rest.strip_prefix(['.', ',']).map(|r| r.bytes().take_while(u8::is_ascii_digit).count());
-    if micro {
-        if fraction != Some(6) {
-            return Err(fail(rest, ".000000"));
-        }
+    if micro && fraction != Some(6) {
+        return Err(fail(rest, ".000000"));
     }
     if let Some(digits) = fraction.filter(|d| *d > 0) {
         for (i, b) in rest.bytes().skip(1).take(digits.min(9)).enumerate() {

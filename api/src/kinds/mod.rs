@@ -65,13 +65,16 @@ pub struct Kind {
     /// Names are generated and checked by this rule.
     pub name_rule: NameRule,
     /// Field selectors beyond metadata.name and metadata.namespace: name and how to read it.
-    pub selectable: &'static [(&'static str, fn(&Value) -> String)],
+    pub selectable: &'static [Selectable],
     /// `metadata.generation` counts changes of spec.
     pub has_generation: bool,
     /// Not stored: handled by the API server itself (reviews, bindings).
     pub virtual_kind: bool,
     pub rules: Rules,
 }
+
+/// A field selector's name and how to read its value.
+pub type Selectable = (&'static str, fn(&Value) -> String);
 
 impl Kind {
     /// What most rows have; a row names what differs.

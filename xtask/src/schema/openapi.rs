@@ -68,9 +68,9 @@ pub(crate) fn merge(messages: &mut [Message], folder: &Path) -> Result<()> {
                 field.required = !field.required;
             }
             let explicit = !matches!(&property["default"], Value::Null)
-                && property["default"] != Value::from("")
-                && property["default"] != Value::from(0)
-                && property["default"] != Value::from(false)
+                && property["default"] != ""
+                && property["default"] != 0
+                && property["default"] != false
                 && property["default"] != serde_json::json!({});
             if explicit {
                 field.default = Some(property["default"].to_string());

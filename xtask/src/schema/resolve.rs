@@ -25,7 +25,7 @@ const WRAPPED: &[&str] = &["ExtraValue", "Verbs"];
 
 pub(crate) fn messages(facts: &Facts) -> Result<Vec<Message>> {
     let mut out = Vec::new();
-    for ((folder, name), _) in &facts.structs {
+    for (folder, name) in facts.structs.keys() {
         let full = format!("{folder}.{name}");
         if OPAQUE.iter().any(|(n, _)| *n == full) {
             continue;

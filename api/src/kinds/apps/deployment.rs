@@ -49,7 +49,6 @@ pub static KIND: Kind = Kind {
             to_hub: Some(convert::apps::rollback_to_hub),
             from_hub: Some(convert::apps::rollback_from_hub),
             default: convert::legacy::deployment_v1beta1,
-            ..Served::HUB
         },
         Served {
             group: "extensions",
@@ -61,7 +60,6 @@ pub static KIND: Kind = Kind {
             to_hub: Some(convert::apps::rollback_to_hub),
             from_hub: Some(convert::apps::rollback_from_hub),
             default: convert::legacy::deployment_extensions,
-            ..Served::HUB
         },
     ],
     subresources: &[
