@@ -6,6 +6,8 @@ use super::field_set::FieldSet;
 /// some kinds more) through `status`.
 pub fn reset_fields(kind: &str, subresource: &str, has_status: bool) -> FieldSet {
     let paths: &[&[&'static str]] = match (kind, subresource) {
+        // A request cannot be changed once it is made.
+        ("CertificateSigningRequest", "") => &[&["spec"], &["status"]],
         (_, "") if has_status => &[&["status"]],
         ("Pod", "status") => {
             &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]

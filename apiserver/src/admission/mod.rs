@@ -27,14 +27,13 @@ pub(crate) struct Request<'a> {
     pub(crate) call: &'a Call,
     pub(crate) resource: &'a Resource,
     pub(crate) operation: Operation,
-    pub(crate) dry_run: bool,
     /// "" while it is not known yet.
     pub(crate) name: String,
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(call: &'a Call, resource: &'a Resource, operation: Operation, dry_run: bool) -> Request<'a> {
-        Request { call, resource, operation, dry_run, name: String::new() }
+    pub(crate) fn new(call: &'a Call, resource: &'a Resource, operation: Operation) -> Request<'a> {
+        Request { call, resource, operation, name: String::new() }
     }
 
     fn core(&self) -> &Core {

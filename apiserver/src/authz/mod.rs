@@ -14,7 +14,6 @@ use crate::status::{ApiError, qualified};
 pub(crate) struct Attributes {
     pub(crate) verb: String,
     pub(crate) group: String,
-    pub(crate) version: String,
     pub(crate) resource: String,
     pub(crate) subresource: String,
     pub(crate) namespace: String,
@@ -29,7 +28,6 @@ impl From<&RequestInfo> for Attributes {
         Attributes {
             verb: info.verb.clone(),
             group: info.group.clone(),
-            version: info.version.clone(),
             resource: info.resource.clone(),
             subresource: info.subresource.clone(),
             namespace: info.namespace.clone(),

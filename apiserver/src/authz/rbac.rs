@@ -10,7 +10,7 @@ use trireme_api::kinds::{self, Kind};
 use trireme_api::selector::LabelSelector;
 
 use super::{Attributes, Decision};
-use crate::cache::{Cache, KindCache};
+use crate::cache::{Cache, Entry, KindCache};
 use crate::identity::{Identity, SERVICE_ACCOUNT_PREFIX};
 
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
@@ -219,23 +219,7 @@ impl Rbac {
 fn build(caches: [&Arc<KindCache>; 4], stamp: [i64; 4]) -> Index {
     let mut index = Index { stamp, ..Index::default() };
     let [cluster_roles, cluster_bindings, roles, bindings] = caches.map(|c| c.all());
-    for entry in &cluster_roles {
-        let role = entry.object();
-        let mut rules = Rule::list(&role["rules"]);
-        // What an aggregated role gathers counts at once, whether or not a controller has
-        // written it into the role yet.
-        for selector in role["aggregationRule"]["clusterRoleSelectors"].items() {
-            let Ok(selector) = LabelSelector::from_object(selector) else { continue };
-            for other in cluster_roles.iter().filter(|o| o.key != entry.key) {
-                if selector.matches(|key| other.label(key)) {
-                    for rule in Rule::list(&other.object()["rules"]) {
-                        if !rules.contains(&rule) {
-                            rules.push(rule);
-                        }
-                    }
-                }
-            }
-        }
+    for (entry, rules) in cluster_roles.iter().zip(aggregated(&cluster_roles)) {
         index.cluster_roles.insert(entry.name().to_owned(), Arc::new(rules));
     }
     for entry in &roles {
@@ -280,6 +264,38 @@ fn build(caches: [&Arc<KindCache>; 4], stamp: [i64; 4]) -> Index {
         }
     }
     index
+}
+
+/// How deep roles gather roles that gather.
+const AGGREGATION_DEPTH_MAX: usize = 4;
+
+/// The rules of each cluster role. What an aggregated role gathers counts at once, whether or not
+/// a controller has written it into the role yet.
+fn aggregated(roles: &[Arc<Entry>]) -> Vec<Vec<Rule>> {
+    let mut rules: Vec<Vec<Rule>> = roles.iter().map(|e| Rule::list(&e.object()["rules"])).collect();
+    let selectors: Vec<(usize, LabelSelector)> = roles
+        .iter()
+        .enumerate()
+        .flat_map(|(i, e)| {
+            let object = e.object();
+            let list = object["aggregationRule"]["clusterRoleSelectors"].items();
+            list.iter().filter_map(|s| Some((i, LabelSelector::from_object(s).ok()?))).collect::<Vec<_>>()
+        })
+        .collect();
+    for _ in 0..AGGREGATION_DEPTH_MAX {
+        let mut changed = false;
+        for (i, selector) in &selectors {
+            for (j, _) in roles.iter().enumerate().filter(|(j, o)| j != i && selector.matches(|key| o.label(key))) {
+                let gathered: Vec<Rule> = rules[j].iter().filter(|r| !rules[*i].contains(r)).cloned().collect();
+                changed |= !gathered.is_empty();
+                rules[*i].extend(gathered);
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    rules
 }
 
 fn subject_key(subject: &Value) -> String {

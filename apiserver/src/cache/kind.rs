@@ -133,13 +133,6 @@ impl KindCache {
         self.state.read().objects.values().cloned().collect()
     }
 
-    /// Whether a namespace holds an object of this kind.
-    pub(crate) fn any_in(&self, namespace: &str) -> bool {
-        let (from, to) = bounds(&Filter::namespace(namespace), "");
-        let range = (Bound::Included(from.as_str()), to.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
-        self.state.read().objects.range::<str, _>(range).next().is_some()
-    }
-
     /// Replaces everything with the state at `revision`; watchers from before get 410.
     pub(super) fn fill(&self, objects: BTreeMap<Box<str>, Arc<Entry>>, revision: i64) {
         let mut state = self.state.write();

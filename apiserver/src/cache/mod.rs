@@ -27,9 +27,9 @@ use trireme_store::Kv;
 
 pub(crate) use entry::{Entry, key_of};
 pub(crate) use filter::Filter;
-pub(crate) use kind::{KindCache, Selected, Start, StartError};
+pub(crate) use kind::{KindCache, Start};
 pub(crate) use ring::{ChangeType, Event};
-pub(crate) use watcher::{Watcher, WatcherEnd};
+pub(crate) use watcher::Watcher;
 
 use crate::limits;
 use crate::status::ApiError;

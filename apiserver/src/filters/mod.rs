@@ -238,7 +238,8 @@ fn finish(call: &Call, result: Result<Response<Body>>, started: Instant) -> Resp
 }
 
 fn error_response(call: &Call, error: &ApiError) -> Response<Body> {
-    if error.code >= 500 {
+    // Upstream's 500s for bad input have no reason; those are the client's affair.
+    if error.code >= 500 && !error.reason.is_empty() {
         tracing::warn!(audit_id = call.audit_id, path = call.info.path, code = error.code, error = error.message, "request failed");
     }
     let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

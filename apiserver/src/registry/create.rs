@@ -68,7 +68,7 @@ pub(crate) async fn run(call: &Call, resource: &Resource, options: &WriteOptions
         let now = clock::now();
         let mut value = sent.clone();
         let namespace = value["metadata"]["namespace"].str_or_empty().to_owned();
-        let mut request = Request::new(call, resource, Operation::Create, options.dry_run);
+        let mut request = Request::new(call, resource, Operation::Create);
         request.name = value["metadata"]["name"].str_or_empty().to_owned();
         admission::mutate(&request, &mut value, None).await?;
 

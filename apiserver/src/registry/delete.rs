@@ -180,7 +180,7 @@ async fn attempt(
 ) -> Result<Attempt> {
     let (row, core) = (resource.row, &call.core);
     check_preconditions(resource, name, options, old)?;
-    let mut request = Request::new(call, resource, Operation::Delete, options.dry_run);
+    let mut request = Request::new(call, resource, Operation::Delete);
     name.clone_into(&mut request.name);
     admission::validate(&request, None, Some(&old.object)).await?;
 

@@ -8,7 +8,6 @@ use super::Resource;
 use super::update::Part;
 use super::write::{Expected, WriteOptions};
 use crate::clock;
-use crate::filters::Call;
 use crate::status::{ApiError, Result};
 use crate::wire;
 
@@ -52,22 +51,16 @@ fn shown(resource: &Resource, live: &Object) -> Value {
 
 /// Server-side apply: the object that comes out, in the storage version.
 pub(crate) fn apply(
-    call: &Call,
     resource: &Resource,
     options: &WriteOptions,
     part: Part,
     config: &Value,
     live: Option<&Object>,
 ) -> Result<Value> {
-    let mut config = config.clone();
-    let metadata = &config["metadata"];
-    if metadata["name"].is_null() {
-        config.make(&["metadata"]).set("name", call.info.name.as_str());
-    }
     let now = clock::now();
     let shown = live.map(|l| shown(resource, l));
     let result = with_writer(resource, &options.field_manager, part.name(), &now, |w| {
-        fields::apply(w, shown.as_ref(), &config, options.force == Some(true))
+        fields::apply(w, shown.as_ref(), config, options.force == Some(true))
     });
     let value = result.ok_or_else(|| ApiError::internal("this kind has no schema to apply by"))?;
     let value = value.map_err(|e| match e {

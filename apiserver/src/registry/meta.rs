@@ -22,7 +22,10 @@ pub(crate) fn stamp(value: &mut Value, now: &str) {
 pub(crate) fn keep_on_update(new: &mut Value, old: &Value) {
     let old = &old["metadata"];
     let metadata = new.make(&["metadata"]);
-    for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    if metadata.get("uid").is_none_or(|uid| uid.str_or_empty().is_empty()) {
+        keep(metadata, old, "uid");
+    }
+    for key in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         keep(metadata, old, key);
     }
     for key in ["name", "namespace", "generateName"] {

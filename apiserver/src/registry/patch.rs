@@ -110,7 +110,8 @@ impl Patch {
         };
         let (kind, api_version) = (patched["kind"].str_or_empty(), patched["apiVersion"].str_or_empty());
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let message = if kind == expected.kind && api_version == expected.api_version() {
+        let untyped = kind.is_empty() && api_version.is_empty();
+        let message = if untyped || kind == expected.kind && api_version == expected.api_version() {
             expected.message
         } else {
             wire::message_of(group, version, kind).ok_or_else(|| {
@@ -150,12 +151,7 @@ pub(super) async fn patch(call: &Call, resource: &Resource) -> Result<Response<B
         let mut shown = old.0.clone();
         present::to_version(resource, &mut shown);
         let mut value = patch.patched(call, &options, write::Expected::of(resource), shown)?;
-        if value["metadata"]["name"].str_or_empty().is_empty() {
-            return Err(ApiError::bad_request(format!(
-                "the name of the object ({} based on URL) was undeterminable: name must be provided",
-                call.info.name
-            )));
-        }
+        has_name(call, &value)?;
         update::check_name(call, resource, &mut value)?;
         wire::default_and_normalize(resource.row, resource.served, &mut value);
         managed::update(resource, Some(old), &mut value, &options.field_manager, part.name(), &clock::now());
@@ -168,6 +164,17 @@ pub(super) async fn patch(call: &Call, resource: &Resource) -> Result<Response<B
     present::one(call, resource, target, code, Subject::Hub(&done.value))
 }
 
+/// A patched or applied object names itself; only a PUT may leave that to the path.
+fn has_name(call: &Call, value: &Value) -> Result<()> {
+    if value["metadata"]["name"].str_or_empty().is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.info.name
+        )));
+    }
+    Ok(())
+}
+
 /// Server-side apply: the configuration is merged by field ownership.
 fn apply_configuration(
     call: &Call,
@@ -177,7 +184,8 @@ fn apply_configuration(
     document: &Value,
     old: Option<&Object>,
 ) -> Result<Value> {
-    let mut value = managed::apply(call, resource, options, part, document, old)?;
+    has_name(call, document)?;
+    let mut value = managed::apply(resource, options, part, document, old)?;
     update::check_name(call, resource, &mut value)?;
     if let Some(old) = old {
         super::sub::keep(part, &mut value, old);

@@ -123,7 +123,6 @@ fn attributes(spec: &Value) -> Attributes {
     Attributes {
         verb: text(r, "verb"),
         group: text(r, "group"),
-        version: text(r, "version"),
         resource: text(r, "resource"),
         subresource: text(r, "subresource"),
         namespace: text(r, "namespace"),

@@ -204,7 +204,7 @@ impl Work<'_> {
         self.check_preconditions(&new, old)?;
         meta::keep_on_update(&mut new, &old.object);
 
-        let mut request = Request::new(call, resource, Operation::Update, options.dry_run);
+        let mut request = Request::new(call, resource, Operation::Update);
         name.clone_into(&mut request.name);
         admission::mutate(&request, &mut new, Some(&old.object)).await?;
 
@@ -272,7 +272,8 @@ impl Work<'_> {
         let Work { call, resource, part, name, .. } = *self;
         let metadata = &new["metadata"];
         let uid = metadata["uid"].str_or_empty();
-        if !uid.is_empty() && uid != old.object.uid() {
+        // Only a PUT names the object it is meant for; to others it is a field that cannot change.
+        if call.info.verb == "update" && !uid.is_empty() && uid != old.object.uid() {
             return Err(uid_mismatch(resource, call, uid, old.object.uid()));
         }
         let version = metadata["resourceVersion"].str_or_empty();

@@ -93,10 +93,6 @@ impl Core {
         self.cache.barrier().await.ok()?;
         self.cached(group, plural, namespace, name)
     }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        *self.phase.borrow() >= Phase::Stopping
-    }
 }
 
 impl Drop for Core {

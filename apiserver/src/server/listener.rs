@@ -31,7 +31,6 @@ pub(crate) enum Phase {
 /// What is known of the connection a request came on.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    pub(crate) address: Option<SocketAddr>,
     pub(crate) certificate: Result<Option<ClientCertificate>, String>,
     /// Asks the connection to send GOAWAY and end when its requests have.
     pub(crate) go_away: Option<Arc<Notify>>,
@@ -87,7 +86,7 @@ async fn connection(core: Arc<Core>, acceptor: TlsAcceptor, stream: TcpStream, a
     if let Err(error) = &certificate {
         tracing::info!(%address, %error, "client certificate refused");
     }
-    let peer = Arc::new(Peer { address: Some(address), certificate, go_away: Some(go_away.clone()) });
+    let peer = Arc::new(Peer { certificate, go_away: Some(go_away.clone()) });
 
     let mut phase = core.phase.subscribe();
     let service = service_fn(move |request: hyper::Request<Incoming>| {

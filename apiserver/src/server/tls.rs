@@ -13,6 +13,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use sha2::{Digest, Sha256};
 
 use crate::config::Error;
 use crate::identity::Identity;
@@ -82,8 +83,11 @@ impl Tls {
         }
         let groups: Vec<String> =
             subject.iter_organization().filter_map(|a| a.as_str().ok()).map(str::to_owned).collect();
+        let mut identity = Identity::user(name, groups);
+        let digest: String = Sha256::digest(end_entity.as_ref()).iter().map(|b| format!("{b:02x}")).collect();
+        identity.extra.push(("authentication.kubernetes.io/credential-id".into(), vec![format!("X509SHA256={digest}")]));
         Ok(Some(ClientCertificate {
-            identity: Identity::user(name, groups),
+            identity,
             not_after_s: parsed.validity().not_after.timestamp(),
         }))
     }

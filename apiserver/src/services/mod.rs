@@ -4,5 +4,5 @@
 mod allocate;
 mod range;
 
-pub(crate) use allocate::{Allocation, allocate, release_ops};
+pub(crate) use allocate::{allocate, release_ops};
 pub(crate) use range::ServiceRange;

@@ -122,3 +122,123 @@ pub fn server(kv: Arc<dyn Kv>, pki: &Pki) -> Result<Server> {
         identity: "apiserver-test".into(),
     })?)
 }
+
+/// A server on a loopback port, with clients for it.
+pub struct Running {
+    pub server: Server,
+    pub pki: Arc<Pki>,
+    pub address: SocketAddr,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+/// How long a test waits for something to become true.
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+
+impl Running {
+    /// Starts over a store of its own, and waits until it is ready.
+    pub async fn start() -> Running {
+        let kv = Arc::new(memory_store().expect("a store in memory"));
+        Running::start_on(kv, Arc::new(Pki::new().expect("certificates"))).await
+    }
+
+    /// Starts another server on the same store.
+    pub async fn start_on(kv: Arc<dyn Kv>, pki: Arc<Pki>) -> Running {
+        let server = server(kv, &pki).expect("a server");
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let serving = tokio::spawn({
+            let server = server.clone();
+            async move { server.serve(listener).await }
+        });
+        let running = Running { server, pki, address, serving };
+        eventually("readiness", async || running.server.is_ready().then_some(())).await;
+        running
+    }
+
+    /// One request on a connection of its own, with the administrator's certificate.
+    pub async fn request(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.request_as(Some(&self.pki.admin), method, path, body, &[]).await.expect("an answer")
+    }
+
+    pub async fn request_as(
+        &self,
+        certificate: Option<&(String, String)>,
+        method: &str,
+        path: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer> {
+        let mut sender = self.connect(certificate).await?;
+        let mut request = http::Request::builder().method(method).uri(path).header("host", "localhost");
+        if !headers.iter().any(|(k, _)| k.eq_ignore_ascii_case("content-type")) {
+            request = request.header("content-type", "application/json");
+        }
+        for (key, value) in headers {
+            request = request.header(*key, *value);
+        }
+        let body = http_body_util::Full::new(bytes::Bytes::copy_from_slice(body.as_bytes()));
+        let response = sender.send_request(request.body(body)?).await?;
+        let (parts, body) = response.into_parts();
+        let bytes = http_body_util::BodyExt::collect(body).await?.to_bytes();
+        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() })
+    }
+
+    /// A connection, for requests whose answers are read piece by piece.
+    pub async fn connect(
+        &self,
+        certificate: Option<&(String, String)>,
+    ) -> Result<hyper::client::conn::http1::SendRequest<http_body_util::Full<bytes::Bytes>>> {
+        use rustls_pki_types::pem::PemObject;
+        use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pki.ca_pem.as_bytes())?)?;
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let config = match certificate {
+            Some((cert, key)) => builder.with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(cert.as_bytes())?],
+                PrivateKeyDer::from_pem_slice(key.as_bytes())?,
+            )?,
+            None => builder.with_no_client_auth(),
+        };
+        let stream = tokio::net::TcpStream::connect(self.address).await?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let tls = connector.connect(ServerName::try_from("localhost")?, stream).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(tls)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.stop();
+        self.serving.abort();
+    }
+}
+
+/// An answer, read to its end.
+pub struct Answer {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("not JSON ({e}): {}", self.text))
+    }
+}
+
+/// Polls until there is a value.
+pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < end, "{what} did not come to be");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

@@ -36,7 +36,7 @@ pub fn validate(map: &Value, errs: &mut ErrorList) {
     }
     if size > DATA_BYTES_MAX {
         // No field: the whole object is too large.
-        errs.push(FieldError::too_long(&Path::new(""), DATA_BYTES_MAX));
+        errs.push(FieldError::too_long(&Path::new("[]"), DATA_BYTES_MAX));
     }
 }
 

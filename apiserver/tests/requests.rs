@@ -1,0 +1,187 @@
+//! Requests over real TLS: who gets in, what is written, what is refused.
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use support::{Pki, Running, memory_store};
+
+const NS: &str = "/api/v1/namespaces/default";
+
+fn config_map(name: &str) -> String {
+    format!(r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{name}"}},"data":{{"k":"v"}}}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_those_who_are_known_get_past_health_and_version() {
+    let t = Running::start().await;
+    for path in ["/healthz", "/livez", "/readyz", "/version"] {
+        assert_eq!(t.request_as(None, "GET", path, "", &[]).await.unwrap().status, 200, "{path}");
+    }
+    for path in ["/api", "/apis", "/metrics", "/api/v1/pods", "/openapi/v2"] {
+        let answer = t.request_as(None, "GET", path, "", &[]).await.unwrap();
+        assert_eq!(answer.status, 403, "{path}");
+        assert!(answer.text.contains("system:anonymous"), "{}", answer.text);
+    }
+    let stranger = Pki::new().unwrap();
+    let answer = t.request_as(Some(&stranger.admin), "GET", "/healthz", "", &[]).await.unwrap();
+    assert_eq!(answer.status, 401, "a certificate of another CA is refused in words");
+    let answer = t.request_as(None, "GET", "/healthz", "", &[("authorization", "Bearer x.y.z")]).await.unwrap();
+    assert_eq!(answer.status, 401);
+    let user = t.pki.issue("jane", Some("dev"), &[], true).unwrap();
+    let answer = t.request_as(Some(&user), "GET", "/api/v1/nodes", "", &[]).await.unwrap();
+    assert_eq!(answer.json()["message"], "nodes is forbidden: User \"jane\" cannot list resource \"nodes\" in API group \"\" at the cluster scope");
+    assert_eq!(t.request_as(Some(&user), "GET", "/api", "", &[]).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_account_token_works_until_its_account_is_gone() {
+    let t = Running::start().await;
+    let path = format!("{NS}/serviceaccounts");
+    assert_eq!(t.request("POST", &path, r#"{"metadata":{"name":"robot"}}"#).await.status, 201);
+    let answer = t.request("POST", &format!("{path}/robot/token"), r#"{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{}}"#).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let token = answer.json()["status"]["token"].as_str().unwrap().to_owned();
+    let header = format!("Bearer {token}");
+    let ask = async || {
+        let review = r#"{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}"#;
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        t.request_as(None, "POST", path, review, &[("authorization", &header)]).await.unwrap()
+    };
+    let answer = ask().await;
+    assert_eq!(answer.json()["status"]["userInfo"]["username"], "system:serviceaccount:default:robot", "{}", answer.text);
+    let forged = format!("{}x", &header[..header.len() - 1]);
+    assert_eq!(t.request_as(None, "GET", "/api", "", &[("authorization", &forged)]).await.unwrap().status, 401);
+    assert_eq!(t.request("DELETE", &format!("{path}/robot"), "").await.status, 200);
+    support::eventually("the token's end", async || (ask().await.status == 401).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_named_and_the_server_stays_up() {
+    let t = Running::start().await;
+    let path = format!("{NS}/configmaps");
+    for (body, code, words) in [
+        ("{", 400, "json parse error"),
+        ("", 400, "unexpected end of JSON input"),
+        (r#"{"kind":"Nope","apiVersion":"v1"}"#, 400, "no kind \"Nope\" is registered"),
+        (r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a"}}"#, 400, "cannot be handled as a ConfigMap"),
+        (r#"{"metadata":{"name":"a","namespace":"other"}}"#, 400, "does not match the namespace"),
+        (r#"{"metadata":{"name":"A b"}}"#, 422, "metadata.name"),
+    ] {
+        let answer = t.request("POST", &path, body).await;
+        assert_eq!(answer.status, code, "{body}: {}", answer.text);
+        assert!(answer.json()["message"].as_str().unwrap().contains(words), "{body}: {}", answer.text);
+    }
+    let large = format!(r#"{{"data":{{"k":"{}"}}}}"#, "x".repeat(3 * 1024 * 1024));
+    assert_eq!(t.request("POST", &path, &large).await.status, 413);
+    let unknown = r#"{"metadata":{"name":"a"},"dataa":{}}"#;
+    let strict = t.request("POST", &format!("{path}?fieldValidation=Strict"), unknown).await;
+    assert!(strict.text.contains("unknown field \\\"dataa\\\""), "{}", strict.text);
+    let warned = t.request("POST", &path, unknown).await;
+    assert_eq!(warned.status, 201);
+    assert_eq!(warned.headers["warning"], "299 - \"unknown field \\\"dataa\\\"\"");
+    assert_eq!(t.request("GET", "/readyz", "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_write_conflicts_and_an_empty_one_keeps_its_revision() {
+    let t = Running::start().await;
+    let path = format!("{NS}/configmaps");
+    let first = t.request("POST", &path, &config_map("a")).await.json();
+    let same = t.request("PUT", &format!("{path}/a"), &first.to_string()).await.json();
+    assert_eq!(same["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    let mut changed = first.clone();
+    changed["data"]["k"] = "w".into();
+    let second = t.request("PUT", &format!("{path}/a"), &changed.to_string()).await;
+    assert_eq!(second.status, 200, "{}", second.text);
+    let stale = t.request("PUT", &format!("{path}/a"), &changed.to_string()).await;
+    assert_eq!((stale.status, stale.json()["reason"].as_str().unwrap()), (409, "Conflict"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_on_one_store_never_give_out_one_address_or_port_twice() {
+    let kv = Arc::new(memory_store().unwrap());
+    let pki = Arc::new(Pki::new().unwrap());
+    let one = Arc::new(Running::start_on(kv.clone(), pki.clone()).await);
+    let two = Arc::new(Running::start_on(kv, pki).await);
+    let jobs: Vec<_> = (0..40)
+        .map(|i| {
+            let t = if i % 2 == 0 { one.clone() } else { two.clone() };
+            tokio::spawn(async move {
+                let body = format!(r#"{{"metadata":{{"name":"s{i}"}},"spec":{{"type":"NodePort","ports":[{{"port":80}}]}}}}"#);
+                let answer = t.request("POST", &format!("{NS}/services"), &body).await;
+                assert_eq!(answer.status, 201, "{}", answer.text);
+                let spec = &answer.json()["spec"];
+                (spec["clusterIP"].as_str().unwrap().to_owned(), spec["ports"][0]["nodePort"].as_u64().unwrap())
+            })
+        })
+        .collect();
+    let (mut addresses, mut ports) = (HashSet::new(), HashSet::new());
+    for job in jobs {
+        let (address, port) = job.await.unwrap();
+        assert!(addresses.insert(address.clone()), "{address} was given out twice");
+        assert!(ports.insert(port), "{port} was given out twice");
+    }
+    let taken = addresses.iter().next().unwrap();
+    let body = format!(r#"{{"metadata":{{"name":"again"}},"spec":{{"clusterIP":"{taken}","ports":[{{"port":80}}]}}}}"#);
+    let answer = one.request("POST", &format!("{NS}/services"), &body).await;
+    assert!(answer.status == 422 && answer.text.contains("already allocated"), "{}", answer.text);
+    // What a deletion gives back can be had again.
+    for i in 0..40 {
+        assert_eq!(two.request("DELETE", &format!("{NS}/services/s{i}"), "").await.status, 200);
+    }
+    let answer = one.request("POST", &format!("{NS}/services"), &body).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_in_a_namespace_that_is_going() {
+    let t = Running::start().await;
+    assert_eq!(t.request("POST", "/api/v1/namespaces", r#"{"metadata":{"name":"n"}}"#).await.status, 201);
+    assert_eq!(t.request("POST", "/api/v1/namespaces/n/configmaps", &config_map("a")).await.status, 201);
+    assert_eq!(t.request("DELETE", "/api/v1/namespaces/n", "").await.status, 200);
+    let answer = t.request("POST", "/api/v1/namespaces/n/configmaps", &config_map("b")).await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(answer.json()["details"]["causes"][0]["reason"], "NamespaceTerminating");
+    // Its controller takes the finalizer away once it is empty, and it goes.
+    assert_eq!(t.request("DELETE", "/api/v1/namespaces/n/configmaps/a", "").await.status, 200);
+    let finalize = r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"n"},"spec":{"finalizers":[]}}"#;
+    assert_eq!(t.request("PUT", "/api/v1/namespaces/n/finalize", finalize).await.status, 200);
+    assert_eq!(t.request("GET", "/api/v1/namespaces/n", "").await.status, 404);
+    assert_eq!(t.request("POST", "/api/v1/namespaces/n/configmaps", &config_map("c")).await.status, 404);
+    assert_eq!(t.request("DELETE", "/api/v1/namespaces/kube-system", "").await.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_lost_its_lease_cannot_write() {
+    let t = Running::start().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+    let lease = |holder: &str| {
+        format!(r#"{{"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{{"name":"l"}},"spec":{{"holderIdentity":"{holder}"}}}}"#)
+    };
+    let epoch = |answer: &support::Answer| {
+        answer.json()["metadata"]["annotations"]["trireme.io/fence-epoch"].as_str().unwrap_or("none").to_owned()
+    };
+    assert_eq!(t.request("POST", leases, &lease("one")).await.status, 201);
+    let read = t.request("GET", &format!("{leases}/l"), "").await;
+    assert_eq!(epoch(&read), "1");
+    let write = async |name: &str, epoch: &str| {
+        let fence = format!("kube-system/l={epoch}");
+        let headers = [("trireme-fence", fence.as_str())];
+        t.request_as(Some(&t.pki.admin), "POST", &format!("{NS}/configmaps"), &config_map(name), &headers).await.unwrap()
+    };
+    assert_eq!(write("a", "1").await.status, 201);
+    let patch = r#"{"spec":{"holderIdentity":"two"}}"#;
+    let headers = [("content-type", "application/merge-patch+json")];
+    let taken = t.request_as(Some(&t.pki.admin), "PATCH", &format!("{leases}/l"), patch, &headers).await.unwrap();
+    assert_eq!(taken.status, 200, "{}", taken.text);
+    let refused = write("b", "1").await;
+    assert_eq!((refused.status, refused.json()["details"]["causes"][0]["reason"].as_str().unwrap()), (409, "LeaderFenced"));
+    assert_eq!(write("b", "2").await.status, 201);
+    // A lease that is deleted and made again does not start over.
+    assert_eq!(t.request("DELETE", &format!("{leases}/l"), "").await.status, 200);
+    assert_eq!(t.request("POST", leases, &lease("three")).await.status, 201);
+    assert_eq!(write("c", "2").await.status, 409);
+    assert_eq!(epoch(&t.request("GET", &format!("{leases}/l"), "").await), "4");
+}
