@@ -12,13 +12,6 @@ pub(crate) fn now() -> String {
     rfc3339(unix_seconds())
 }
 
-/// RFC 3339 in UTC with microseconds.
-pub(crate) fn now_micro() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = rfc3339(since.as_secs() as i64);
-    format!("{}.{:06}Z", seconds.trim_end_matches('Z'), since.subsec_micros())
-}
-
 /// `seconds` since 1970 as RFC 3339.
 pub(crate) fn rfc3339(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));

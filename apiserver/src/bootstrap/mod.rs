@@ -33,7 +33,12 @@ pub(crate) async fn run(core: Arc<Core>) {
 
 async fn hook(core: &Core, name: &'static str, run: for<'a> fn(&'a Core) -> BoxFuture<'a, Result<()>>) {
     loop {
-        match run(core).await {
+        let done = match run(core).await {
+            // Done means seen by requests, which read the cache.
+            Ok(()) => core.cache.barrier().await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        match done {
             Ok(()) => break,
             Err(error) => {
                 tracing::warn!(hook = name, error = error.message, "post-start hook failed; trying again");

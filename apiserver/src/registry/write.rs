@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use trireme_api::Value;
 use trireme_api::field_error::{FieldError, Path};
-use trireme_api::kinds::{self, Served};
 use trireme_api::types::meta::object_meta;
 
 use super::Resource;
@@ -222,9 +221,4 @@ pub(crate) fn strict(
 fn hex_start(bytes: &[u8]) -> String {
     let shown: String = bytes.iter().take(16).map(|b| format!("{b:02x}")).collect();
     if bytes.len() > 16 { format!("{shown} ...") } else { shown }
-}
-
-/// The served version of a kind that a group and version name.
-pub(crate) fn served_of(group: &str, version: &str, kind: &str) -> Option<&'static Served> {
-    kinds::by_kind(group, version, kind).map(|(_, served)| served)
 }
