@@ -191,3 +191,117 @@ async fn leadership_moves_and_the_deposed_are_fenced() {
     second.await.unwrap();
     assert_eq!(holder().await, "", "given up in order");
 }
+
+fn pod(name: &str, spec: Value) -> Object {
+    let mut pod = Object(value!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}}));
+    pod.make(&[]).set("spec", spec);
+    pod
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hollow_containers_end_as_their_commands_say() {
+    let cluster = Cluster::whole().await;
+    let c = &cluster.client;
+    cluster.until("the account", async || c.get(&SERVICE_ACCOUNTS, "default", "default").await.is_ok()).await;
+    let run = |policy: &str, command: &str| {
+        value!({"restartPolicy": policy, "containers": [{"name": "c", "image": "i", "command": ["sh", "-c", command]}]})
+    };
+    let with_init = value!({
+        "initContainers": [{"name": "first", "image": "i"}],
+        "containers": [{"name": "c", "image": "i"}],
+        "readinessGates": [{"conditionType": "example.com/go"}],
+    });
+    for (name, spec) in [
+        ("good", run("Never", "sleep 0.1")),
+        ("bad", run("OnFailure", "exit 3")),
+        ("over", run("Never", "sleep 0.1; exit 3")),
+        ("gated", with_init),
+    ] {
+        c.create(&PODS, "default", &pod(name, spec)).await.unwrap();
+    }
+    let phase = async |name: &str| c.get(&PODS, "default", name).await.unwrap().status()["phase"].str_or_empty().to_owned();
+    cluster.until("it succeeds", async || phase("good").await == "Succeeded").await;
+    cluster.until("it fails", async || phase("over").await == "Failed").await;
+    let over = c.get(&PODS, "default", "over").await.unwrap();
+    assert_eq!(over.status()["containerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64(), Some(3));
+    cluster
+        .until("it is held back after its restart", async || {
+            let bad = c.get(&PODS, "default", "bad").await.unwrap();
+            let container = &bad.status()["containerStatuses"][0];
+            container["restartCount"].as_i64() == Some(1) && container["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+        })
+        .await;
+    let ready = async || is_running(&c.get(&PODS, "default", "gated").await.unwrap());
+    cluster.until("it runs", async || phase("gated").await == "Running").await;
+    assert!(!ready().await, "its gate is shut");
+    let open = value!({"status": {"conditions": [{"type": "example.com/go", "status": "True"}]}});
+    c.patch(&PODS, "default", "gated", "status", PatchKind::Strategic, &open).await.unwrap();
+    cluster.until("it is ready", ready).await;
+    let gated = c.get(&PODS, "default", "gated").await.unwrap();
+    assert_eq!(gated.status()["initContainerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphans_stay_and_can_be_adopted() {
+    let cluster = Cluster::whole().await;
+    let c = &cluster.client;
+    c.create(&REPLICA_SETS, "default", &replica_set("kubia", 2)).await.unwrap();
+    cluster.until("two pods run", async || running(&cluster, "kubia").await == 2).await;
+    let names = async || {
+        let mut names: Vec<String> =
+            cluster.list(&PODS, "default", "app=kubia").await.iter().map(|p| p.name().to_owned()).collect();
+        names.sort();
+        names
+    };
+    let before = names().await;
+    let orphan = DeleteOptions { propagation: Some(Propagation::Orphan), ..DeleteOptions::default() };
+    c.delete(&REPLICA_SETS, "default", "kubia", &orphan).await.unwrap();
+    cluster.until("the set goes", async || gone(&cluster, &REPLICA_SETS, "default", "kubia").await).await;
+    let pods = cluster.list(&PODS, "default", "app=kubia").await;
+    assert!(pods.iter().all(|p| p.controller_ref().is_none()), "{pods:?}");
+    c.create(&REPLICA_SETS, "default", &replica_set("kubia", 2)).await.unwrap();
+    cluster
+        .until("another set adopts them", async || {
+            let pods = cluster.list(&PODS, "default", "app=kubia").await;
+            pods.iter().all(|p| p.controller_ref().is_some())
+        })
+        .await;
+    assert_eq!(names().await, before, "none was made, none deleted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_leave_a_node_that_has_gone_silent() {
+    let cluster = Cluster::whole().await;
+    let c = &cluster.client;
+    let many = cluster.nodes(2, 20);
+    let ready = async || {
+        let nodes = cluster.list(&NODES, "", "trireme.io/runtime=hollow").await;
+        nodes.iter().filter(|n| n.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == "True")).count()
+    };
+    cluster.until("all nodes are ready", async || ready().await == 21).await;
+    cluster
+        .until("each has a range of its own", async || {
+            let nodes = cluster.list(&NODES, "", "").await;
+            let ranges: std::collections::BTreeSet<String> =
+                nodes.iter().filter_map(|n| n.spec()["podCIDR"].as_str().map(str::to_owned)).collect();
+            ranges.len() == 21
+        })
+        .await;
+    let mut rs = replica_set("kubia", 4);
+    rs.make(&["spec", "template", "spec"]).set(
+        "tolerations",
+        value!([{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}]),
+    );
+    c.create(&REPLICA_SETS, "default", &rs).await.unwrap();
+    cluster.until("four pods run", async || running(&cluster, "kubia").await == 4).await;
+    many.cancel();
+    cluster
+        .until("all run on the node that is left", async || {
+            let pods = cluster.list(&PODS, "default", "app=kubia").await;
+            pods.iter().filter(|p| is_running(p) && p.spec()["nodeName"] == "hollow-1").count() == 4
+        })
+        .await;
+    let silent = c.get(&NODES, "", "hollow-2").await.unwrap();
+    let unreachable = silent.spec()["taints"].items().iter().filter(|t| t["key"] == "node.kubernetes.io/unreachable").count();
+    assert_eq!(unreachable, 2, "{silent:?}");
+}

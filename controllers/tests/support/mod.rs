@@ -17,6 +17,8 @@ use trireme_store::{Local, Store};
 
 /// Nothing here takes so long unless it never happens.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Longer than a heartbeat (ten seconds), short enough to be waited for.
+const NODE_GRACE: Duration = Duration::from_secs(12);
 const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
 
 struct InProcess {
@@ -139,15 +141,26 @@ impl Cluster {
             counts: Arc::default(),
         };
         tokio::spawn(scheduler::run(scheduler, cluster.stop.child_token()));
+        cluster.nodes(1, 1);
+        cluster
+    }
+
+    /// Hollow nodes `hollow-<first>` and following in one process, which the token ends.
+    pub fn nodes(&self, first: usize, count: usize) -> CancellationToken {
+        let stop = self.stop.child_token();
+        let server = self.server.clone();
+        let names: Vec<String> = (first..first + count).map(|i| format!("hollow-{i}")).collect();
         tokio::spawn(trireme_node::run(trireme_node::HollowConfig {
-            names: vec!["hollow-1".into()],
-            transport: cluster.transport("system:node:hollow-1", &["system:nodes"]),
-            transport_for: None,
+            transport: self.transport(&format!("system:node:{}", names[0]), &["system:nodes"]),
+            transport_for: Some(Arc::new(move |name| {
+                transport(&server, &format!("system:node:{name}"), &["system:nodes"])
+            })),
+            names,
             capacity: trireme_node::Capacity::default(),
             labels: Vec::new(),
-            stop: cluster.stop.child_token(),
+            stop: stop.clone(),
         }));
-        cluster
+        stop
     }
 
     /// One process's controllers; `stop` ends them.
@@ -159,7 +172,11 @@ impl Cluster {
             stop,
             clock: Clock::system(),
             timing: LeaseTiming::default(),
-            options: trireme_controllers::Options { root_ca_pem: ROOT_CA.into(), ..Default::default() },
+            options: trireme_controllers::Options {
+                root_ca_pem: ROOT_CA.into(),
+                node: trireme_controllers::NodeOptions { monitor_grace: NODE_GRACE, ..Default::default() },
+                ..Default::default()
+            },
             metrics: Arc::new(Metrics::default()),
             holder_gone: None,
         }))
