@@ -165,7 +165,9 @@ impl Normalizer<'_> {
                 }
                 _ => {}
             },
-            (Type::Int32 | Type::Int64, Value::Float(f)) if f.fract() == 0.0 => *value = Value::Int(*f as i64),
+            (Type::Int32 | Type::Int64, Value::Float(f)) if f.fract() == 0.0 => {
+                *value = Value::Int(*f as i64)
+            }
             _ => {}
         }
     }

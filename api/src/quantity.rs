@@ -44,18 +44,8 @@ const EXPONENT_MAX: i64 = 1_000;
 /// Binary quantities are capped here while parsing.
 const BINARY_MAX: i128 = i64::MAX as i128;
 
-const DECIMAL_SUFFIXES: [(&str, i32); 10] = [
-    ("n", -9),
-    ("u", -6),
-    ("m", -3),
-    ("", 0),
-    ("k", 3),
-    ("M", 6),
-    ("G", 9),
-    ("T", 12),
-    ("P", 15),
-    ("E", 18),
-];
+const DECIMAL_SUFFIXES: [(&str, i32); 10] =
+    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
 const BINARY_SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 /// An amount: `mantissa * 10^scale`, exact.
@@ -200,10 +190,12 @@ fn rescale(mantissa: i128, from: i32, to: i32) -> (i128, bool) {
     match from.cmp(&to) {
         _ if mantissa == 0 => (0, true),
         Ordering::Equal => (mantissa, true),
-        Ordering::Greater => match 10i128.checked_pow((from - to) as u32).and_then(|p| mantissa.checked_mul(p)) {
-            Some(m) => (m, true),
-            None => (saturated, false),
-        },
+        Ordering::Greater => {
+            match 10i128.checked_pow((from - to) as u32).and_then(|p| mantissa.checked_mul(p)) {
+                Some(m) => (m, true),
+                None => (saturated, false),
+            }
+        }
         Ordering::Less => match 10i128.checked_pow((to - from) as u32) {
             Some(p) if mantissa % p == 0 => (mantissa / p, true),
             Some(p) => (mantissa / p + mantissa.signum(), false),

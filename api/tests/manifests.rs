@@ -69,7 +69,11 @@ fn documents(prefix: &str) -> Vec<Stored> {
         .find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(prefix)))
         .unwrap_or_else(|| panic!("a manifest {prefix}"));
     let text = std::fs::read_to_string(file).expect("a readable manifest");
-    text.split("\n---").map(|d| d.trim_start_matches("---")).filter(|d| !d.trim().is_empty()).map(prepare).collect()
+    text.split("\n---")
+        .map(|d| d.trim_start_matches("---"))
+        .filter(|d| !d.trim().is_empty())
+        .map(prepare)
+        .collect()
 }
 
 #[test]
@@ -94,7 +98,10 @@ fn legacy_versions_keep_their_own_defaults() {
     for d in documents("04-") {
         assert!(d.deprecated);
         assert_eq!(d.object["spec"]["updateStrategy"].to_string(), r#"{"type":"OnDelete"}"#);
-        assert_eq!(d.object["spec"]["selector"].to_string(), r#"{"matchLabels":{"name":"fluentd-elasticsearch"}}"#);
+        assert_eq!(
+            d.object["spec"]["selector"].to_string(),
+            r#"{"matchLabels":{"name":"fluentd-elasticsearch"}}"#
+        );
         assert_eq!(d.object["metadata"]["labels"].to_string(), r#"{"k8s-app":"fluentd-logging"}"#);
     }
     for d in documents("06-").iter().chain(&documents("07-")) {
@@ -131,7 +138,9 @@ fn bad_manifests_are_refused_by_field() {
     for d in documents("bad-02-") {
         assert_eq!(d.errors.len(), 1);
         assert!(
-            d.errors[0].starts_with("metadata.name: Invalid value: \"flask-kubernetes -service\": a DNS-1035 label must"),
+            d.errors[0].starts_with(
+                "metadata.name: Invalid value: \"flask-kubernetes -service\": a DNS-1035 label must"
+            ),
             "{}",
             d.errors[0]
         );

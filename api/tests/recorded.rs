@@ -33,7 +33,8 @@ fn creates_and_updates_answer_as_upstream_did() {
     let only = std::env::var("TRIREME_RECORDED_ONLY").unwrap_or_default();
     let (mut agreed, mut differed, mut skipped) = (0, 0, 0);
     for area in ["defaults", "validation", "writes", "patches"] {
-        let text = std::fs::read_to_string(dir.join(format!("{area}.json"))).expect("a readable reference file");
+        let text =
+            std::fs::read_to_string(dir.join(format!("{area}.json"))).expect("a readable reference file");
         let scenarios: Vec<Json> = serde_json::from_str(&text).expect("a JSON array");
         for scenario in scenarios.iter().filter(|s| s["name"].as_str().is_some_and(|n| n.contains(&only))) {
             for outcome in replay_scenario(scenario) {

@@ -13,7 +13,8 @@ fn prepared(document: &str) -> (&'static Kind, Value) {
     let plain: Value = serde_json::from_str(document).unwrap_or_else(|e| panic!("{e}: {document}"));
     let api_version = plain["apiVersion"].str_or_empty();
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let (kind, served) = kinds::by_kind(group, version, plain["kind"].str_or_empty()).expect("a kind that is served");
+    let (kind, served) =
+        kinds::by_kind(group, version, plain["kind"].str_or_empty()).expect("a kind that is served");
     let builtin = schema::builtin();
     let message = builtin.find(served.message).expect("a message of the schema");
     let decoded = json::decode(builtin, message, document.as_bytes()).expect("a well-typed document");
@@ -72,7 +73,9 @@ fn containers() {
     check(&container(r#""command":["x"]"#), &[]);
     check(
         &container(r#""imagePullPolicy":"Sometimes""#),
-        &[r#"spec.containers[0].imagePullPolicy: Unsupported value: "Sometimes": supported values: "Always", "IfNotPresent", "Never""#],
+        &[
+            r#"spec.containers[0].imagePullPolicy: Unsupported value: "Sometimes": supported values: "Always", "IfNotPresent", "Never""#,
+        ],
     );
     check(
         &container(r#""ports":[{"containerPort":70000},{"name":"TOO_LONG_FOR_A_PORT","containerPort":1}]"#),
@@ -84,7 +87,9 @@ fn containers() {
         ],
     );
     check(
-        &container(r#""env":[{"name":"A=B"},{"name":"C","value":"x","valueFrom":{"fieldRef":{"fieldPath":"spec.nothing"}}}]"#),
+        &container(
+            r#""env":[{"name":"A=B"},{"name":"C","value":"x","valueFrom":{"fieldRef":{"fieldPath":"spec.nothing"}}}]"#,
+        ),
         &[
             r#"spec.containers[0].env[0].name: Invalid value: "A=B": a valid environment variable name must consist only of printable ASCII characters other than '='"#,
             r#"spec.containers[0].env[1].valueFrom.fieldRef.fieldPath: Invalid value: "spec.nothing": error converting fieldPath: field label not supported: spec.nothing"#,
@@ -104,15 +109,21 @@ fn containers() {
     );
     check(
         &container(r#""lifecycle":{"preStop":{"sleep":{"seconds":31}}}"#),
-        &["spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)"],
+        &[
+            "spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)",
+        ],
     );
     check(
         &container(r#""resources":{"requests":{"x.example.com/gpu":"1"}}"#),
-        &["spec.containers[0].resources.limits: Required value: Limit must be set for non overcommitable resources"],
+        &[
+            "spec.containers[0].resources.limits: Required value: Limit must be set for non overcommitable resources",
+        ],
     );
     check(
         &container(r#""resources":{"claims":[{"name":"c1"}]}"#),
-        &[r#"spec.containers[0].resources.claims[0]: Not found: "c1": must be one of the names in pod.spec.resourceClaims which is empty"#],
+        &[
+            r#"spec.containers[0].resources.claims[0]: Not found: "c1": must be one of the names in pod.spec.resourceClaims which is empty"#,
+        ],
     );
     check(
         &container(r#""securityContext":{"procMount":"Unmasked","runAsUser":-1}"#),
@@ -127,7 +138,9 @@ fn containers() {
 fn pod_specs() {
     let with = |inner: &str| pod(&format!(r#"{{"containers":[{{"name":"c","image":"i:1"}}],{inner}}}"#));
     check(
-        &with(r#""volumes":[{"name":"v","nfs":{"server":"s","path":"relative"}},{"name":"v","configMap":{"items":[{"key":"k","path":"../k"}]}}]"#),
+        &with(
+            r#""volumes":[{"name":"v","nfs":{"server":"s","path":"relative"}},{"name":"v","configMap":{"items":[{"key":"k","path":"../k"}]}}]"#,
+        ),
         &[
             r#"spec.volumes[0].nfs.path: Invalid value: "relative": must be an absolute path"#,
             "spec.volumes[1].configMap.name: Required value",
@@ -135,8 +148,12 @@ fn pod_specs() {
         ],
     );
     check(
-        &with(r#""volumes":[{"name":"v","projected":{"sources":[{"serviceAccountToken":{"path":"t","expirationSeconds":1}}]}}],"serviceAccountName":"s""#),
-        &["spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 1: may not specify a duration less than 10 minutes"],
+        &with(
+            r#""volumes":[{"name":"v","projected":{"sources":[{"serviceAccountToken":{"path":"t","expirationSeconds":1}}]}}],"serviceAccountName":"s""#,
+        ),
+        &[
+            "spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 1: may not specify a duration less than 10 minutes",
+        ],
     );
     check(
         &with(r#""hostname":"a.b","activeDeadlineSeconds":0"#),
@@ -189,20 +206,33 @@ fn pods_get_requests_from_limits_and_templates_do_not() {
 #[test]
 fn what_a_pod_may_change() {
     let with = |inner: &str| {
-        format!(r#"{{"apiVersion":"v1","kind":"Pod","spec":{{"containers":[{{"name":"c","image":"i:1"}}],"restartPolicy":"Never",{inner}}}}}"#)
+        format!(
+            r#"{{"apiVersion":"v1","kind":"Pod","spec":{{"containers":[{{"name":"c","image":"i:1"}}],"restartPolicy":"Never",{inner}}}}}"#
+        )
     };
     let old = with(r#""nodeSelector":{"a":"b"}"#);
     check(&update_errors(&old, &old.replace("i:1", "i:2")), &[]);
-    check(&update_errors(&old, &with(r#""nodeSelector":{"a":"b"},"tolerations":[{"operator":"Exists"}]"#)), &[]);
+    check(
+        &update_errors(&old, &with(r#""nodeSelector":{"a":"b"},"tolerations":[{"operator":"Exists"}]"#)),
+        &[],
+    );
     let found = update_errors(&old, &with(r#""nodeSelector":{"a":"c"}"#));
     assert_eq!(found.len(), 1);
-    assert!(found[0].starts_with("spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"), "{}", found[0]);
+    assert!(
+        found[0].starts_with(
+            "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"
+        ),
+        "{}",
+        found[0]
+    );
     assert!(found[0].contains("-  \"a\": \"b\"\n+  \"a\": \"c\"\n"), "{}", found[0]);
     let (gated, free) = (with(r#""schedulingGates":[{"name":"g"}]"#), with(r#""nodeSelector":{"x":"y"}"#));
     check(&update_errors(&gated, &free), &[]);
     check(
         &update_errors(&free, &with(r#""nodeSelector":{"x":"y"},"schedulingGates":[{"name":"g"}]"#)),
-        &["spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'"],
+        &[
+            "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'",
+        ],
     );
 }
 
@@ -227,7 +257,9 @@ fn services() {
     );
     check(
         &service(r#"{"ports":[{"port":80}],"clusterIP":"None","externalIPs":["169.254.1.1"]}"#),
-        &[r#"spec.externalIPs[0]: Invalid value: "169.254.1.1": may not be in the link-local range (169.254.0.0/16, fe80::/10)"#],
+        &[
+            r#"spec.externalIPs[0]: Invalid value: "169.254.1.1": may not be in the link-local range (169.254.0.0/16, fe80::/10)"#,
+        ],
     );
     let old = r#"{"apiVersion":"v1","kind":"Service","spec":{"clusterIP":"10.0.0.1","type":"NodePort","ports":[{"port":80,"nodePort":30001}]}}"#;
     let ((kind, stored), (_, mut new)) = (
@@ -262,14 +294,19 @@ fn workloads() {
     let job = r#"{"apiVersion":"batch/v1","kind":"Job","spec":{"completionMode":"Indexed","template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}"#;
     let (_, made) = prepared(job);
     assert_eq!(made["spec"]["completions"].as_i64(), Some(1));
-    assert_eq!(made["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"].str_or_empty(), "u");
+    assert_eq!(
+        made["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"].str_or_empty(),
+        "u"
+    );
     check(&errors(job), &[]);
     check(
         &errors(&job.replace(r#""completionMode":"Indexed""#, r#""maxFailedIndexes":1"#)),
         &["spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified"],
     );
     check(
-        &errors(r#"{"apiVersion":"batch/v1","kind":"CronJob","metadata":{"name":"this-name-is-much-too-long-for-the-jobs-of-a-cron-job"},"spec":{"schedule":"TZ=UTC * * * * *","jobTemplate":{"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}}}"#),
+        &errors(
+            r#"{"apiVersion":"batch/v1","kind":"CronJob","metadata":{"name":"this-name-is-much-too-long-for-the-jobs-of-a-cron-job"},"spec":{"schedule":"TZ=UTC * * * * *","jobTemplate":{"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}}}}}"#,
+        ),
         &[
             r#"spec.schedule: Invalid value: "TZ=UTC * * * * *": cannot use TZ or CRON_TZ in schedule, use timeZone field instead"#,
             r#"metadata.name: Invalid value: "this-name-is-much-too-long-for-the-jobs-of-a-cron-job": must be no more than 52 characters"#,
@@ -280,13 +317,17 @@ fn workloads() {
 #[test]
 fn configuration() {
     check(
-        &errors(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"-":"ok"},"annotations":{"UPPER/case":"ok"}},"data":{".":"x"}}"#),
+        &errors(
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"-":"ok"},"annotations":{"UPPER/case":"ok"}},"data":{".":"x"}}"#,
+        ),
         &[
             r#"metadata.labels: Invalid value: "-": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#,
             r#"data[.]: Invalid value: ".": must not be '.'"#,
         ],
     );
-    let (_, mut secret) = prepared(r#"{"apiVersion":"v1","kind":"Secret","data":{"a":"eA==","b":"eA=="},"stringData":{"b":"y"}}"#);
+    let (_, mut secret) = prepared(
+        r#"{"apiVersion":"v1","kind":"Secret","data":{"a":"eA==","b":"eA=="},"stringData":{"b":"y"}}"#,
+    );
     let builtin = schema::builtin();
     normal::normalize(builtin, builtin.find("core/v1.Secret").unwrap(), &mut secret);
     assert_eq!(secret["data"].to_string(), r#"{"a":"eA==","b":"eQ=="}"#);
@@ -297,7 +338,9 @@ fn configuration() {
         &["data: Forbidden: field is immutable when `immutable` is set"],
     );
     check(
-        &errors(r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"a:b"},"rules":[{"verbs":[],"nonResourceURLs":["/x"]}]}"#),
+        &errors(
+            r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"a:b"},"rules":[{"verbs":[],"nonResourceURLs":["/x"]}]}"#,
+        ),
         &[
             "rules[0].verbs: Required value: verbs must contain at least one value",
             r#"rules[0].nonResourceURLs: Invalid value: ["/x"]: namespaced rules cannot apply to non-resource URLs"#,
@@ -307,7 +350,9 @@ fn configuration() {
     check(&errors(binding), &[]);
     check(
         &update_errors(binding, &binding.replace(r#""x""#, r#""y""#)),
-        &[r#"roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"ClusterRole","Name":"y"}: cannot change roleRef"#],
+        &[
+            r#"roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"ClusterRole","Name":"y"}: cannot change roleRef"#,
+        ],
     );
 }
 
@@ -343,7 +388,8 @@ fn generations_count_what_is_desired() {
 #[test]
 fn claims_follow_their_data_source_and_templates_do_not() {
     let spec = r#"{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}},"dataSource":{"kind":"PersistentVolumeClaim","name":"x"}}"#;
-    let (_, claim) = prepared(&format!(r#"{{"apiVersion":"v1","kind":"PersistentVolumeClaim","spec":{spec}}}"#));
+    let (_, claim) =
+        prepared(&format!(r#"{{"apiVersion":"v1","kind":"PersistentVolumeClaim","spec":{spec}}}"#));
     assert_eq!(claim["spec"]["dataSourceRef"]["name"].str_or_empty(), "x");
     let (_, set) = prepared(&format!(
         r#"{{"apiVersion":"apps/v1","kind":"StatefulSet","spec":{{"volumeClaimTemplates":[{{"metadata":{{"name":"d"}},"spec":{spec}}}]}}}}"#

@@ -31,7 +31,8 @@ pub fn admit_claim<'a>(claim: &mut Value, classes: impl IntoIterator<Item = &'a 
 
 /// A new Ingress, given all IngressClasses.
 pub fn admit_ingress<'a>(ingress: &mut Value, classes: impl IntoIterator<Item = &'a Value>) {
-    let named = ingress["spec"].has("ingressClassName") || ingress["metadata"]["annotations"].has(INGRESS_CLASS);
+    let named =
+        ingress["spec"].has("ingressClassName") || ingress["metadata"]["annotations"].has(INGRESS_CLASS);
     if let Some(name) = newest(classes, INGRESS).filter(|_| !named) {
         ingress.message("spec").put("ingressClassName", name);
     }
@@ -44,10 +45,12 @@ mod tests {
 
     #[test]
     fn the_newest_default_counts() {
-        let class = |name: &str, at: &str| {
-            value!({"metadata": {"name": name, "creationTimestamp": at, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}})
-        };
-        let classes = [class("b", "2020-01-01T00:00:00Z"), class("a", "2021-01-01T00:00:00Z"), value!({"metadata": {"name": "c"}})];
+        let class = |name: &str, at: &str| value!({"metadata": {"name": name, "creationTimestamp": at, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}});
+        let classes = [
+            class("b", "2020-01-01T00:00:00Z"),
+            class("a", "2021-01-01T00:00:00Z"),
+            value!({"metadata": {"name": "c"}}),
+        ];
         let mut claim = value!({"spec": {}});
         admit_claim(&mut claim, &classes);
         assert_eq!(claim, value!({"spec": {"storageClassName": "a"}}));

@@ -64,12 +64,19 @@ pub fn validate_pod<'a>(pod: &Value, ranges: impl IntoIterator<Item = &'a Value>
                 for field in ["containers", "initContainers"] {
                     for c in pod["spec"].list(field) {
                         let r = &c["resources"];
-                        check(item, "Container", &amounts(&r["requests"]), &amounts(&r["limits"]), &mut wrong);
+                        check(
+                            item,
+                            "Container",
+                            &amounts(&r["requests"]),
+                            &amounts(&r["limits"]),
+                            &mut wrong,
+                        );
                     }
                 }
             }
             "Pod" => {
-                let (requests, limits) = (aggregate(&pod["spec"], "requests"), aggregate(&pod["spec"], "limits"));
+                let (requests, limits) =
+                    (aggregate(&pod["spec"], "requests"), aggregate(&pod["spec"], "limits"));
                 check(item, "Pod", &requests, &limits, &mut wrong);
             }
             _ => {}
@@ -108,7 +115,9 @@ fn check(item: &Value, kind: &str, requests: &Amounts, limits: &Amounts, wrong: 
     let claim = kind == "PersistentVolumeClaim";
     for (name, min) in amounts(&item["min"]) {
         match (requests.get(&name), limits.get(&name)) {
-            (None, _) => wrong.push(format!("minimum {name} usage per {kind} is {min}.  No request is specified")),
+            (None, _) => {
+                wrong.push(format!("minimum {name} usage per {kind} is {min}.  No request is specified"))
+            }
             (Some(r), _) if *r < min => {
                 wrong.push(format!("minimum {name} usage per {kind} is {min}, but request is {r}"));
             }
@@ -120,7 +129,9 @@ fn check(item: &Value, kind: &str, requests: &Amounts, limits: &Amounts, wrong: 
     }
     for (name, max) in amounts(&item["max"]) {
         match (requests.get(&name), limits.get(&name)) {
-            (_, None) => wrong.push(format!("maximum {name} usage per {kind} is {max}.  No limit is specified")),
+            (_, None) => {
+                wrong.push(format!("maximum {name} usage per {kind} is {max}.  No limit is specified"))
+            }
             (Some(r), _) if claim && *r > max => {
                 wrong.push(format!("maximum {name} usage per {kind} is {max}, but request is {r}"));
             }

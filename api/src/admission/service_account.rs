@@ -41,7 +41,8 @@ pub fn admit(pod: &mut Value, account: Option<&Value>, volume_name: &str) -> Res
     let spec = pod.message("spec");
     spec.put("serviceAccountName", name.as_str());
     spec.put("serviceAccount", name);
-    let mounts = spec.opt_flag("automountServiceAccountToken").or(account.opt_flag("automountServiceAccountToken"));
+    let mounts =
+        spec.opt_flag("automountServiceAccountToken").or(account.opt_flag("automountServiceAccountToken"));
     if mounts.unwrap_or(true) {
         mount_token(spec, volume_name);
     }

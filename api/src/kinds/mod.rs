@@ -33,8 +33,8 @@ mod registry;
 pub mod selectable;
 mod through;
 
-pub use through::Through;
 pub use registry::{GroupVersion, all, by_kind, find, group_versions};
+pub use through::Through;
 
 /// One stored kind, in all the versions (and groups) it is served in.
 #[derive(Debug)]
@@ -150,7 +150,11 @@ impl Served {
     }
     /// `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 }
 

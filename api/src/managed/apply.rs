@@ -174,7 +174,8 @@ fn prune(
     last: Option<&Owned>,
 ) -> Result<Value, ApplyError> {
     let Some(last) = last.filter(|l| !l.set.is_empty()) else { return Ok(merged) };
-    let merged = Versioned { value: merged, message: writer.message, api_version: writer.api_version.to_owned() };
+    let merged =
+        Versioned { value: merged, message: writer.message, api_version: writer.api_version.to_owned() };
     let merged = convert(writer, &merged, &last.api_version)?;
     let named = |object: &Versioned, set: &FieldSet| {
         let ty = Type::Message(object.message);

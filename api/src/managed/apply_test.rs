@@ -1,8 +1,8 @@
 use super::*;
+use crate::Value;
 use crate::schema::builtin;
 use crate::tree::Key;
 use crate::value;
-use crate::Value;
 
 const NONE: &FieldSet = &FieldSet::new();
 
@@ -71,7 +71,9 @@ impl Server {
 fn drop_empty(value: &mut Value) {
     if let Value::Object(map) = value {
         map.values_mut().for_each(drop_empty);
-        map.retain(|name, v| !v.is_null() && !(matches!(&**name, "data" | "labels") && v.members().is_empty()));
+        map.retain(|name, v| {
+            !v.is_null() && !(matches!(&**name, "data" | "labels") && v.members().is_empty())
+        });
     }
 }
 
@@ -95,7 +97,10 @@ fn conflicts_are_told_and_forced() {
     let mut server = Server::new("core/v1.ConfigMap", "v1");
     server.apply("m1", config_map(value!({"a": "1", "b": "1"})), false).unwrap();
     let error = server.apply("m2", config_map(value!({"a": "2", "b": "2"})), false).unwrap_err();
-    assert_eq!(error.to_string(), "Apply failed with 2 conflicts: conflicts with \"m1\":\n- .data.a\n- .data.b");
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 2 conflicts: conflicts with \"m1\":\n- .data.a\n- .data.b"
+    );
     let ApplyError::Conflict { causes, .. } = error else { panic!("{error}") };
     assert_eq!(causes[0], Conflict { message: "conflict with \"m1\"".into(), field: ".data.a".into() });
     let result = server.apply("m2", config_map(value!({"a": "2"})), true).unwrap();
@@ -124,9 +129,15 @@ fn updates_and_applies_meet() {
     let mut server = Server::new("core/v1.ConfigMap", "v1");
     server.update("recorder", config_map(value!({"k": "v"})));
     let error = server.apply("m1", config_map(value!({"k": "other"})), false).unwrap_err();
-    assert_eq!(error.to_string(), "Apply failed with 1 conflict: conflict with \"recorder\" using v1: .data.k");
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 1 conflict: conflict with \"recorder\" using v1: .data.k"
+    );
     server.apply("m1", config_map(value!({"k": "v"})), false).unwrap();
-    assert_eq!(server.owners(), value!({"m1": {"f:data": {"f:k": {}}}, "recorder": {"f:data": {".": {}, "f:k": {}}}}));
+    assert_eq!(
+        server.owners(),
+        value!({"m1": {"f:data": {"f:k": {}}}, "recorder": {"f:data": {".": {}, "f:k": {}}}})
+    );
     server.update("recorder", config_map(value!({"k": "w"})));
     assert_eq!(server.owners(), value!({"recorder": {"f:data": {".": {}, "f:k": {}}}}));
     server.apply("m1", config_map(value!({"k": "v"})), true).unwrap();
@@ -140,7 +151,10 @@ fn what_was_there_before_has_an_owner() {
     object.make(&["metadata"]).set("uid", "u");
     server.live = Some(object);
     let error = server.apply("m1", config_map(value!({"k": "x"})), false).unwrap_err();
-    assert_eq!(error.to_string(), "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.k");
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.k"
+    );
     server.apply("m1", config_map(value!({"n": "x"})), false).unwrap();
     assert_eq!(server.owners()["before-first-apply"], value!({"f:data": {".": {}, "f:k": {}}}));
 }
@@ -155,13 +169,18 @@ fn template(containers: Value) -> Value {
 fn keyed_lists_merge_and_prune() {
     let mut server = Server::new("core/v1.PodTemplate", "v1");
     let names = |v: &Value| -> Vec<String> {
-        v["template"]["spec"]["containers"].items().iter().map(|c| c["name"].str_or_empty().to_owned()).collect()
+        v["template"]["spec"]["containers"]
+            .items()
+            .iter()
+            .map(|c| c["name"].str_or_empty().to_owned())
+            .collect()
     };
     server.apply("m1", template(value!([{"name": "c", "image": "1"}])), false).unwrap();
     let result = server.apply("m2", template(value!([{"name": "d", "image": "d"}])), false).unwrap();
     assert_eq!(names(&result), ["c", "d"]);
     let error = server.apply("m2", template(value!([{"name": "c", "image": "x"}])), false).unwrap_err();
-    let expected = "Apply failed with 1 conflict: conflict with \"m1\": .template.spec.containers[name=\"c\"].image";
+    let expected =
+        "Apply failed with 1 conflict: conflict with \"m1\": .template.spec.containers[name=\"c\"].image";
     assert_eq!(error.to_string(), expected);
     let env = value!([{"name": "c", "env": [{"name": "A", "value": "1"}]}]);
     let result = server.apply("m2", template(env), false).unwrap();
@@ -169,7 +188,9 @@ fn keyed_lists_merge_and_prune() {
     assert_eq!(result["template"]["spec"]["containers"][0]["env"], value!([{"name": "A", "value": "1"}]));
     assert_eq!(result["template"]["spec"]["containers"][0]["image"], "1");
     // The configuration's order wins.
-    let result = server.apply("m1", template(value!([{"name": "e", "image": "e"}, {"name": "c", "image": "1"}])), false).unwrap();
+    let result = server
+        .apply("m1", template(value!([{"name": "e", "image": "e"}, {"name": "c", "image": "1"}])), false)
+        .unwrap();
     assert_eq!(names(&result), ["e", "c"]);
 }
 
@@ -182,7 +203,10 @@ fn sets_and_atomic_maps() {
         object
     };
     server.apply("m1", with(value!(["x/a", "x/b"])), false).unwrap();
-    assert_eq!(server.owners(), value!({"m1": {"f:metadata": {"f:finalizers": {"v:\"x/a\"": {}, "v:\"x/b\"": {}}}}}));
+    assert_eq!(
+        server.owners(),
+        value!({"m1": {"f:metadata": {"f:finalizers": {"v:\"x/a\"": {}, "v:\"x/b\"": {}}}}})
+    );
     let result = server.apply("m1", with(value!(["x/b"])), false).unwrap();
     assert_eq!(result["metadata"]["finalizers"], value!(["x/b"]));
 
@@ -197,7 +221,10 @@ fn sets_and_atomic_maps() {
     assert_eq!(error.to_string(), "Apply failed with 1 conflict: conflict with \"m1\": .spec.selector");
     let ports = value!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
     server.apply("m3", ports, false).unwrap();
-    assert_eq!(server.owners()["m3"], value!({"f:spec": {"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}}}));
+    assert_eq!(
+        server.owners()["m3"],
+        value!({"f:spec": {"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}}})
+    );
 }
 
 #[test]
@@ -206,9 +233,15 @@ fn bad_configurations_are_told_in_upstreams_words() {
     for (change, message) in [
         (value!({"nope": 1}), ".nope: field not declared in schema"),
         (value!({"data": "x"}), ".data: expected map, got &{x}"),
-        (value!({"metadata": {"name": "a", "finalizers": ["x", "x"]}}), ".metadata.finalizers: duplicate entries for key [=\"x\"]"),
+        (
+            value!({"metadata": {"name": "a", "finalizers": ["x", "x"]}}),
+            ".metadata.finalizers: duplicate entries for key [=\"x\"]",
+        ),
         (value!({"immutable": "yes"}), ".immutable: expected boolean, got &{yes}"),
-        (value!({"metadata": {"name": "a", "finalizers": "x"}}), ".metadata.finalizers: expected list, got &{x}"),
+        (
+            value!({"metadata": {"name": "a", "finalizers": "x"}}),
+            ".metadata.finalizers: expected list, got &{x}",
+        ),
         (
             value!({"metadata": {"name": "a", "ownerReferences": [{"kind": "x"}]}}),
             ".metadata.ownerReferences: element 0: associative list with keys has an element that omits key field \"uid\" (and doesn't have default value)",
@@ -227,7 +260,10 @@ fn bad_configurations_are_told_in_upstreams_words() {
     assert_eq!(error, ApplyError::BadRequest("metadata.managedFields must be nil".into()));
     let mut config = config_map(value!({}));
     config.make(&[]).set("apiVersion", "v2");
-    assert!(matches!(Server::new("core/v1.ConfigMap", "v1").apply("m", config, false), Err(ApplyError::BadRequest(_))));
+    assert!(matches!(
+        Server::new("core/v1.ConfigMap", "v1").apply("m", config, false),
+        Err(ApplyError::BadRequest(_))
+    ));
 }
 
 /// One manager applies in a version of its own; the other's fields are compared in that version.
@@ -238,9 +274,7 @@ fn versions_are_converted_for_their_managers() {
         object.make(&[]).set("apiVersion", version);
         Some((object, builtin().find(&format!("{version}.HorizontalPodAutoscaler"))?))
     };
-    let config = |version: &'static str, max: i64| {
-        value!({"apiVersion": version, "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"}, "spec": {"maxReplicas": max}})
-    };
+    let config = |version: &'static str, max: i64| value!({"apiVersion": version, "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"}, "spec": {"maxReplicas": max}});
     let writer = |version: &'static str, manager: &'static str| Writer {
         schema: builtin(),
         api_version: version,
@@ -253,9 +287,11 @@ fn versions_are_converted_for_their_managers() {
     };
     let live = apply(&writer("autoscaling/v1", "m1"), None, &config("autoscaling/v1", 3), false).unwrap();
     let (in_v2, _) = convert(&live, "autoscaling/v2").unwrap();
-    let error = apply(&writer("autoscaling/v2", "m2"), Some(&in_v2), &config("autoscaling/v2", 4), false).unwrap_err();
+    let error = apply(&writer("autoscaling/v2", "m2"), Some(&in_v2), &config("autoscaling/v2", 4), false)
+        .unwrap_err();
     assert_eq!(error.to_string(), "Apply failed with 1 conflict: conflict with \"m1\": .spec.maxReplicas");
-    let same = apply(&writer("autoscaling/v2", "m1"), Some(&in_v2), &config("autoscaling/v2", 3), false).unwrap();
+    let same =
+        apply(&writer("autoscaling/v2", "m1"), Some(&in_v2), &config("autoscaling/v2", 3), false).unwrap();
     assert_eq!(same["metadata"]["managedFields"].items().len(), 1);
     assert_eq!(same["metadata"]["managedFields"][0]["apiVersion"], "autoscaling/v2");
 }
@@ -263,17 +299,20 @@ fn versions_are_converted_for_their_managers() {
 #[test]
 fn kubectl_takes_over_what_it_applied_from_the_client() {
     let annotation = "kubectl.kubernetes.io/last-applied-configuration";
-    let applied = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"a":"1","b":"1"}}"#;
+    let applied =
+        r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"a":"1","b":"1"}}"#;
     let mut server = Server::new("core/v1.ConfigMap", "v1");
     let mut object = config_map(value!({"a": "1", "b": "changed"}));
     object.make(&["metadata", "annotations"]).insert(annotation, applied);
     server.update("kubectl-client-side-apply", object);
     let error = server.apply("kubectl", config_map(value!({"a": "2", "b": "2"})), false).unwrap_err();
-    let expected = "Apply failed with 1 conflict: conflict with \"kubectl-client-side-apply\" using v1: .data.b";
+    let expected =
+        "Apply failed with 1 conflict: conflict with \"kubectl-client-side-apply\" using v1: .data.b";
     assert_eq!(error.to_string(), expected);
     assert!(server.apply("other", config_map(value!({"a": "2"})), false).is_err());
     let result = server.apply("kubectl", config_map(value!({"a": "2"})), false).unwrap();
     assert_eq!(result["data"], value!({"a": "2", "b": "changed"}));
-    let noted: Value = serde_json::from_str(result["metadata"]["annotations"][annotation].str_or_empty()).unwrap();
+    let noted: Value =
+        serde_json::from_str(result["metadata"]["annotations"][annotation].str_or_empty()).unwrap();
     assert_eq!(noted["data"], value!({"a": "2"}));
 }

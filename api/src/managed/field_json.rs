@@ -116,18 +116,23 @@ mod tests {
         });
         let set = FieldSet::from_fields_v1(&fields).unwrap();
         assert_eq!(set.to_fields_v1(), fields);
-        assert_eq!(set.paths(), [
-            ".metadata.finalizers",
-            ".metadata.finalizers[=\"x.example.com/a\"]",
-            ".spec.containers[name=\"c\"]",
-            ".spec.containers[name=\"c\"].image",
-            ".spec.list[3]",
-        ]);
+        assert_eq!(
+            set.paths(),
+            [
+                ".metadata.finalizers",
+                ".metadata.finalizers[=\"x.example.com/a\"]",
+                ".spec.containers[name=\"c\"]",
+                ".spec.containers[name=\"c\"].image",
+                ".spec.list[3]",
+            ]
+        );
     }
 
     #[test]
     fn refuses_other_text() {
-        for bad in [value!({"x:y": {}}), value!({"name": {}}), value!({"k:[]": {}}), value!({"i:x": {}}), value!([])] {
+        for bad in
+            [value!({"x:y": {}}), value!({"name": {}}), value!({"k:[]": {}}), value!({"i:x": {}}), value!([])]
+        {
             assert!(FieldSet::from_fields_v1(&bad).is_err(), "{bad}");
         }
         let deep = (0..=FIELDS_DEPTH_MAX + 1).fold(Value::object(), |v, _| {
@@ -150,6 +155,10 @@ mod tests {
         union.union_with(&b);
         assert_eq!(union, set(value!({"f:a": {".": {}, "f:x": {}, "f:y": {}}, "f:b": {}, "f:c": {}})));
         assert!(a.contains(&[PathElement::Field("a".into()), PathElement::Field("x".into())]));
-        assert!(FieldSet::of(&[&["spec", "replicas"]]).difference(&FieldSet::of(&[&["spec", "replicas"]])).is_empty());
+        assert!(
+            FieldSet::of(&[&["spec", "replicas"]])
+                .difference(&FieldSet::of(&[&["spec", "replicas"]]))
+                .is_empty()
+        );
     }
 }

@@ -134,7 +134,8 @@ impl FieldSet {
     pub fn of(paths: &[&[&'static str]]) -> FieldSet {
         let mut set = FieldSet::new();
         for path in paths {
-            let steps: Vec<PathElement> = path.iter().map(|name| PathElement::Field(Key::Static(name))).collect();
+            let steps: Vec<PathElement> =
+                path.iter().map(|name| PathElement::Field(Key::Static(name))).collect();
             set.insert(&steps);
         }
         set

@@ -50,7 +50,8 @@ impl Merge<'_> {
     fn lists(&self, list: ListType<'_>, live: &[Value], config: &[Value]) -> Option<Value> {
         let live = self.index(list, live);
         let config = self.index(list, config);
-        let mut shared = config.order.iter().filter(|(step, _)| live.by_step.contains_key(step)).map(|(s, _)| s);
+        let mut shared =
+            config.order.iter().filter(|(step, _)| live.by_step.contains_key(step)).map(|(s, _)| s);
         let mut next_shared = shared.next();
         let mut taken: BTreeMap<&PathElement, ()> = BTreeMap::new();
         let mut out = Vec::with_capacity(live.order.len().max(config.order.len()));

@@ -100,9 +100,13 @@ impl ListType<'_> {
         match self.kind {
             ListKind::Atomic => Err("invalid indexing of an atomic list".to_owned()),
             ListKind::Set => match item {
-                Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
+                Value::Object(_) => {
+                    Err("associative list without keys has an element that's a map type".to_owned())
+                }
                 Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
-                Value::Null => Err("associative list without keys has an element that's an explicit null".to_owned()),
+                Value::Null => {
+                    Err("associative list without keys has an element that's an explicit null".to_owned())
+                }
                 scalar => Ok(PathElement::Value(scalar.clone())),
             },
             ListKind::Map(keys) => match item {

@@ -63,7 +63,8 @@ pub(super) fn unowned() -> FieldSet {
 pub fn update(writer: &Writer<'_>, live: Option<&Value>, new: &mut Value) {
     let sent = take_managed_fields(new);
     let mut entries = entries_of(writer, live, &sent);
-    let untracked = entries.is_empty() && live.is_some_and(|l| !l["metadata"]["uid"].str_or_empty().is_empty());
+    let untracked =
+        entries.is_empty() && live.is_some_and(|l| !l["metadata"]["uid"].str_or_empty().is_empty());
     if !untracked {
         record(writer, &mut entries, live, new);
         entries.cap();
@@ -72,9 +73,8 @@ pub fn update(writer: &Writer<'_>, live: Option<&Value>, new: &mut Value) {
 }
 
 fn entries_of(writer: &Writer<'_>, live: Option<&Value>, sent: &Value) -> Entries {
-    let live = || {
-        live.and_then(|l| Entries::decode(&l["metadata"]["managedFields"]).ok()).unwrap_or_default()
-    };
+    let live =
+        || live.and_then(|l| Entries::decode(&l["metadata"]["managedFields"]).ok()).unwrap_or_default();
     if !writer.subresource.is_empty() {
         return live();
     }
@@ -106,11 +106,8 @@ pub(super) fn record(writer: &Writer<'_>, entries: &mut Entries, live: Option<&V
     if own.is_empty() {
         return;
     }
-    let owned = Owned {
-        set: own,
-        api_version: writer.api_version.to_owned(),
-        time: Some(writer.now.to_owned()),
-    };
+    let owned =
+        Owned { set: own, api_version: writer.api_version.to_owned(), time: Some(writer.now.to_owned()) };
     let manager = writer.manager(Operation::Update);
     match entries.0.get_mut(&manager) {
         Some(previous) => {
@@ -147,11 +144,12 @@ impl<'a> Changes<'a> {
     fn in_version(&mut self, version: &str) -> Option<&Comparison> {
         if !self.by_version.contains_key(version) {
             let convert = self.writer.convert;
-            let comparison = convert(self.old, version).zip(convert(self.new, version)).map(|((old, id), (new, _))| {
-                let mut comparison = compare(self.writer.schema, id, &old, &new);
-                comparison.exclude(self.writer.ignored);
-                comparison
-            });
+            let comparison =
+                convert(self.old, version).zip(convert(self.new, version)).map(|((old, id), (new, _))| {
+                    let mut comparison = compare(self.writer.schema, id, &old, &new);
+                    comparison.exclude(self.writer.ignored);
+                    comparison
+                });
             self.by_version.insert(version.to_owned(), comparison);
         }
         self.by_version[version].as_ref()
@@ -185,7 +183,11 @@ impl<'a> Changes<'a> {
 }
 
 pub(super) fn take_managed_fields(object: &mut Value) -> Value {
-    object.at_mut(&["metadata"]).and_then(Value::as_object_mut).and_then(|m| m.remove("managedFields")).unwrap_or_default()
+    object
+        .at_mut(&["metadata"])
+        .and_then(Value::as_object_mut)
+        .and_then(|m| m.remove("managedFields"))
+        .unwrap_or_default()
 }
 
 pub(super) fn put_managed_fields(object: &mut Value, entries: &Entries) {

@@ -44,10 +44,13 @@ fn a_create_owns_what_it_sets() {
     let mut new = config_map(value!({"a": "1"}));
     new.make(&["metadata", "labels"]).set("x", "y");
     update(&writer("core/v1.ConfigMap", "recorder", "2026-01-01T00:00:00Z", NONE), None, &mut new);
-    assert_eq!(fields(&new), value!([{
-        "manager": "recorder", "operation": "Update", "apiVersion": "v1",
-        "fieldsV1": {"f:data": {".": {}, "f:a": {}}, "f:metadata": {"f:labels": {".": {}, "f:x": {}}}},
-    }]));
+    assert_eq!(
+        fields(&new),
+        value!([{
+            "manager": "recorder", "operation": "Update", "apiVersion": "v1",
+            "fieldsV1": {"f:data": {".": {}, "f:a": {}}, "f:metadata": {"f:labels": {".": {}, "f:x": {}}}},
+        }])
+    );
     assert_eq!(new["metadata"]["managedFields"][0]["time"], "2026-01-01T00:00:00Z");
 }
 
@@ -67,13 +70,16 @@ fn a_pod_is_owned_as_upstream_records_it() {
     });
     let ignored = reset_fields("Pod", "", true);
     update(&writer("core/v1.Pod", "recorder", "t", &ignored), None, &mut pod);
-    assert_eq!(fields(&pod)[0]["fieldsV1"], value!({"f:spec": {
-        "f:containers": {"k:{\"name\":\"c\"}": {
-            ".": {}, "f:image": {}, "f:name": {}, "f:resources": {}, "f:terminationMessagePath": {},
-            "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}, "f:protocol": {}}},
-        }},
-        "f:securityContext": {}, "f:dnsPolicy": {}, "f:nodeSelector": {},
-    }}));
+    assert_eq!(
+        fields(&pod)[0]["fieldsV1"],
+        value!({"f:spec": {
+            "f:containers": {"k:{\"name\":\"c\"}": {
+                ".": {}, "f:image": {}, "f:name": {}, "f:resources": {}, "f:terminationMessagePath": {},
+                "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}, "f:protocol": {}}},
+            }},
+            "f:securityContext": {}, "f:dnsPolicy": {}, "f:nodeSelector": {},
+        }})
+    );
 }
 
 #[test]
@@ -82,10 +88,13 @@ fn a_change_takes_the_field_from_its_owner() {
     update(&writer("core/v1.ConfigMap", "recorder", "t1", NONE), None, &mut first);
     let mut second = config_map(value!({"a": "x", "b": "2", "c": "3"}));
     update(&writer("core/v1.ConfigMap", "fm1", "t2", NONE), Some(&first), &mut second);
-    assert_eq!(fields(&second), value!([
-        {"manager": "recorder", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:data": {".": {}, "f:b": {}, "f:c": {}}}},
-        {"manager": "fm1", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:data": {"f:a": {}}}},
-    ]));
+    assert_eq!(
+        fields(&second),
+        value!([
+            {"manager": "recorder", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:data": {".": {}, "f:b": {}, "f:c": {}}}},
+            {"manager": "fm1", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:data": {"f:a": {}}}},
+        ])
+    );
     // No change: no entry, and the others keep their times.
     let mut third = config_map(value!({"a": "x", "b": "2", "c": "3"}));
     update(&writer("core/v1.ConfigMap", "fm2", "t3", NONE), Some(&second), &mut third);
@@ -93,9 +102,12 @@ fn a_change_takes_the_field_from_its_owner() {
     // What is removed is nobody's, and an entry without fields goes.
     let mut fourth = config_map(value!({"b": "2"}));
     update(&writer("core/v1.ConfigMap", "fm2", "t3", NONE), Some(&third), &mut fourth);
-    assert_eq!(fields(&fourth), value!([
-        {"manager": "recorder", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:data": {".": {}, "f:b": {}}}},
-    ]));
+    assert_eq!(
+        fields(&fourth),
+        value!([
+            {"manager": "recorder", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:data": {".": {}, "f:b": {}}}},
+        ])
+    );
 }
 
 #[test]
@@ -107,11 +119,9 @@ fn clearing_and_bad_entries() {
         object.make(&["metadata"]).set("managedFields", list);
         object
     };
-    for (sent, cleared) in [
-        (value!([{}]), true),
-        (value!([]), false),
-        (value!([{"manager": "z", "operation": "Bad"}]), false),
-    ] {
+    for (sent, cleared) in
+        [(value!([{}]), true), (value!([]), false), (value!([{"manager": "z", "operation": "Bad"}]), false)]
+    {
         let mut new = with(sent.clone());
         update(&writer("core/v1.ConfigMap", "recorder", "t2", NONE), Some(&first), &mut new);
         assert_eq!(fields(&new).is_null(), cleared, "{sent}");
@@ -142,10 +152,13 @@ fn status_conditions_are_owned_by_type() {
     let ignored = reset_fields("Pod", "status", true);
     let status = Writer { subresource: "status", ..writer("core/v1.Pod", "recorder", "t2", &ignored) };
     update(&status, Some(&live), &mut new);
-    assert_eq!(fields(&new)[1], value!({
-        "manager": "recorder", "operation": "Update", "apiVersion": "v1", "subresource": "status",
-        "fieldsV1": {"f:status": {"f:conditions": {".": {}, "k:{\"type\":\"X\"}": {".": {}, "f:lastProbeTime": {}, "f:status": {}, "f:type": {}}}}},
-    }));
+    assert_eq!(
+        fields(&new)[1],
+        value!({
+            "manager": "recorder", "operation": "Update", "apiVersion": "v1", "subresource": "status",
+            "fieldsV1": {"f:status": {"f:conditions": {".": {}, "k:{\"type\":\"X\"}": {".": {}, "f:lastProbeTime": {}, "f:status": {}, "f:type": {}}}}},
+        })
+    );
 }
 
 #[test]
@@ -200,18 +213,24 @@ fn scale_speaks_for_the_parents_replicas() {
         {"manager": "m2", "operation": "Update", "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:paused": {}}}},
     ]);
     let scale = to_scale(&parent, path).unwrap();
-    assert_eq!(scale, value!([
-        {"manager": "m1", "operation": "Apply", "apiVersion": "autoscaling/v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
-    ]));
+    assert_eq!(
+        scale,
+        value!([
+            {"manager": "m1", "operation": "Apply", "apiVersion": "autoscaling/v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+        ])
+    );
     assert_eq!(from_scale(&parent, &scale, "apps/v1", path).unwrap(), parent);
     let taken = value!([
         {"manager": "kubectl", "operation": "Update", "apiVersion": "autoscaling/v1", "time": "t", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}, "subresource": "scale"},
     ]);
-    assert_eq!(from_scale(&parent, &taken, "apps/v1", path).unwrap(), value!([
-        {"manager": "m1", "operation": "Apply", "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:selector": {}}}},
-        {"manager": "m2", "operation": "Update", "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:paused": {}}}},
-        {"manager": "kubectl", "operation": "Update", "apiVersion": "apps/v1", "time": "t", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}, "subresource": "scale"},
-    ]));
+    assert_eq!(
+        from_scale(&parent, &taken, "apps/v1", path).unwrap(),
+        value!([
+            {"manager": "m1", "operation": "Apply", "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:selector": {}}}},
+            {"manager": "m2", "operation": "Update", "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:paused": {}}}},
+            {"manager": "kubectl", "operation": "Update", "apiVersion": "apps/v1", "time": "t", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}, "subresource": "scale"},
+        ])
+    );
 }
 
 /// What the server sets after ownership is recorded: admission, strategies, allocators.

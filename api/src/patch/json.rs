@@ -89,7 +89,8 @@ fn apply(target: &mut Value, operation: &Value, copied_bytes: &mut usize) -> App
             let (source, key) = parent(target, from).ok_or_else(|| missing("move", "from path", from))?;
             let moved = remove(source, &key)?;
             let path = path()?;
-            let (parent, key) = parent(target, path).ok_or_else(|| missing("move", "destination path", path))?;
+            let (parent, key) =
+                parent(target, path).ok_or_else(|| missing("move", "destination path", path))?;
             add(parent, &key, moved)
         }
         "copy" => {
@@ -103,14 +104,19 @@ fn apply(target: &mut Value, operation: &Value, copied_bytes: &mut usize) -> App
                 ));
             }
             let path = path()?;
-            let (parent, key) = parent(target, path).ok_or_else(|| missing("copy", "destination path", path))?;
+            let (parent, key) =
+                parent(target, path).ok_or_else(|| missing("copy", "destination path", path))?;
             add(parent, &key, copy)
         }
         "test" => {
             let path = path()?;
             let (parent, key) = parent(target, path).ok_or_else(|| missing("test", "path", path))?;
             let found = get(parent, &key)?.cloned().unwrap_or_default();
-            if found == operation["value"] { Ok(()) } else { Err(format!("testing value {path} failed: test failed")) }
+            if found == operation["value"] {
+                Ok(())
+            } else {
+                Err(format!("testing value {path} failed: test failed"))
+            }
         }
         other => Err(format!("Unexpected kind: {other}")),
     }
@@ -222,7 +228,11 @@ mod tests {
             (value!([{"op": "remove", "path": "/list/-1"}]), "/list", value!(["x", "y"])),
             (value!([{"op": "add", "path": "/list/1", "value": "m"}]), "/list", value!(["x", "m", "y", "z"])),
             (value!([{"op": "add", "path": "/list/3", "value": "m"}]), "/list/3", value!("m")),
-            (value!([{"op": "add", "path": "/list/-1", "value": "m"}]), "/list", value!(["x", "y", "z", "m"])),
+            (
+                value!([{"op": "add", "path": "/list/-1", "value": "m"}]),
+                "/list",
+                value!(["x", "y", "z", "m"]),
+            ),
             (value!([{"op": "add", "path": "/list/-", "value": "m"}]), "/list/3", value!("m")),
             (value!([{"op": "move", "from": "/data/a", "path": "/moved"}]), "/moved", value!("1")),
             (value!([{"op": "copy", "from": "/list", "path": "/data/l"}]), "/data/l/2", value!("z")),

@@ -61,8 +61,12 @@ fn check_scenario(name: &str, steps: &[Value]) -> usize {
                 live = expected["body"].clone();
                 assert_holds(name, &live, &patched);
             }
-            (Err(PatchError::Internal(message)), 500) => assert_eq!(expected["body"]["message"], *message, "{name}"),
-            (Err(PatchError::BadRequest(message)), 400) => assert_eq!(expected["body"]["message"], *message, "{name}"),
+            (Err(PatchError::Internal(message)), 500) => {
+                assert_eq!(expected["body"]["message"], *message, "{name}")
+            }
+            (Err(PatchError::BadRequest(message)), 400) => {
+                assert_eq!(expected["body"]["message"], *message, "{name}")
+            }
             (Err(PatchError::Unprocessable(_)), 422) => {}
             (result, status) => panic!("{name}: {status} recorded, here {result:?}"),
         }
@@ -90,7 +94,9 @@ fn assert_holds(name: &str, answer: &Value, patched: &Value) {
     match (answer, patched) {
         (_, Value::Null) => {}
         (Value::Object(answer), Value::Object(patched)) => {
-            for (key, value) in patched.iter().filter(|(k, _)| !matches!(&***k, "managedFields" | "generation")) {
+            for (key, value) in
+                patched.iter().filter(|(k, _)| !matches!(&***k, "managedFields" | "generation"))
+            {
                 match answer.get(key) {
                     Some(answer) => assert_holds(name, answer, value),
                     None => assert!(value.is_null(), "{name}: {key} is not in the answer"),

@@ -107,7 +107,11 @@ impl Merge<'_> {
             match (old.take(), value) {
                 (Value::Object(live), Value::Object(new)) => {
                     let facts = self.facts(ty, &key)?;
-                    *old = Value::Object(if facts.patch.replace { new } else { self.maps(live, new, facts.ty)? });
+                    *old = Value::Object(if facts.patch.replace {
+                        new
+                    } else {
+                        self.maps(live, new, facts.ty)?
+                    });
                 }
                 (Value::Array(live), Value::Array(new)) => {
                     let facts = self.facts(ty, &key)?;
@@ -130,13 +134,18 @@ impl Merge<'_> {
         for directive in directives {
             let order = patch.remove(&directive).unwrap_or_default();
             let Value::Array(order) = order else {
-                return internal(format!("expected a []interface {{}}, but received a {}", order.kind_name()));
+                return internal(format!(
+                    "expected a []interface {{}}, but received a {}",
+                    order.kind_name()
+                ));
             };
             let name = list_name(&directive, SET_ORDER, BAD_SET_ORDER)?;
             let list = |v: Option<Value>| match v {
                 None => Ok(None),
                 Some(Value::Array(items)) => Ok(Some(items)),
-                Some(other) => internal(format!("expected a []interface {{}}, but received a {}", other.kind_name())),
+                Some(other) => {
+                    internal(format!("expected a []interface {{}}, but received a {}", other.kind_name()))
+                }
             };
             let new = list(patch.remove(name))?;
             let live = list(target.get(name).cloned())?;

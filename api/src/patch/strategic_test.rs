@@ -14,7 +14,9 @@ fn containers(list: Value) -> Value {
 
 #[test]
 fn lists_merge_by_key() {
-    let live = || containers(value!([{"name": "c", "image": "img:1", "args": ["a", "b"]}, {"name": "d", "image": "d"}]));
+    let live = || {
+        containers(value!([{"name": "c", "image": "img:1", "args": ["a", "b"]}, {"name": "d", "image": "d"}]))
+    };
     for (patch, expected) in [
         (value!([{"name": "c", "$patch": "delete"}]), value!([{"name": "d", "image": "d"}])),
         (value!([{"name": "zz", "$patch": "delete"}]), live()["containers"].clone()),
@@ -45,7 +47,12 @@ fn lists_merge_by_key() {
 fn element_order_is_kept() {
     let live = containers(value!([{"name": "c"}, {"name": "d"}, {"name": "e"}]));
     let names = |v: &Value| {
-        v["containers"].items().iter().map(|c| c["name"].str_or_empty().to_owned()).collect::<Vec<_>>().join(",")
+        v["containers"]
+            .items()
+            .iter()
+            .map(|c| c["name"].str_or_empty().to_owned())
+            .collect::<Vec<_>>()
+            .join(",")
     };
     for (patch, expected) in [
         (
@@ -86,11 +93,13 @@ fn primitive_lists_merge_and_delete() {
 
 #[test]
 fn maps_and_directives() {
-    let live = value!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}, "replicas": 1});
+    let live =
+        value!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}, "replicas": 1});
     let recreate = value!({"strategy": {"$retainKeys": ["type"], "type": "Recreate"}});
     let result = merge("apps/v1.DeploymentSpec", live.clone(), recreate).unwrap();
     assert_eq!(result["strategy"], value!({"type": "Recreate"}));
-    let foreign = value!({"strategy": {"$retainKeys": ["type"], "type": "Recreate", "rollingUpdate": null, "x": 1}});
+    let foreign =
+        value!({"strategy": {"$retainKeys": ["type"], "type": "Recreate", "rollingUpdate": null, "x": 1}});
     let error = merge("apps/v1.DeploymentSpec", live.clone(), foreign).unwrap_err();
     assert_eq!(error, PatchError::BadRequest("invalid patch format of retainKeys".into()));
     for (patch, expected) in [
@@ -119,9 +128,18 @@ fn contradictions_are_told_in_upstreams_words() {
     let live = || containers(value!([{"name": "c", "image": "img:1"}]));
     for (patch, message) in [
         (containers(value!([{"image": "x"}])), "map: map[image:x] does not contain declared merge key: name"),
-        (containers(value!(["str"])), "list element types are not identical: [[map[image:img:1 name:c]] [str]]"),
-        (containers(value!([{"$patch": "delete"}])), "map: map[$patch:delete] does not contain declared merge key: name"),
-        (containers(value!([{"$patch": "x", "name": "c"}])), "unknown patch type: x in map: map[$patch:x name:c]"),
+        (
+            containers(value!(["str"])),
+            "list element types are not identical: [[map[image:img:1 name:c]] [str]]",
+        ),
+        (
+            containers(value!([{"$patch": "delete"}])),
+            "map: map[$patch:delete] does not contain declared merge key: name",
+        ),
+        (
+            containers(value!([{"$patch": "x", "name": "c"}])),
+            "unknown patch type: x in map: map[$patch:x name:c]",
+        ),
         (
             value!({"$setElementOrder/nope": ["a"]}),
             "unable to find api field in struct PodSpec for the json field \"nope\"",

@@ -109,7 +109,10 @@ impl FromStr for FieldSelector {
                 ["!=", "==", "="].into_iter().find(|op| part[i..].starts_with(op)).map(|op| (i, op))
             });
             let Some((at, operator)) = operator else {
-                return Err(FieldSelectorError::Term { selector: selector.to_owned(), term: part.to_owned() });
+                return Err(FieldSelectorError::Term {
+                    selector: selector.to_owned(),
+                    term: part.to_owned(),
+                });
             };
             terms.push(FieldTerm {
                 field: part[..at].to_owned(),
@@ -152,7 +155,10 @@ mod tests {
         for (input, message) in [
             ("metadata.name", "invalid selector: 'metadata.name'; can't understand 'metadata.name'"),
             ("metadata.name=a,type", "invalid selector: 'metadata.name=a,type'; can't understand 'type'"),
-            ("metadata.name in (a)", "invalid selector: 'metadata.name in (a)'; can't understand 'metadata.name in (a)'"),
+            (
+                "metadata.name in (a)",
+                "invalid selector: 'metadata.name in (a)'; can't understand 'metadata.name in (a)'",
+            ),
             ("a=b=c", "invalid field selector: unescaped character in value: 61"),
             ("a=b\\c", "invalid field selector: invalid escape sequence: \\c"),
         ] {

@@ -37,7 +37,9 @@ impl LabelSelector {
                 "NotIn" => Operator::NotIn,
                 "Exists" => Operator::Exists,
                 "DoesNotExist" => Operator::DoesNotExist,
-                other => return Err(SelectorError(format!("{other:?} is not a valid label selector operator"))),
+                other => {
+                    return Err(SelectorError(format!("{other:?} is not a valid label selector operator")));
+                }
             };
             let values = expression["values"].items().iter().map(|v| v.str_or_empty().to_owned()).collect();
             push(expression["key"].str_or_empty(), operator, values)?;
@@ -55,7 +57,9 @@ pub fn validate(selector: &Value, path: &Path<'_>) -> ErrorList {
         let wrong = qualified_name_errors(key);
         errors.extend(wrong.into_iter().map(|e| FieldError::invalid(&labels_path, &**key, e)));
         let value = value.str_or_empty();
-        errors.extend(label_value_errors(value).into_iter().map(|e| FieldError::invalid(&labels_path, value, e)));
+        errors.extend(
+            label_value_errors(value).into_iter().map(|e| FieldError::invalid(&labels_path, value, e)),
+        );
     }
     let expressions_path = path.child("matchExpressions");
     for (i, expression) in selector["matchExpressions"].items().iter().enumerate() {
@@ -73,7 +77,11 @@ pub fn validate(selector: &Value, path: &Path<'_>) -> ErrorList {
             )),
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => {
-                errors.push(FieldError::invalid(&path.child("operator"), other, "not a valid selector operator"));
+                errors.push(FieldError::invalid(
+                    &path.child("operator"),
+                    other,
+                    "not a valid selector operator",
+                ));
             }
         }
         let key = expression["key"].str_or_empty();
@@ -117,12 +125,17 @@ mod tests {
             {"key": "a", "operator": "In"},
             {"key": "a", "operator": "Exists", "values": ["v"]},
         ]});
-        let errors: Vec<String> =
-            validate(&selector, &Path::new("spec").child("selector")).iter().map(ToString::to_string).collect();
-        assert_eq!(errors, [
-            "spec.selector.matchExpressions[0].operator: Invalid value: \"X\": not a valid selector operator",
-            "spec.selector.matchExpressions[1].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
-            "spec.selector.matchExpressions[2].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-        ]);
+        let errors: Vec<String> = validate(&selector, &Path::new("spec").child("selector"))
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            errors,
+            [
+                "spec.selector.matchExpressions[0].operator: Invalid value: \"X\": not a valid selector operator",
+                "spec.selector.matchExpressions[1].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+                "spec.selector.matchExpressions[2].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+            ]
+        );
     }
 }

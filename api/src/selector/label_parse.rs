@@ -235,7 +235,9 @@ impl Parser {
 pub(super) fn checked(key: String, operator: Operator, values: BTreeSet<String>) -> Parsed<Requirement> {
     let mut errors = Vec::new();
     if values.is_empty() && matches!(operator, Operator::In | Operator::NotIn) {
-        errors.push("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".to_owned());
+        errors.push(
+            "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".to_owned(),
+        );
     }
     let numeric = matches!(operator, Operator::GreaterThan | Operator::LessThan);
     for (i, value) in values.iter().enumerate() {
@@ -297,7 +299,10 @@ mod tests {
     #[test]
     fn refuses_in_upstreams_words() {
         for (input, message) in [
-            ("x>y", "unable to parse requirement: values[0]: Invalid value: \"y\": for 'Gt', 'Lt' operators, the value must be an integer"),
+            (
+                "x>y",
+                "unable to parse requirement: values[0]: Invalid value: \"y\": for 'Gt', 'Lt' operators, the value must be an integer",
+            ),
             ("a,", "found '', expected: identifier after ','"),
             (",a", "found ',', expected: !, identifier, or 'end of string'"),
             ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
@@ -313,9 +318,19 @@ mod tests {
             assert_eq!(parse(input).unwrap_err().to_string(), message, "{input}");
         }
         let key = parse("-a=b").unwrap_err().to_string();
-        assert!(key.starts_with("unable to parse requirement: <nil>: Invalid value: \"-a\": name part must consist"), "{key}");
+        assert!(
+            key.starts_with(
+                "unable to parse requirement: <nil>: Invalid value: \"-a\": name part must consist"
+            ),
+            "{key}"
+        );
         let value = parse("a=-b").unwrap_err().to_string();
-        assert!(value.starts_with("unable to parse requirement: values[0][a]: Invalid value: \"-b\": a valid label must"), "{value}");
+        assert!(
+            value.starts_with(
+                "unable to parse requirement: values[0][a]: Invalid value: \"-b\": a valid label must"
+            ),
+            "{value}"
+        );
     }
 
     #[test]

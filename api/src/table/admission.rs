@@ -78,7 +78,8 @@ pub(super) fn storage_version(o: &Value, now: Now) -> Vec<Value> {
         .iter()
         .map(|v| format!("{}={}", v["apiServerID"].str_or_empty(), v["encodingVersion"].str_or_empty()))
         .collect();
-    let versions = if versions.is_empty() { "<unset>".to_owned() } else { some_of(&versions, SERVERS_SHOWN, ",") };
+    let versions =
+        if versions.is_empty() { "<unset>".to_owned() } else { some_of(&versions, SERVERS_SHOWN, ",") };
     let common = status["commonEncodingVersion"].as_str().unwrap_or("<unset>");
     vec![name(o), common.into(), versions.into(), now.age(o)]
 }
@@ -88,6 +89,7 @@ pub(super) fn storage_version_migration(o: &Value, _: Now) -> Vec<Value> {
     let parts = ["resource", "version", "group"].map(|field| resource[field].str_or_empty());
     let resource: Vec<&str> = parts.into_iter().filter(|p| !p.is_empty()).collect();
     let conditions = o["status"]["conditions"].items();
-    let state = conditions.iter().find(|c| c["status"] == "True").map_or("Pending", |c| c["type"].str_or_empty());
+    let state =
+        conditions.iter().find(|c| c["status"] == "True").map_or("Pending", |c| c["type"].str_or_empty());
     vec![name(o), resource.join(".").into(), state.into()]
 }

@@ -131,9 +131,11 @@ pub(super) fn resource_quota(o: &Value, now: Now) -> Vec<Value> {
     let status = &o["status"];
     let mut resources: Vec<&str> = status["hard"].members().iter().map(|(k, _)| &**k).collect();
     resources.sort_unstable();
-    let (limits, requests): (Vec<&str>, Vec<&str>) = resources.into_iter().partition(|r| r.starts_with("limits."));
+    let (limits, requests): (Vec<&str>, Vec<&str>) =
+        resources.into_iter().partition(|r| r.starts_with("limits."));
     let text = |list: Vec<&str>| {
-        let used = |r: &str| format!("{r}: {}/{}", quantity(&status["used"][r]), quantity(&status["hard"][r]));
+        let used =
+            |r: &str| format!("{r}: {}/{}", quantity(&status["used"][r]), quantity(&status["hard"][r]));
         list.into_iter().map(used).collect::<Vec<_>>().join(", ")
     };
     vec![name(o), text(requests).into(), text(limits).into(), now.age(o)]
@@ -209,7 +211,8 @@ pub(super) fn certificate_signing_request(o: &Value, now: Now) -> Vec<Value> {
         state += ",Issued";
     }
     let spec = &o["spec"];
-    let duration = spec["expirationSeconds"].as_i64().map_or_else(|| "<none>".to_owned(), super::age::human_duration);
+    let duration =
+        spec["expirationSeconds"].as_i64().map_or_else(|| "<none>".to_owned(), super::age::human_duration);
     vec![
         name(o),
         now.age(o),

@@ -144,7 +144,14 @@ impl Printer {
     }
 
     /// One row: the cells of `hub` and, as asked, of `object` (the same in the request's version).
-    pub fn row(&self, hub: &Value, object: &Value, include: IncludeObject, meta_version: &str, now: Now) -> Value {
+    pub fn row(
+        &self,
+        hub: &Value,
+        object: &Value,
+        include: IncludeObject,
+        meta_version: &str,
+        now: Now,
+    ) -> Value {
         let conditions = self.conditions.and_then(|conditions| conditions(hub));
         row((self.cells)(hub, now), conditions, object, include, meta_version)
     }

@@ -94,7 +94,8 @@ pub(super) fn endpoint_slice(o: &Value, now: Now) -> Vec<Value> {
             None => p["name"].as_str().unwrap_or("*").to_owned(),
         })
         .collect();
-    let addresses: Vec<String> = o["endpoints"].items().iter().flat_map(|e| strings(&e["addresses"])).collect();
+    let addresses: Vec<String> =
+        o["endpoints"].items().iter().flat_map(|e| strings(&e["addresses"])).collect();
     vec![
         name(o),
         o["addressType"].str_or_empty().into(),

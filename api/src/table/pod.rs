@@ -86,7 +86,12 @@ fn summarize(pod: &Value) -> Summary {
 }
 
 /// Whether an init container is still in the way, which then gives the reason.
-fn summarize_init(pod: &Value, sidecars: &[&str], out: &mut Summary, sidecar_restarts: &mut Restarts) -> bool {
+fn summarize_init(
+    pod: &Value,
+    sidecars: &[&str],
+    out: &mut Summary,
+    sidecar_restarts: &mut Restarts,
+) -> bool {
     let total = pod["spec"]["initContainers"].items().len();
     for (i, container) in pod["status"]["initContainerStatuses"].items().iter().enumerate() {
         out.restarts.count(container);
@@ -216,10 +221,19 @@ mod tests {
                 ]}),
                 "1/2 NotReady 0",
             ),
-            (value!({"phase": "Failed", "containerStatuses": [{"name": "a", "state": {"terminated": {"exitCode": 3}}}]}), "0/2 ExitCode:3 0"),
-            (value!({"phase": "Failed", "containerStatuses": [{"name": "a", "state": {"terminated": {"signal": 9}}}]}), "0/2 Signal:9 0"),
+            (
+                value!({"phase": "Failed", "containerStatuses": [{"name": "a", "state": {"terminated": {"exitCode": 3}}}]}),
+                "0/2 ExitCode:3 0",
+            ),
+            (
+                value!({"phase": "Failed", "containerStatuses": [{"name": "a", "state": {"terminated": {"signal": 9}}}]}),
+                "0/2 Signal:9 0",
+            ),
             (value!({"phase": "Failed", "reason": "Evicted"}), "0/2 Evicted 0"),
-            (value!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "reason": "SchedulingGated"}]}), "0/2 SchedulingGated 0"),
+            (
+                value!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "reason": "SchedulingGated"}]}),
+                "0/2 SchedulingGated 0",
+            ),
         ] {
             assert_eq!(row(pod(status.clone())), expected, "{status}");
         }
@@ -240,10 +254,22 @@ mod tests {
         let two = value!([{"name": "i"}, {"name": "j"}]);
         for (states, expected) in [
             (value!([{"name": "i", "state": {"running": {}}}]), "0/1 Init:0/2 0"),
-            (value!([{"name": "i", "state": {"terminated": {"exitCode": 0}}}, {"name": "j", "state": {"waiting": {"reason": "PodInitializing"}}}]), "0/1 Init:1/2 0"),
-            (value!([{"name": "i", "state": {"waiting": {"reason": "ErrImagePull"}}}]), "0/1 Init:ErrImagePull 0"),
-            (value!([{"name": "i", "restartCount": 2, "state": {"terminated": {"exitCode": 1}}}]), "0/1 Init:ExitCode:1 2"),
-            (value!([{"name": "i", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}]), "0/1 Init:Error 0"),
+            (
+                value!([{"name": "i", "state": {"terminated": {"exitCode": 0}}}, {"name": "j", "state": {"waiting": {"reason": "PodInitializing"}}}]),
+                "0/1 Init:1/2 0",
+            ),
+            (
+                value!([{"name": "i", "state": {"waiting": {"reason": "ErrImagePull"}}}]),
+                "0/1 Init:ErrImagePull 0",
+            ),
+            (
+                value!([{"name": "i", "restartCount": 2, "state": {"terminated": {"exitCode": 1}}}]),
+                "0/1 Init:ExitCode:1 2",
+            ),
+            (
+                value!([{"name": "i", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}]),
+                "0/1 Init:Error 0",
+            ),
         ] {
             assert_eq!(row(pod(two.clone(), states.clone())), expected, "{states}");
         }
@@ -259,6 +285,9 @@ mod tests {
             "spec": {"nodeName": "n", "readinessGates": [{"conditionType": "x"}, {"conditionType": "y"}]},
             "status": {"podIPs": [{"ip": "10.0.0.1"}], "conditions": [{"type": "y", "status": "True"}]},
         });
-        assert_eq!(Value::Array(cells(&pod, Now(1_000_000_000))[4..].to_vec()), value!(["60s", "10.0.0.1", "n", "<none>", "1/2"]));
+        assert_eq!(
+            Value::Array(cells(&pod, Now(1_000_000_000))[4..].to_vec()),
+            value!(["60s", "10.0.0.1", "n", "<none>", "1/2"])
+        );
     }
 }

@@ -7,12 +7,17 @@ use crate::tree::Value;
 /// `RWO,ROX,RWX,RWOP`: each mode once, in this order.
 fn access_modes(list: &Value) -> String {
     let has = |mode: &str| list.items().iter().any(|m| *m == *mode);
-    [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")]
-        .into_iter()
-        .filter(|(mode, _)| has(mode))
-        .map(|(_, short)| short)
-        .collect::<Vec<_>>()
-        .join(",")
+    [
+        ("ReadWriteOnce", "RWO"),
+        ("ReadOnlyMany", "ROX"),
+        ("ReadWriteMany", "RWX"),
+        ("ReadWriteOncePod", "RWOP"),
+    ]
+    .into_iter()
+    .filter(|(mode, _)| has(mode))
+    .map(|(_, short)| short)
+    .collect::<Vec<_>>()
+    .join(",")
 }
 
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
@@ -118,7 +123,8 @@ pub(super) fn csi_node(o: &Value, now: Now) -> Vec<Value> {
 pub(super) fn csi_driver(o: &Value, now: Now) -> Vec<Value> {
     let spec = &o["spec"];
     let flag = |field: &str, default: bool| spec[field].as_bool().unwrap_or(default).into();
-    let join = |list: &Value, text: fn(&Value) -> &str| list.items().iter().map(text).collect::<Vec<_>>().join(",");
+    let join =
+        |list: &Value, text: fn(&Value) -> &str| list.items().iter().map(text).collect::<Vec<_>>().join(",");
     let tokens = match &spec["tokenRequests"] {
         Value::Null => "<unset>".to_owned(),
         list => join(list, |t| t["audience"].str_or_empty()),
@@ -172,7 +178,14 @@ pub(super) fn resource_slice(o: &Value, now: Now) -> Vec<Value> {
 pub(super) fn device_taint_rule(o: &Value, now: Now) -> Vec<Value> {
     let taint = &o["spec"]["taint"];
     let text = |field: &str| taint[field].str_or_empty().into();
-    vec![name(o), text("key"), text("value"), text("effect"), now.since(&taint["timeAdded"]).into(), now.age(o)]
+    vec![
+        name(o),
+        text("key"),
+        text("value"),
+        text("effect"),
+        now.since(&taint["timeAdded"]).into(),
+        now.age(o),
+    ]
 }
 
 pub(super) fn resource_pool_status_request(o: &Value, now: Now) -> Vec<Value> {

@@ -65,7 +65,9 @@ fn recorded_rows_are_printed() {
     let mut compared = 0;
     for scenario in scenarios.iter().filter(|s| s["name"].str_or_empty().starts_with("reads/table-")) {
         let steps = scenario["steps"].items();
-        let Some(created) = steps.iter().find(|s| s["method"] == "POST").map(|s| &s["body"]) else { continue };
+        let Some(created) = steps.iter().find(|s| s["method"] == "POST").map(|s| &s["body"]) else {
+            continue;
+        };
         let kind = created["kind"].str_or_empty();
         let printer = printer(kind);
         for step in steps {
@@ -131,7 +133,15 @@ fn cells_say_what_counts() {
             value!({"metadata": {"name": "s"}, "spec": {"type": "LoadBalancer", "clusterIPs": ["10.0.0.1"],
                 "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}, {"port": 53, "protocol": "UDP"}]},
                 "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}}),
-            value!(["s", "LoadBalancer", "10.0.0.1", "1.2.3.4", "80:30080/TCP,53/UDP", "<unknown>", "<none>"]),
+            value!([
+                "s",
+                "LoadBalancer",
+                "10.0.0.1",
+                "1.2.3.4",
+                "80:30080/TCP,53/UDP",
+                "<unknown>",
+                "<none>"
+            ]),
         ),
         (
             "Service",
@@ -149,7 +159,18 @@ fn cells_say_what_counts() {
                 "spec": {"unschedulable": true},
                 "status": {"conditions": [{"type": "Ready", "status": "Unknown"}], "addresses": [{"type": "InternalIP", "address": "10.1.0.1"}],
                     "nodeInfo": {"kubeletVersion": "v1.36.2", "osImage": "Debian"}}}),
-            value!(["n", "NotReady,SchedulingDisabled", "control-plane,x", "<unknown>", "v1.36.2", "10.1.0.1", "<none>", "Debian", "<unknown>", "<unknown>"]),
+            value!([
+                "n",
+                "NotReady,SchedulingDisabled",
+                "control-plane,x",
+                "<unknown>",
+                "v1.36.2",
+                "10.1.0.1",
+                "<none>",
+                "Debian",
+                "<unknown>",
+                "<unknown>"
+            ]),
         ),
         (
             "Event",
@@ -169,7 +190,19 @@ fn cells_say_what_counts() {
             "PersistentVolume",
             value!({"metadata": {"name": "v"}, "spec": {"capacity": {"storage": "1024Mi"}, "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
                 "persistentVolumeReclaimPolicy": "Retain", "claimRef": {"namespace": "n", "name": "c"}}, "status": {"phase": "Bound"}}),
-            value!(["v", "1Gi", "RWO,RWX", "Retain", "Bound", "n/c", "", "<unset>", "", "<unknown>", "<unset>"]),
+            value!([
+                "v",
+                "1Gi",
+                "RWO,RWX",
+                "Retain",
+                "Bound",
+                "n/c",
+                "",
+                "<unset>",
+                "",
+                "<unknown>",
+                "<unset>"
+            ]),
         ),
         (
             "ResourceQuota",
@@ -198,15 +231,23 @@ fn tables_hold_what_is_asked_for() {
     let row = |include| printer.row(&pod, &pod, include, "v1", NOW);
     assert_eq!(row(IncludeObject::None)["object"], Value::Null);
     assert_eq!(row(IncludeObject::Object)["object"], pod);
-    assert_eq!(row(IncludeObject::Metadata)["object"], value!({
-        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "p", "resourceVersion": "7"},
-    }));
+    assert_eq!(
+        row(IncludeObject::Metadata)["object"],
+        value!({
+            "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "p", "resourceVersion": "7"},
+        })
+    );
     assert_eq!(row(IncludeObject::None)["conditions"][0]["reason"], "Succeeded");
-    let columns = printer.definitions(&|message, field| (message == "meta/v1.ObjectMeta" && field == "name").then_some("its name"));
+    let columns = printer.definitions(&|message, field| {
+        (message == "meta/v1.ObjectMeta" && field == "name").then_some("its name")
+    });
     let table = table("v1beta1", metadata_of_one(&pod), columns, vec![row(IncludeObject::None)]);
     assert_eq!(table["apiVersion"], "meta.k8s.io/v1beta1");
     assert_eq!(table["metadata"], value!({"resourceVersion": "7"}));
-    assert_eq!(table["columnDefinitions"][0], value!({"name": "Name", "type": "string", "format": "name", "description": "its name", "priority": 0}));
+    assert_eq!(
+        table["columnDefinitions"][0],
+        value!({"name": "Name", "type": "string", "format": "name", "description": "its name", "priority": 0})
+    );
     assert_eq!("Object".parse(), Ok(IncludeObject::Object));
     assert!("object".parse::<IncludeObject>().is_err());
 }
@@ -215,12 +256,47 @@ fn tables_hold_what_is_asked_for() {
 #[test]
 fn described_fields_exist() {
     let schema = crate::schema::builtin();
-    let kinds = ["Pod", "ReplicaSet", "Deployment", "DaemonSet", "CronJob", "HorizontalPodAutoscaler", "Node", "Event",
-        "RoleBinding", "Lease", "LeaseCandidate", "Service", "EndpointSlice", "NetworkPolicy", "ServiceCIDR", "IPAddress",
-        "PersistentVolume", "PersistentVolumeClaim", "StorageClass", "VolumeAttributesClass", "VolumeAttachment", "CSIDriver",
-        "CSIStorageCapacity", "ResourceSlice", "CertificateSigningRequest", "ClusterTrustBundle", "PodCertificateRequest",
-        "FlowSchema", "PriorityLevelConfiguration", "StorageVersion", "PriorityClass", "RuntimeClass", "Job", "Scale",
-        "ReplicationController", "Secret", "ConfigMap", "Endpoints", "ControllerRevision"];
+    let kinds = [
+        "Pod",
+        "ReplicaSet",
+        "Deployment",
+        "DaemonSet",
+        "CronJob",
+        "HorizontalPodAutoscaler",
+        "Node",
+        "Event",
+        "RoleBinding",
+        "Lease",
+        "LeaseCandidate",
+        "Service",
+        "EndpointSlice",
+        "NetworkPolicy",
+        "ServiceCIDR",
+        "IPAddress",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "StorageClass",
+        "VolumeAttributesClass",
+        "VolumeAttachment",
+        "CSIDriver",
+        "CSIStorageCapacity",
+        "ResourceSlice",
+        "CertificateSigningRequest",
+        "ClusterTrustBundle",
+        "PodCertificateRequest",
+        "FlowSchema",
+        "PriorityLevelConfiguration",
+        "StorageVersion",
+        "PriorityClass",
+        "RuntimeClass",
+        "Job",
+        "Scale",
+        "ReplicationController",
+        "Secret",
+        "ConfigMap",
+        "Endpoints",
+        "ControllerRevision",
+    ];
     for kind in kinds {
         for column in printer(kind).columns {
             if let Description::Field(message, field) = column.description {

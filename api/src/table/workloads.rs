@@ -149,7 +149,8 @@ pub(super) fn cron_job(o: &Value, now: Now) -> Vec<Value> {
 }
 
 pub(super) fn controller_revision(o: &Value, now: Now) -> Vec<Value> {
-    let owner = o["metadata"]["ownerReferences"].items().iter().find(|r| r["controller"] == Value::Bool(true));
+    let owner =
+        o["metadata"]["ownerReferences"].items().iter().find(|r| r["controller"] == Value::Bool(true));
     let controller = owner.map_or_else(
         || "<none>".to_owned(),
         |r| {
@@ -221,7 +222,8 @@ fn metric(spec: &Value, status: &Value) -> String {
     };
     match &target["averageValue"] {
         Value::Null if source != "pods" => {
-            let percent = |v: &Value, absent: &str| v.as_i64().map_or_else(|| absent.to_owned(), |p| format!("{p}%"));
+            let percent =
+                |v: &Value, absent: &str| v.as_i64().map_or_else(|| absent.to_owned(), |p| format!("{p}%"));
             let current = percent(&current["averageUtilization"], "<unknown>");
             format!("{prefix}{current}/{}", percent(&target["averageUtilization"], "<auto>"))
         }

@@ -77,7 +77,9 @@ fn edits(old: &[String], new: &[String]) -> Vec<Edit> {
             if i < a.len() && j < b.len() && a[i] == b[j] {
                 out.push(Edit::Keep);
                 (i, j) = (i + 1, j + 1);
-            } else if i < a.len() && (j == b.len() || common[(i + 1) * width + j] >= common[i * width + j + 1]) {
+            } else if i < a.len()
+                && (j == b.len() || common[(i + 1) * width + j] >= common[i * width + j + 1])
+            {
                 out.push(Edit::Delete);
                 i += 1;
             } else {
@@ -136,8 +138,10 @@ mod tests {
 
     #[test]
     fn one_changed_line_is_shown_with_its_surroundings() {
-        let claim = |mode: &str| value!({"accessModes": [mode], "resources": {"requests": {"storage": "1Gi"}}});
-        let diff = between("core/v1.PersistentVolumeClaimSpec", &claim("ReadWriteOnce"), &claim("ReadWriteMany"));
+        let claim =
+            |mode: &str| value!({"accessModes": [mode], "resources": {"requests": {"storage": "1Gi"}}});
+        let diff =
+            between("core/v1.PersistentVolumeClaimSpec", &claim("ReadWriteOnce"), &claim("ReadWriteMany"));
         assert_eq!(
             diff,
             "@@ -1,6 +1,6 @@\n {\n  \"AccessModes\": [\n-  \"ReadWriteOnce\"\n+  \"ReadWriteMany\"\n  ],\n  \"Selector\": null,\n  \"Resources\": {\n"

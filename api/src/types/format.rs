@@ -342,7 +342,11 @@ pub fn parse_ip(s: &str) -> Option<IpAddr> {
         if part.is_empty() || part.len() > 16 || !part.bytes().all(|c| c.is_ascii_digit()) {
             return None;
         }
-        *octet = part.trim_start_matches('0').parse().or_else(|e| if part.bytes().all(|c| c == b'0') { Ok(0) } else { Err(e) }).ok()?;
+        *octet = part
+            .trim_start_matches('0')
+            .parse()
+            .or_else(|e| if part.bytes().all(|c| c == b'0') { Ok(0) } else { Err(e) })
+            .ok()?;
     }
     parts.next().is_none().then(|| IpAddr::V4(Ipv4Addr::from(octets)))
 }

@@ -78,10 +78,8 @@ pub(super) fn difference(ours: &Json, theirs: &Json, path: &str) -> Option<Strin
 
 /// Errors as the causes of a Status; those of maps come in any order upstream.
 pub(super) fn causes_differ(errors: &[FieldError], status: &Json) -> Option<String> {
-    let ours: Vec<String> = errors
-        .iter()
-        .map(|e| mask_text(&format!("{} | {} | {}", e.reason(), e.field, e.body())))
-        .collect();
+    let ours: Vec<String> =
+        errors.iter().map(|e| mask_text(&format!("{} | {} | {}", e.reason(), e.field, e.body()))).collect();
     let empty = Vec::new();
     let theirs: Vec<String> = status["details"]["causes"]
         .as_array()
@@ -95,12 +93,18 @@ pub(super) fn causes_differ(errors: &[FieldError], status: &Json) -> Option<Stri
     if ours == theirs {
         return None;
     }
-    let keyed = |list: &[String]| list.iter().any(|c| c.split(" | ").nth(1).is_some_and(|f| f.ends_with(']') || f.ends_with("labels")));
+    let keyed = |list: &[String]| {
+        list.iter().any(|c| c.split(" | ").nth(1).is_some_and(|f| f.ends_with(']') || f.ends_with("labels")))
+    };
     let (mut a, mut b) = (ours.clone(), theirs.clone());
     a.sort();
     b.sort();
     if a == b && keyed(&b) {
         return None;
     }
-    Some(format!("causes\n    ours:   {}\n    theirs: {}", ours.join("\n            "), theirs.join("\n            ")))
+    Some(format!(
+        "causes\n    ours:   {}\n    theirs: {}",
+        ours.join("\n            "),
+        theirs.join("\n            ")
+    ))
 }

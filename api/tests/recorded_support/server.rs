@@ -57,7 +57,11 @@ fn target(path: &str) -> Option<Target> {
     let (kind, served) = kinds::find(&group, &version, rest.first()?)?;
     let subresource = match rest.get(2) {
         None => None,
-        Some(sub) => Some(*["status", "resize", "ephemeralcontainers", "finalize", "approval"].iter().find(|s| *s == sub)?),
+        Some(sub) => Some(
+            *["status", "resize", "ephemeralcontainers", "finalize", "approval"]
+                .iter()
+                .find(|s| *s == sub)?,
+        ),
     };
     if kind.virtual_kind {
         return None;
@@ -76,7 +80,8 @@ impl Server {
         let status = step["expect"]["status"].as_u64().unwrap_or(0);
         let path = step["path"].as_str().unwrap_or("");
         let options = ["fieldValidation=", "dryRun=Some"];
-        let Some(target) = target(path).filter(|_| step["body"].is_object() && !options.iter().any(|o| path.contains(o)))
+        let Some(target) =
+            target(path).filter(|_| step["body"].is_object() && !options.iter().any(|o| path.contains(o)))
         else {
             self.stored.clear();
             return Outcome::NeedsServer;
@@ -102,11 +107,13 @@ impl Server {
         };
         let text = step["body"].to_string().replace("{{ns}}", NAMESPACE);
         // Whether a version must be given is decided before any rule.
-        let unversioned = !target.kind.unconditional_update && step["body"]["metadata"]["resourceVersion"].is_null();
+        let unversioned =
+            !target.kind.unconditional_update && step["body"]["metadata"]["resourceVersion"].is_null();
         if unversioned {
             return Outcome::NeedsServer;
         }
-        let served_elsewhere = target.served.from_hub.is_some() || text.contains("{{") || text.contains("managedFields");
+        let served_elsewhere =
+            target.served.from_hub.is_some() || text.contains("{{") || text.contains("managedFields");
         let builtin = schema::builtin();
         let message = builtin.find(target.served.message).expect("a message of the schema");
         match json::decode(builtin, message, text.as_bytes()) {
@@ -119,7 +126,9 @@ impl Server {
         let text = step["body"].to_string().replace("{{ns}}", NAMESPACE);
         let builtin = schema::builtin();
         let message = builtin.find(target.served.message).expect("a message of the schema");
-        let Ok(decoded) = json::decode(builtin, message, text.as_bytes()) else { return Outcome::NeedsServer };
+        let Ok(decoded) = json::decode(builtin, message, text.as_bytes()) else {
+            return Outcome::NeedsServer;
+        };
         let mut object = decoded.value;
         stamp(&mut object, target);
         to_hub(&mut object, target);
@@ -142,9 +151,12 @@ impl Server {
         // What cannot be replayed leaves an object that later steps cannot start from.
         let Some(old) = self.stored.remove(&key) else { return Outcome::NeedsServer };
         let text = step["body"].to_string().replace("{{ns}}", NAMESPACE);
-        let owned_by_server = ["managedFields", "fieldManager=", "force=", "resourceVersion", "\"kind\"", "\"apiVersion\":\"v"];
+        let owned_by_server =
+            ["managedFields", "fieldManager=", "force=", "resourceVersion", "\"kind\"", "\"apiVersion\":\"v"];
         let path = step["path"].as_str().unwrap_or("");
-        if target.served.from_hub.is_some() || owned_by_server.iter().any(|t| text.contains(t) || path.contains(t)) {
+        if target.served.from_hub.is_some()
+            || owned_by_server.iter().any(|t| text.contains(t) || path.contains(t))
+        {
             return Outcome::NeedsServer;
         }
         let body: Value = serde_json::from_str(&text).expect("JSON");
@@ -152,13 +164,14 @@ impl Server {
         let message = builtin.find(target.served.message).expect("a message of the schema");
         let patched = match content_type {
             "application/merge-patch+json" => patch::merge_patch(old.clone(), body),
-            "application/strategic-merge-patch+json" => patch::strategic_merge(builtin, message, old.clone(), body),
+            "application/strategic-merge-patch+json" => {
+                patch::strategic_merge(builtin, message, old.clone(), body)
+            }
             _ => return Outcome::NeedsServer,
         };
-        let Ok(decoded) = patched
-            .map_err(|e| e.to_string())
-            .and_then(|p| json::decode(builtin, message, p.to_string().as_bytes()).map_err(|e| e.to_string()))
-        else {
+        let Ok(decoded) = patched.map_err(|e| e.to_string()).and_then(|p| {
+            json::decode(builtin, message, p.to_string().as_bytes()).map_err(|e| e.to_string())
+        }) else {
             return Outcome::NeedsServer;
         };
         self.update(target, step, decoded.value, &old)
@@ -218,7 +231,12 @@ impl Server {
         }
         let mut ours: Json = serde_json::from_str(&object.to_string()).expect("JSON");
         let mut theirs = expected.clone();
-        let own: Vec<String> = step["ignore"].as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(|p| Some(p.as_str()?.to_owned())).collect();
+        let own: Vec<String> = step["ignore"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice)
+            .iter()
+            .filter_map(|p| Some(p.as_str()?.to_owned()))
+            .collect();
         for pointer in self.ignored.iter().chain(&own) {
             compare::remove(&mut ours, pointer);
             compare::remove(&mut theirs, pointer);
@@ -263,7 +281,8 @@ fn admit(kind: &Kind, object: &mut Value) -> Result<(), String> {
             admission::service_account::admit(object, found, TOKEN_VOLUME).map_err(|e| e.to_string())?;
             admission::default_toleration_seconds::admit(object);
             let system = value!({"metadata": {"name": "system-cluster-critical"}, "value": 2_000_000_000});
-            let class = (admission::priority::class_name(object) == "system-cluster-critical").then_some(&system);
+            let class =
+                (admission::priority::class_name(object) == "system-cluster-critical").then_some(&system);
             admission::priority::admit_pod(object, class).map_err(|e| e.to_string())
         }
         ("", "Node") => {
@@ -295,7 +314,14 @@ fn allocate(kind: &Kind, object: &mut Value) -> ErrorList {
         out.make(&[]).set("clusterIPs", vec![CLUSTER_IP]);
     }
     if service::needs_node_ports(&spec) {
-        for (port, number) in out.make(&[]).get_mut("ports").map(Value::items_mut).unwrap_or_default().iter_mut().zip(30_000i64..) {
+        for (port, number) in out
+            .make(&[])
+            .get_mut("ports")
+            .map(Value::items_mut)
+            .unwrap_or_default()
+            .iter_mut()
+            .zip(30_000i64..)
+        {
             if port["nodePort"].as_i64().unwrap_or(0) == 0 {
                 port.make(&[]).set("nodePort", number);
             }

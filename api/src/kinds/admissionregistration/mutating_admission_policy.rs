@@ -1,8 +1,8 @@
 //! MutatingAdmissionPolicy.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::errors;
 use crate::types::admissionregistration::policy;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| policy::validate(o, e)),
@@ -18,7 +18,13 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     storage_prefix: "/registry/mutatingadmissionpolicies",
-    versions: &[Served { group: "admissionregistration.k8s.io", version: "v1", message: "admissionregistration/v1.MutatingAdmissionPolicy", default: policy::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "admissionregistration.k8s.io",
+        version: "v1",
+        message: "admissionregistration/v1.MutatingAdmissionPolicy",
+        default: policy::default,
+        ..Served::HUB
+    }],
     unconditional_update: false,
     has_generation: true,
     rules: RULES,

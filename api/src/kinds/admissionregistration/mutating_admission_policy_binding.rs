@@ -1,14 +1,11 @@
 //! MutatingAdmissionPolicyBinding.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::meta::plain;
 use crate::types::admissionregistration::policy;
+use crate::types::meta::plain;
 
-const RULES: Rules = Rules {
-    validate: plain::cluster,
-    validate_update: plain::update,
-    ..Rules::generic(false, true)
-};
+const RULES: Rules =
+    Rules { validate: plain::cluster, validate_update: plain::update, ..Rules::generic(false, true) };
 
 pub static KIND: Kind = Kind {
     group: "admissionregistration.k8s.io",
@@ -18,7 +15,13 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     storage_prefix: "/registry/mutatingadmissionpolicybindings",
-    versions: &[Served { group: "admissionregistration.k8s.io", version: "v1", message: "admissionregistration/v1.MutatingAdmissionPolicyBinding", default: policy::default_binding, ..Served::HUB }],
+    versions: &[Served {
+        group: "admissionregistration.k8s.io",
+        version: "v1",
+        message: "admissionregistration/v1.MutatingAdmissionPolicyBinding",
+        default: policy::default_binding,
+        ..Served::HUB
+    }],
     unconditional_update: false,
     has_generation: true,
     rules: RULES,

@@ -1,8 +1,8 @@
 //! MutatingWebhookConfiguration.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::errors;
 use crate::types::admissionregistration::webhook;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| webhook::validate(o, e)),
@@ -18,7 +18,13 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     storage_prefix: "/registry/mutatingwebhookconfigurations",
-    versions: &[Served { group: "admissionregistration.k8s.io", version: "v1", message: "admissionregistration/v1.MutatingWebhookConfiguration", default: webhook::default_mutating, ..Served::HUB }],
+    versions: &[Served {
+        group: "admissionregistration.k8s.io",
+        version: "v1",
+        message: "admissionregistration/v1.MutatingWebhookConfiguration",
+        default: webhook::default_mutating,
+        ..Served::HUB
+    }],
     unconditional_update: false,
     has_generation: true,
     rules: RULES,

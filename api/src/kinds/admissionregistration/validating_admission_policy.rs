@@ -1,8 +1,8 @@
 //! ValidatingAdmissionPolicy.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
-use crate::types::errors;
 use crate::types::admissionregistration::policy;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| policy::validate(o, e)),
@@ -18,10 +18,14 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     storage_prefix: "/registry/validatingadmissionpolicies",
-    versions: &[Served { group: "admissionregistration.k8s.io", version: "v1", message: "admissionregistration/v1.ValidatingAdmissionPolicy", default: policy::default, ..Served::HUB }],
-    subresources: &[
-        Subresource::status("ValidatingAdmissionPolicy"),
-    ],
+    versions: &[Served {
+        group: "admissionregistration.k8s.io",
+        version: "v1",
+        message: "admissionregistration/v1.ValidatingAdmissionPolicy",
+        default: policy::default,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("ValidatingAdmissionPolicy")],
     unconditional_update: false,
     has_generation: true,
     rules: RULES,

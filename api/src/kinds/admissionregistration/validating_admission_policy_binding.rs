@@ -1,8 +1,8 @@
 //! ValidatingAdmissionPolicyBinding.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::errors;
 use crate::types::admissionregistration::policy;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| policy::validate_binding(o, e)),
@@ -18,7 +18,13 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     storage_prefix: "/registry/validatingadmissionpolicybindings",
-    versions: &[Served { group: "admissionregistration.k8s.io", version: "v1", message: "admissionregistration/v1.ValidatingAdmissionPolicyBinding", default: policy::default_binding, ..Served::HUB }],
+    versions: &[Served {
+        group: "admissionregistration.k8s.io",
+        version: "v1",
+        message: "admissionregistration/v1.ValidatingAdmissionPolicyBinding",
+        default: policy::default_binding,
+        ..Served::HUB
+    }],
     unconditional_update: false,
     has_generation: true,
     rules: RULES,

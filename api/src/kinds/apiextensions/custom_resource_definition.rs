@@ -1,10 +1,10 @@
 //! CustomResourceDefinition.
 
+use crate::kinds::Context;
 use crate::kinds::{Kind, Rules, Served, Subresource};
 use crate::tree::Value;
-use crate::kinds::Context;
-use crate::types::errors;
 use crate::types::apiextensions::definition;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     prepare_create: |new, _| definition::prepare_create(new),
@@ -29,10 +29,14 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     storage_prefix: "/registry/apiextensions.k8s.io/customresourcedefinitions",
-    versions: &[Served { group: "apiextensions.k8s.io", version: "v1", message: "apiextensions/v1.CustomResourceDefinition", default: definition::default, ..Served::HUB }],
-    subresources: &[
-        Subresource::status("CustomResourceDefinition"),
-    ],
+    versions: &[Served {
+        group: "apiextensions.k8s.io",
+        version: "v1",
+        message: "apiextensions/v1.CustomResourceDefinition",
+        default: definition::default,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("CustomResourceDefinition")],
     unconditional_update: false,
     has_generation: true,
     rules: RULES,

@@ -4,6 +4,4 @@ use crate::kinds::Kind;
 
 pub mod custom_resource_definition;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &custom_resource_definition::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&custom_resource_definition::KIND];

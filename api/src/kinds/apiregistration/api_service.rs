@@ -1,9 +1,9 @@
 //! APIService.
 
 use crate::kinds::{Kind, NameRule, Rules, Served, Subresource};
-use crate::types::meta::plain;
-use crate::types::errors;
 use crate::types::apiregistration;
+use crate::types::errors;
+use crate::types::meta::plain;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| apiregistration::validate(o, e)),
@@ -20,10 +20,14 @@ pub static KIND: Kind = Kind {
     categories: &["api-extensions"],
     namespaced: false,
     storage_prefix: "/registry/apiregistration.k8s.io/apiservices",
-    versions: &[Served { group: "apiregistration.k8s.io", version: "v1", message: "apiregistration/v1.APIService", default: apiregistration::default, ..Served::HUB }],
-    subresources: &[
-        Subresource::status("APIService"),
-    ],
+    versions: &[Served {
+        group: "apiregistration.k8s.io",
+        version: "v1",
+        message: "apiregistration/v1.APIService",
+        default: apiregistration::default,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("APIService")],
     unconditional_update: false,
     name_rule: NameRule::PathSegment,
     rules: RULES,

@@ -4,6 +4,4 @@ use crate::kinds::Kind;
 
 pub mod api_service;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &api_service::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&api_service::KIND];

@@ -2,9 +2,9 @@
 
 use crate::convert;
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::apps::daemon_set;
 use crate::types::core::pod_warnings;
 use crate::types::errors;
-use crate::types::apps::daemon_set;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| daemon_set::validate(o, e)),
@@ -23,7 +23,13 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     storage_prefix: "/registry/daemonsets",
     versions: &[
-        Served { group: "apps", version: "v1", message: "apps/v1.DaemonSet", default: daemon_set::default, ..Served::HUB },
+        Served {
+            group: "apps",
+            version: "v1",
+            message: "apps/v1.DaemonSet",
+            default: daemon_set::default,
+            ..Served::HUB
+        },
         Served {
             group: "apps",
             version: "v1beta2",
@@ -46,9 +52,7 @@ pub static KIND: Kind = Kind {
             default: convert::legacy::daemon_set_extensions,
         },
     ],
-    subresources: &[
-        Subresource::status("DaemonSet"),
-    ],
+    subresources: &[Subresource::status("DaemonSet")],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

@@ -1,13 +1,13 @@
 //! Deployment.
 
 use crate::convert;
-use crate::kinds::{Kind, Rules, Served, Subresource};
 use crate::kinds::{Context, generic};
+use crate::kinds::{Kind, Rules, Served, Subresource};
 use crate::tree::Value;
-use crate::types::fields::{Fields, Fill, same};
+use crate::types::apps::deployment;
 use crate::types::core::pod_warnings;
 use crate::types::errors;
-use crate::types::apps::deployment;
+use crate::types::fields::{Fields, Fill, same};
 
 const RULES: Rules = Rules {
     prepare_update: update,
@@ -28,7 +28,13 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     storage_prefix: "/registry/deployments",
     versions: &[
-        Served { group: "apps", version: "v1", message: "apps/v1.Deployment", default: deployment::default, ..Served::HUB },
+        Served {
+            group: "apps",
+            version: "v1",
+            message: "apps/v1.Deployment",
+            default: deployment::default,
+            ..Served::HUB
+        },
         Served {
             group: "apps",
             version: "v1beta2",
@@ -62,10 +68,7 @@ pub static KIND: Kind = Kind {
             default: convert::legacy::deployment_extensions,
         },
     ],
-    subresources: &[
-        Subresource::SCALE,
-        Subresource::status("Deployment"),
-    ],
+    subresources: &[Subresource::SCALE, Subresource::status("Deployment")],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

@@ -1,10 +1,10 @@
 //! ReplicaSet.
 
 use crate::convert;
-use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::kinds::{Kind, Rules, Served, Subresource, selectable};
+use crate::types::apps::replica_set;
 use crate::types::core::pod_warnings;
 use crate::types::errors;
-use crate::types::apps::replica_set;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| replica_set::validate(o, e)),
@@ -23,7 +23,13 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     storage_prefix: "/registry/replicasets",
     versions: &[
-        Served { group: "apps", version: "v1", message: "apps/v1.ReplicaSet", default: replica_set::default, ..Served::HUB },
+        Served {
+            group: "apps",
+            version: "v1",
+            message: "apps/v1.ReplicaSet",
+            default: replica_set::default,
+            ..Served::HUB
+        },
         Served {
             group: "apps",
             version: "v1beta2",
@@ -45,13 +51,8 @@ pub static KIND: Kind = Kind {
             ..Served::HUB
         },
     ],
-    subresources: &[
-        Subresource::SCALE,
-        Subresource::status("ReplicaSet"),
-    ],
-    selectable: &[
-        ("status.replicas", |o| selectable::number(o, &["status", "replicas"])),
-    ],
+    subresources: &[Subresource::SCALE, Subresource::status("ReplicaSet")],
+    selectable: &[("status.replicas", |o| selectable::number(o, &["status", "replicas"]))],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

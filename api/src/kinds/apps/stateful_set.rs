@@ -2,9 +2,9 @@
 
 use crate::convert;
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::apps::stateful_set;
 use crate::types::core::pod_warnings;
 use crate::types::errors;
-use crate::types::apps::stateful_set;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| stateful_set::validate(o, e)),
@@ -23,7 +23,13 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     storage_prefix: "/registry/statefulsets",
     versions: &[
-        Served { group: "apps", version: "v1", message: "apps/v1.StatefulSet", default: stateful_set::default, ..Served::HUB },
+        Served {
+            group: "apps",
+            version: "v1",
+            message: "apps/v1.StatefulSet",
+            default: stateful_set::default,
+            ..Served::HUB
+        },
         Served {
             group: "apps",
             version: "v1beta2",
@@ -45,10 +51,7 @@ pub static KIND: Kind = Kind {
             ..Served::HUB
         },
     ],
-    subresources: &[
-        Subresource::SCALE,
-        Subresource::status("StatefulSet"),
-    ],
+    subresources: &[Subresource::SCALE, Subresource::status("StatefulSet")],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

@@ -5,7 +5,4 @@ use crate::kinds::Kind;
 pub mod self_subject_review;
 pub mod token_review;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &self_subject_review::KIND,
-    &token_review::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&self_subject_review::KIND, &token_review::KIND];

@@ -10,7 +10,12 @@ pub static KIND: Kind = Kind {
     plural: "tokenreviews",
     singular: "tokenreview",
     namespaced: false,
-    versions: &[Served { group: "authentication.k8s.io", version: "v1", message: "authentication/v1.TokenReview", ..Served::HUB }],
+    versions: &[Served {
+        group: "authentication.k8s.io",
+        version: "v1",
+        message: "authentication/v1.TokenReview",
+        ..Served::HUB
+    }],
     verbs: &["create"],
     virtual_kind: true,
     rules: RULES,

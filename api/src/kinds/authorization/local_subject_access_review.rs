@@ -1,20 +1,23 @@
 //! LocalSubjectAccessReview.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::errors;
 use crate::types::authorization;
+use crate::types::errors;
 
-const RULES: Rules = Rules {
-    validate: |o| errors(|e| authorization::validate_local(o, e)),
-    ..Rules::generic(false, false)
-};
+const RULES: Rules =
+    Rules { validate: |o| errors(|e| authorization::validate_local(o, e)), ..Rules::generic(false, false) };
 
 pub static KIND: Kind = Kind {
     group: "authorization.k8s.io",
     kind: "LocalSubjectAccessReview",
     plural: "localsubjectaccessreviews",
     singular: "localsubjectaccessreview",
-    versions: &[Served { group: "authorization.k8s.io", version: "v1", message: "authorization/v1.LocalSubjectAccessReview", ..Served::HUB }],
+    versions: &[Served {
+        group: "authorization.k8s.io",
+        version: "v1",
+        message: "authorization/v1.LocalSubjectAccessReview",
+        ..Served::HUB
+    }],
     verbs: &["create"],
     virtual_kind: true,
     rules: RULES,

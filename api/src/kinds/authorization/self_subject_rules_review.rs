@@ -10,7 +10,12 @@ pub static KIND: Kind = Kind {
     plural: "selfsubjectrulesreviews",
     singular: "selfsubjectrulesreview",
     namespaced: false,
-    versions: &[Served { group: "authorization.k8s.io", version: "v1", message: "authorization/v1.SelfSubjectRulesReview", ..Served::HUB }],
+    versions: &[Served {
+        group: "authorization.k8s.io",
+        version: "v1",
+        message: "authorization/v1.SelfSubjectRulesReview",
+        ..Served::HUB
+    }],
     verbs: &["create"],
     virtual_kind: true,
     rules: RULES,

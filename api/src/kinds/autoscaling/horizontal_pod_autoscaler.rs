@@ -2,8 +2,8 @@
 
 use crate::convert;
 use crate::kinds::{Kind, Rules, Served, Subresource};
-use crate::types::errors;
 use crate::types::autoscaling::hpa;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| hpa::validate(o, e)),
@@ -21,7 +21,13 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     storage_prefix: "/registry/horizontalpodautoscalers",
     versions: &[
-        Served { group: "autoscaling", version: "v2", message: "autoscaling/v2.HorizontalPodAutoscaler", default: hpa::default, ..Served::HUB },
+        Served {
+            group: "autoscaling",
+            version: "v2",
+            message: "autoscaling/v2.HorizontalPodAutoscaler",
+            default: hpa::default,
+            ..Served::HUB
+        },
         Served {
             group: "autoscaling",
             version: "v1",
@@ -31,9 +37,7 @@ pub static KIND: Kind = Kind {
             ..Served::HUB
         },
     ],
-    subresources: &[
-        Subresource::status("HorizontalPodAutoscaler"),
-    ],
+    subresources: &[Subresource::status("HorizontalPodAutoscaler")],
     rules: RULES,
     ..Kind::ROW
 };

@@ -4,6 +4,4 @@ use crate::kinds::Kind;
 
 pub mod horizontal_pod_autoscaler;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &horizontal_pod_autoscaler::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&horizontal_pod_autoscaler::KIND];

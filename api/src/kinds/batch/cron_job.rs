@@ -2,9 +2,9 @@
 
 use crate::convert;
 use crate::kinds::{Kind, Rules, Served, Subresource};
+use crate::types::batch::cron_job;
 use crate::types::core::pod_warnings;
 use crate::types::errors;
-use crate::types::batch::cron_job;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| cron_job::validate(o, e)),
@@ -22,7 +22,13 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     storage_prefix: "/registry/cronjobs",
     versions: &[
-        Served { group: "batch", version: "v1", message: "batch/v1.CronJob", default: cron_job::default, ..Served::HUB },
+        Served {
+            group: "batch",
+            version: "v1",
+            message: "batch/v1.CronJob",
+            default: cron_job::default,
+            ..Served::HUB
+        },
         Served {
             group: "batch",
             version: "v1beta1",
@@ -44,9 +50,7 @@ pub static KIND: Kind = Kind {
             ..Served::HUB
         },
     ],
-    subresources: &[
-        Subresource::status("CronJob"),
-    ],
+    subresources: &[Subresource::status("CronJob")],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

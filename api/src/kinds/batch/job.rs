@@ -1,11 +1,11 @@
 //! Job.
 
-use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
-use crate::types::core::pod_warnings;
-use crate::tree::Value;
 use crate::kinds::{Context, generic};
-use crate::types::errors;
+use crate::kinds::{Kind, Rules, Served, Subresource, selectable};
+use crate::tree::Value;
 use crate::types::batch::job;
+use crate::types::core::pod_warnings;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     prepare_create: create,
@@ -29,13 +29,15 @@ pub static KIND: Kind = Kind {
     singular: "job",
     categories: &["all"],
     storage_prefix: "/registry/jobs",
-    versions: &[Served { group: "batch", version: "v1", message: "batch/v1.Job", default: job::default, ..Served::HUB }],
-    subresources: &[
-        Subresource::status("Job"),
-    ],
-    selectable: &[
-        ("status.successful", |o| selectable::number(o, &["status", "succeeded"])),
-    ],
+    versions: &[Served {
+        group: "batch",
+        version: "v1",
+        message: "batch/v1.Job",
+        default: job::default,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("Job")],
+    selectable: &[("status.successful", |o| selectable::number(o, &["status", "succeeded"]))],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

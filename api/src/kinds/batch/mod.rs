@@ -5,7 +5,4 @@ use crate::kinds::Kind;
 pub mod cron_job;
 pub mod job;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &cron_job::KIND,
-    &job::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&cron_job::KIND, &job::KIND];

@@ -1,9 +1,9 @@
 //! CertificateSigningRequest.
 
-use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
 use crate::kinds::Through;
-use crate::types::errors;
+use crate::kinds::{Kind, Rules, Served, Subresource, selectable};
 use crate::types::certificates;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| certificates::validate(o, e)),
@@ -25,7 +25,12 @@ pub static KIND: Kind = Kind {
     short_names: &["csr"],
     namespaced: false,
     storage_prefix: "/registry/certificatesigningrequests",
-    versions: &[Served { group: "certificates.k8s.io", version: "v1", message: "certificates/v1.CertificateSigningRequest", ..Served::HUB }],
+    versions: &[Served {
+        group: "certificates.k8s.io",
+        version: "v1",
+        message: "certificates/v1.CertificateSigningRequest",
+        ..Served::HUB
+    }],
     subresources: &[
         Subresource {
             name: "approval",
@@ -35,9 +40,7 @@ pub static KIND: Kind = Kind {
         },
         Subresource::status("CertificateSigningRequest"),
     ],
-    selectable: &[
-        ("spec.signerName", |o| selectable::text(o, &["spec", "signerName"])),
-    ],
+    selectable: &[("spec.signerName", |o| selectable::text(o, &["spec", "signerName"]))],
     rules: RULES,
     ..Kind::ROW
 };

@@ -4,6 +4,4 @@ use crate::kinds::Kind;
 
 pub mod certificate_signing_request;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &certificate_signing_request::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&certificate_signing_request::KIND];

@@ -1,8 +1,8 @@
 //! Lease.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::errors;
 use crate::types::coordination;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| coordination::validate(o, e)),
@@ -16,7 +16,12 @@ pub static KIND: Kind = Kind {
     plural: "leases",
     singular: "lease",
     storage_prefix: "/registry/leases",
-    versions: &[Served { group: "coordination.k8s.io", version: "v1", message: "coordination/v1.Lease", ..Served::HUB }],
+    versions: &[Served {
+        group: "coordination.k8s.io",
+        version: "v1",
+        message: "coordination/v1.Lease",
+        ..Served::HUB
+    }],
     create_on_update: true,
     unconditional_update: false,
     rules: RULES,

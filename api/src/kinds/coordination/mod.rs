@@ -4,6 +4,4 @@ use crate::kinds::Kind;
 
 pub mod lease;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &lease::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&lease::KIND];

@@ -1,13 +1,11 @@
 //! Binding.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::errors;
 use crate::types::core::pod_update;
+use crate::types::errors;
 
-const RULES: Rules = Rules {
-    validate: |o| errors(|e| pod_update::validate_binding(o, e)),
-    ..Rules::generic(false, false)
-};
+const RULES: Rules =
+    Rules { validate: |o| errors(|e| pod_update::validate_binding(o, e)), ..Rules::generic(false, false) };
 
 pub static KIND: Kind = Kind {
     group: "",

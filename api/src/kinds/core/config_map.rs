@@ -1,8 +1,8 @@
 //! ConfigMap.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::errors;
 use crate::types::core::config_map;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| config_map::validate(o, e)),

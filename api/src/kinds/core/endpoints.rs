@@ -1,9 +1,9 @@
 //! Endpoints.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::meta::object_meta;
-use crate::types::errors;
 use crate::types::core::endpoints;
+use crate::types::errors;
+use crate::types::meta::object_meta;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| endpoints::validate(o, e)),
@@ -23,7 +23,13 @@ pub static KIND: Kind = Kind {
     singular: "endpoints",
     short_names: &["ep"],
     storage_prefix: "/registry/services/endpoints",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Endpoints", default: endpoints::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.Endpoints",
+        default: endpoints::default,
+        ..Served::HUB
+    }],
     create_on_update: true,
     rules: RULES,
     ..Kind::ROW

@@ -1,9 +1,9 @@
 //! Event.
 
 use crate::convert;
-use crate::kinds::{selectable, Kind, Rules, Served};
-use crate::types::errors;
+use crate::kinds::{Kind, Rules, Served, selectable};
 use crate::types::core::event;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| event::validate(o, e)),

@@ -1,9 +1,9 @@
 //! LimitRange.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::meta::object_meta;
-use crate::types::errors;
 use crate::types::core::limit_range;
+use crate::types::errors;
+use crate::types::meta::object_meta;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| limit_range::validate(o, e)),
@@ -23,7 +23,13 @@ pub static KIND: Kind = Kind {
     singular: "limitrange",
     short_names: &["limits"],
     storage_prefix: "/registry/limitranges",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.LimitRange", default: limit_range::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.LimitRange",
+        default: limit_range::default,
+        ..Served::HUB
+    }],
     create_on_update: true,
     rules: RULES,
     ..Kind::ROW

@@ -1,11 +1,11 @@
 //! Namespace.
 
-use crate::kinds::{selectable, Kind, NameRule, Rules, Served, Subresource};
-use crate::types::fields::{Fields, Fill};
-use crate::tree::Value;
 use crate::kinds::{Context, Through, generic};
-use crate::types::errors;
+use crate::kinds::{Kind, NameRule, Rules, Served, Subresource, selectable};
+use crate::tree::Value;
 use crate::types::core::namespace;
+use crate::types::errors;
+use crate::types::fields::{Fields, Fill};
 
 const RULES: Rules = Rules {
     prepare_create: |new, _| namespace::prepare_create(new),
@@ -30,21 +30,20 @@ pub static KIND: Kind = Kind {
     short_names: &["ns"],
     namespaced: false,
     storage_prefix: "/registry/namespaces",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Namespace", default: namespace::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.Namespace",
+        default: namespace::default,
+        ..Served::HUB
+    }],
     subresources: &[
-        Subresource {
-            name: "finalize",
-            kind: "Namespace",
-            group_version: None,
-            verbs: &["update"],
-        },
+        Subresource { name: "finalize", kind: "Namespace", group_version: None, verbs: &["update"] },
         Subresource::status("Namespace"),
     ],
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     name_rule: NameRule::DnsLabel,
-    selectable: &[
-        ("status.phase", |o| selectable::text(o, &["status", "phase"])),
-    ],
+    selectable: &[("status.phase", |o| selectable::text(o, &["status", "phase"]))],
     rules: RULES,
     ..Kind::ROW
 };

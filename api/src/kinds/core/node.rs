@@ -1,8 +1,8 @@
 //! Node.
 
-use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
-use crate::types::errors;
+use crate::kinds::{Kind, Rules, Served, Subresource, selectable};
 use crate::types::core::node;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     // A kubelet registers its node with its status.
@@ -21,7 +21,13 @@ pub static KIND: Kind = Kind {
     short_names: &["no"],
     namespaced: false,
     storage_prefix: "/registry/minions",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Node", default: node::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.Node",
+        default: node::default,
+        ..Served::HUB
+    }],
     subresources: &[
         Subresource {
             name: "proxy",
@@ -31,9 +37,7 @@ pub static KIND: Kind = Kind {
         },
         Subresource::status("Node"),
     ],
-    selectable: &[
-        ("spec.unschedulable", |o| selectable::flag(o, &["spec", "unschedulable"])),
-    ],
+    selectable: &[("spec.unschedulable", |o| selectable::flag(o, &["spec", "unschedulable"]))],
     rules: RULES,
     ..Kind::ROW
 };

@@ -1,9 +1,9 @@
 //! PersistentVolume.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
-use crate::types::fields::Fill;
-use crate::types::errors;
 use crate::types::core::persistent_volume;
+use crate::types::errors;
+use crate::types::fields::Fill;
 
 const RULES: Rules = Rules {
     prepare_create: |new, _| new.put("status", crate::value!({"phase": "Pending"})),
@@ -20,10 +20,14 @@ pub static KIND: Kind = Kind {
     short_names: &["pv"],
     namespaced: false,
     storage_prefix: "/registry/persistentvolumes",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.PersistentVolume", default: persistent_volume::default, ..Served::HUB }],
-    subresources: &[
-        Subresource::status("PersistentVolume"),
-    ],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.PersistentVolume",
+        default: persistent_volume::default,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("PersistentVolume")],
     rules: RULES,
     returns_deleted: true,
     ..Kind::ROW

@@ -1,10 +1,10 @@
 //! PersistentVolumeClaim.
 
-use crate::kinds::{Kind, Rules, Served, Subresource};
 use crate::kinds::generic;
-use crate::types::fields::Fill;
-use crate::types::errors;
+use crate::kinds::{Kind, Rules, Served, Subresource};
 use crate::types::core::persistent_volume_claim;
+use crate::types::errors;
+use crate::types::fields::Fill;
 
 const RULES: Rules = Rules {
     prepare_create: |new, _| {
@@ -28,10 +28,14 @@ pub static KIND: Kind = Kind {
     singular: "persistentvolumeclaim",
     short_names: &["pvc"],
     storage_prefix: "/registry/persistentvolumeclaims",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.PersistentVolumeClaim", default: persistent_volume_claim::default, ..Served::HUB }],
-    subresources: &[
-        Subresource::status("PersistentVolumeClaim"),
-    ],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.PersistentVolumeClaim",
+        default: persistent_volume_claim::default,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("PersistentVolumeClaim")],
     rules: RULES,
     returns_deleted: true,
     ..Kind::ROW

@@ -1,13 +1,13 @@
 //! Pod.
 
-use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
-use crate::types::core::pod_warnings;
-use crate::types::fields::{Fields, Fill};
-use crate::tree::Value;
 use crate::kinds::{Context, Through, generic};
-use crate::types::errors;
-use crate::types::core::{pod_resize, pod_status, pod_update};
+use crate::kinds::{Kind, Rules, Served, Subresource, selectable};
+use crate::tree::Value;
 use crate::types::core::pod;
+use crate::types::core::pod_warnings;
+use crate::types::core::{pod_resize, pod_status, pod_update};
+use crate::types::errors;
+use crate::types::fields::{Fields, Fill};
 
 const RULES: Rules = Rules {
     prepare_create: |new, context| pod::prepare_create(new, context.now),
@@ -43,7 +43,13 @@ pub static KIND: Kind = Kind {
     short_names: &["po"],
     categories: &["all"],
     storage_prefix: "/registry/pods",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Pod", default: pod::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.Pod",
+        default: pod::default,
+        ..Served::HUB
+    }],
     subresources: &[
         Subresource {
             name: "attach",
@@ -51,12 +57,7 @@ pub static KIND: Kind = Kind {
             group_version: None,
             verbs: &["create", "get"],
         },
-        Subresource {
-            name: "binding",
-            kind: "Binding",
-            group_version: None,
-            verbs: &["create"],
-        },
+        Subresource { name: "binding", kind: "Binding", group_version: None, verbs: &["create"] },
         Subresource {
             name: "ephemeralcontainers",
             kind: "Pod",
@@ -69,18 +70,8 @@ pub static KIND: Kind = Kind {
             group_version: Some(("policy", "v1")),
             verbs: &["create"],
         },
-        Subresource {
-            name: "exec",
-            kind: "PodExecOptions",
-            group_version: None,
-            verbs: &["create", "get"],
-        },
-        Subresource {
-            name: "log",
-            kind: "Pod",
-            group_version: None,
-            verbs: &["get"],
-        },
+        Subresource { name: "exec", kind: "PodExecOptions", group_version: None, verbs: &["create", "get"] },
+        Subresource { name: "log", kind: "Pod", group_version: None, verbs: &["get"] },
         Subresource {
             name: "portforward",
             kind: "PodPortForwardOptions",
@@ -93,12 +84,7 @@ pub static KIND: Kind = Kind {
             group_version: None,
             verbs: &["create", "delete", "get", "patch", "update"],
         },
-        Subresource {
-            name: "resize",
-            kind: "Pod",
-            group_version: None,
-            verbs: &["get", "patch", "update"],
-        },
+        Subresource { name: "resize", kind: "Pod", group_version: None, verbs: &["get", "patch", "update"] },
         Subresource::status("Pod"),
     ],
     selectable: &[

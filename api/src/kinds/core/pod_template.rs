@@ -2,8 +2,8 @@
 
 use crate::field_error::Path;
 use crate::kinds::{Kind, NameRule, Rules, Served};
-use crate::types::core::pod_warnings;
 use crate::types::core::pod_template;
+use crate::types::core::pod_warnings;
 use crate::types::errors;
 use crate::types::fields::Fill;
 use crate::types::meta::object_meta::{self, Scope};
@@ -31,7 +31,13 @@ pub static KIND: Kind = Kind {
     plural: "podtemplates",
     singular: "podtemplate",
     storage_prefix: "/registry/podtemplates",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.PodTemplate", default: |o| pod_template::default(o.message("template")), ..Served::HUB }],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.PodTemplate",
+        default: |o| pod_template::default(o.message("template")),
+        ..Served::HUB
+    }],
     has_generation: true,
     rules: RULES,
     returns_deleted: true,

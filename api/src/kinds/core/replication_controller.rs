@@ -1,9 +1,9 @@
 //! ReplicationController.
 
-use crate::kinds::{selectable, Kind, Rules, Served, Subresource};
+use crate::kinds::{Kind, Rules, Served, Subresource, selectable};
 use crate::types::core::pod_warnings;
-use crate::types::errors;
 use crate::types::core::replication_controller;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| replication_controller::validate(o, e)),
@@ -21,14 +21,15 @@ pub static KIND: Kind = Kind {
     short_names: &["rc"],
     categories: &["all"],
     storage_prefix: "/registry/controllers",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.ReplicationController", default: replication_controller::default, ..Served::HUB }],
-    subresources: &[
-        Subresource::SCALE,
-        Subresource::status("ReplicationController"),
-    ],
-    selectable: &[
-        ("status.replicas", |o| selectable::number(o, &["status", "replicas"])),
-    ],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.ReplicationController",
+        default: replication_controller::default,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::SCALE, Subresource::status("ReplicationController")],
+    selectable: &[("status.replicas", |o| selectable::number(o, &["status", "replicas"]))],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

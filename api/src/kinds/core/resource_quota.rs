@@ -1,8 +1,8 @@
 //! ResourceQuota.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
-use crate::types::errors;
 use crate::types::core::resource_quota;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| resource_quota::validate(o, e)),
@@ -18,10 +18,14 @@ pub static KIND: Kind = Kind {
     singular: "resourcequota",
     short_names: &["quota"],
     storage_prefix: "/registry/resourcequotas",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.ResourceQuota", default: resource_quota::default, ..Served::HUB }],
-    subresources: &[
-        Subresource::status("ResourceQuota"),
-    ],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.ResourceQuota",
+        default: resource_quota::default,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("ResourceQuota")],
     rules: RULES,
     returns_deleted: true,
     ..Kind::ROW

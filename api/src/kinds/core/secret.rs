@@ -1,8 +1,8 @@
 //! Secret.
 
-use crate::kinds::{selectable, Kind, Rules, Served};
-use crate::types::errors;
+use crate::kinds::{Kind, Rules, Served, selectable};
 use crate::types::core::secret;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| secret::validate(o, e)),
@@ -16,10 +16,14 @@ pub static KIND: Kind = Kind {
     plural: "secrets",
     singular: "secret",
     storage_prefix: "/registry/secrets",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Secret", default: secret::default, ..Served::HUB }],
-    selectable: &[
-        ("type", |o| selectable::text(o, &["type"])),
-    ],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.Secret",
+        default: secret::default,
+        ..Served::HUB
+    }],
+    selectable: &[("type", |o| selectable::text(o, &["type"]))],
     rules: RULES,
     ..Kind::ROW
 };

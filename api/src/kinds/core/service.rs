@@ -1,11 +1,11 @@
 //! Service.
 
-use crate::kinds::{selectable, Kind, NameRule, Rules, Served, Subresource};
-use crate::types::core::{service_update, service_warnings};
-use crate::tree::Value;
 use crate::kinds::{Context, generic};
-use crate::types::errors;
+use crate::kinds::{Kind, NameRule, Rules, Served, Subresource, selectable};
+use crate::tree::Value;
 use crate::types::core::service;
+use crate::types::core::{service_update, service_warnings};
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     prepare_create: create,
@@ -25,7 +25,13 @@ pub static KIND: Kind = Kind {
     short_names: &["svc"],
     categories: &["all"],
     storage_prefix: "/registry/services/specs",
-    versions: &[Served { group: "", version: "v1", message: "core/v1.Service", default: service::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "",
+        version: "v1",
+        message: "core/v1.Service",
+        default: service::default,
+        ..Served::HUB
+    }],
     subresources: &[
         Subresource {
             name: "proxy",

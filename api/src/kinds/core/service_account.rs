@@ -1,7 +1,7 @@
 //! ServiceAccount.
 
-use crate::kinds::{Kind, Rules, Served, Subresource};
 use crate::kinds::generic;
+use crate::kinds::{Kind, Rules, Served, Subresource};
 use crate::tree::Value;
 use crate::types::fields::{Fields, Fill};
 use crate::types::meta::plain;
@@ -25,14 +25,12 @@ pub static KIND: Kind = Kind {
     short_names: &["sa"],
     storage_prefix: "/registry/serviceaccounts",
     versions: &[Served { group: "", version: "v1", message: "core/v1.ServiceAccount", ..Served::HUB }],
-    subresources: &[
-        Subresource {
-            name: "token",
-            kind: "TokenRequest",
-            group_version: Some(("authentication.k8s.io", "v1")),
-            verbs: &["create"],
-        },
-    ],
+    subresources: &[Subresource {
+        name: "token",
+        kind: "TokenRequest",
+        group_version: Some(("authentication.k8s.io", "v1")),
+        verbs: &["create"],
+    }],
     rules: RULES,
     returns_deleted: true,
     ..Kind::ROW

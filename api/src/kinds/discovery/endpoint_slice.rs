@@ -1,8 +1,8 @@
 //! EndpointSlice.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::errors;
 use crate::types::discovery;
+use crate::types::errors;
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| discovery::validate(o, e)),
@@ -16,7 +16,13 @@ pub static KIND: Kind = Kind {
     plural: "endpointslices",
     singular: "endpointslice",
     storage_prefix: "/registry/endpointslices",
-    versions: &[Served { group: "discovery.k8s.io", version: "v1", message: "discovery/v1.EndpointSlice", default: discovery::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "discovery.k8s.io",
+        version: "v1",
+        message: "discovery/v1.EndpointSlice",
+        default: discovery::default,
+        ..Served::HUB
+    }],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

@@ -4,6 +4,4 @@ use crate::kinds::Kind;
 
 pub mod endpoint_slice;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &endpoint_slice::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&endpoint_slice::KIND];

@@ -1,9 +1,9 @@
 //! FlowSchema.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
-use crate::types::meta::{object_meta, plain};
 use crate::types::errors;
 use crate::types::flowcontrol;
+use crate::types::meta::{object_meta, plain};
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| flowcontrol::validate_flow_schema(o, e)),
@@ -24,10 +24,14 @@ pub static KIND: Kind = Kind {
     singular: "flowschema",
     namespaced: false,
     storage_prefix: "/registry/flowschemas",
-    versions: &[Served { group: "flowcontrol.apiserver.k8s.io", version: "v1", message: "flowcontrol/v1.FlowSchema", default: flowcontrol::default_flow_schema, ..Served::HUB }],
-    subresources: &[
-        Subresource::status("FlowSchema"),
-    ],
+    versions: &[Served {
+        group: "flowcontrol.apiserver.k8s.io",
+        version: "v1",
+        message: "flowcontrol/v1.FlowSchema",
+        default: flowcontrol::default_flow_schema,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("FlowSchema")],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

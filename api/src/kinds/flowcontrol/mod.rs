@@ -5,7 +5,4 @@ use crate::kinds::Kind;
 pub mod flow_schema;
 pub mod priority_level_configuration;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &flow_schema::KIND,
-    &priority_level_configuration::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&flow_schema::KIND, &priority_level_configuration::KIND];

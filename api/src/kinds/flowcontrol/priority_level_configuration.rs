@@ -1,9 +1,9 @@
 //! PriorityLevelConfiguration.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
-use crate::types::meta::{object_meta, plain};
 use crate::types::errors;
 use crate::types::flowcontrol;
+use crate::types::meta::{object_meta, plain};
 
 const RULES: Rules = Rules {
     validate: |o| errors(|e| flowcontrol::validate_priority_level(o, e)),
@@ -24,10 +24,14 @@ pub static KIND: Kind = Kind {
     singular: "prioritylevelconfiguration",
     namespaced: false,
     storage_prefix: "/registry/prioritylevelconfigurations",
-    versions: &[Served { group: "flowcontrol.apiserver.k8s.io", version: "v1", message: "flowcontrol/v1.PriorityLevelConfiguration", default: flowcontrol::default_priority_level, ..Served::HUB }],
-    subresources: &[
-        Subresource::status("PriorityLevelConfiguration"),
-    ],
+    versions: &[Served {
+        group: "flowcontrol.apiserver.k8s.io",
+        version: "v1",
+        message: "flowcontrol/v1.PriorityLevelConfiguration",
+        default: flowcontrol::default_priority_level,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("PriorityLevelConfiguration")],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

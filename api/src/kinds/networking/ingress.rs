@@ -17,10 +17,13 @@ pub static KIND: Kind = Kind {
     singular: "ingress",
     short_names: &["ing"],
     storage_prefix: "/registry/ingress",
-    versions: &[Served { group: "networking.k8s.io", version: "v1", message: "networking/v1.Ingress", ..Served::HUB }],
-    subresources: &[
-        Subresource::status("Ingress"),
-    ],
+    versions: &[Served {
+        group: "networking.k8s.io",
+        version: "v1",
+        message: "networking/v1.Ingress",
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("Ingress")],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

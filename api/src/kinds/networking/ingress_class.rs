@@ -17,7 +17,13 @@ pub static KIND: Kind = Kind {
     singular: "ingressclass",
     namespaced: false,
     storage_prefix: "/registry/ingressclasses",
-    versions: &[Served { group: "networking.k8s.io", version: "v1", message: "networking/v1.IngressClass", default: ingress_class::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "networking.k8s.io",
+        version: "v1",
+        message: "networking/v1.IngressClass",
+        default: ingress_class::default,
+        ..Served::HUB
+    }],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

@@ -8,10 +8,5 @@ pub mod ip_address;
 pub mod network_policy;
 pub mod service_cidr;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &ingress_class::KIND,
-    &ingress::KIND,
-    &ip_address::KIND,
-    &network_policy::KIND,
-    &service_cidr::KIND,
-];
+pub(super) static KINDS: &[&Kind] =
+    &[&ingress_class::KIND, &ingress::KIND, &ip_address::KIND, &network_policy::KIND, &service_cidr::KIND];

@@ -17,7 +17,13 @@ pub static KIND: Kind = Kind {
     singular: "networkpolicy",
     short_names: &["netpol"],
     storage_prefix: "/registry/networkpolicies",
-    versions: &[Served { group: "networking.k8s.io", version: "v1", message: "networking/v1.NetworkPolicy", default: network_policy::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "networking.k8s.io",
+        version: "v1",
+        message: "networking/v1.NetworkPolicy",
+        default: network_policy::default,
+        ..Served::HUB
+    }],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

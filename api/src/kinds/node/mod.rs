@@ -4,6 +4,4 @@ use crate::kinds::Kind;
 
 pub mod runtime_class;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &runtime_class::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&runtime_class::KIND];

@@ -17,7 +17,13 @@ pub static KIND: Kind = Kind {
     singular: "runtimeclass",
     namespaced: false,
     storage_prefix: "/registry/runtimeclasses",
-    versions: &[Served { group: "node.k8s.io", version: "v1", message: "node/v1.RuntimeClass", default: node::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "node.k8s.io",
+        version: "v1",
+        message: "node/v1.RuntimeClass",
+        default: node::default,
+        ..Served::HUB
+    }],
     create_on_update: true,
     unconditional_update: false,
     rules: RULES,

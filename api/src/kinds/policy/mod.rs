@@ -4,6 +4,4 @@ use crate::kinds::Kind;
 
 pub mod pod_disruption_budget;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &pod_disruption_budget::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&pod_disruption_budget::KIND];

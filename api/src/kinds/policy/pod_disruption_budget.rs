@@ -18,10 +18,13 @@ pub static KIND: Kind = Kind {
     singular: "poddisruptionbudget",
     short_names: &["pdb"],
     storage_prefix: "/registry/poddisruptionbudgets",
-    versions: &[Served { group: "policy", version: "v1", message: "policy/v1.PodDisruptionBudget", ..Served::HUB }],
-    subresources: &[
-        Subresource::status("PodDisruptionBudget"),
-    ],
+    versions: &[Served {
+        group: "policy",
+        version: "v1",
+        message: "policy/v1.PodDisruptionBudget",
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("PodDisruptionBudget")],
     unconditional_update: false,
     has_generation: true,
     rules: RULES,

@@ -1,8 +1,8 @@
 //! ClusterRole.
 
 use crate::kinds::{Kind, NameRule, Rules, Served};
-use crate::types::meta::object_meta::Scope;
 use crate::types::errors;
+use crate::types::meta::object_meta::Scope;
 use crate::types::rbac;
 
 const RULES: Rules = Rules {
@@ -18,7 +18,12 @@ pub static KIND: Kind = Kind {
     singular: "clusterrole",
     namespaced: false,
     storage_prefix: "/registry/clusterroles",
-    versions: &[Served { group: "rbac.authorization.k8s.io", version: "v1", message: "rbac/v1.ClusterRole", ..Served::HUB }],
+    versions: &[Served {
+        group: "rbac.authorization.k8s.io",
+        version: "v1",
+        message: "rbac/v1.ClusterRole",
+        ..Served::HUB
+    }],
     create_on_update: true,
     name_rule: NameRule::PathSegment,
     rules: RULES,

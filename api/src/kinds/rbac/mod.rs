@@ -7,9 +7,5 @@ pub mod cluster_role_binding;
 pub mod role;
 pub mod role_binding;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &cluster_role_binding::KIND,
-    &cluster_role::KIND,
-    &role_binding::KIND,
-    &role::KIND,
-];
+pub(super) static KINDS: &[&Kind] =
+    &[&cluster_role_binding::KIND, &cluster_role::KIND, &role_binding::KIND, &role::KIND];

@@ -1,8 +1,8 @@
 //! Role.
 
 use crate::kinds::{Kind, NameRule, Rules, Served};
-use crate::types::meta::object_meta::Scope;
 use crate::types::errors;
+use crate::types::meta::object_meta::Scope;
 use crate::types::rbac;
 
 const RULES: Rules = Rules {
@@ -17,7 +17,12 @@ pub static KIND: Kind = Kind {
     plural: "roles",
     singular: "role",
     storage_prefix: "/registry/roles",
-    versions: &[Served { group: "rbac.authorization.k8s.io", version: "v1", message: "rbac/v1.Role", ..Served::HUB }],
+    versions: &[Served {
+        group: "rbac.authorization.k8s.io",
+        version: "v1",
+        message: "rbac/v1.Role",
+        ..Served::HUB
+    }],
     create_on_update: true,
     name_rule: NameRule::PathSegment,
     rules: RULES,

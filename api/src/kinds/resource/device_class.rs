@@ -3,11 +3,8 @@
 use crate::kinds::{Kind, Rules, Served};
 use crate::types::meta::plain;
 
-const RULES: Rules = Rules {
-    validate: plain::cluster,
-    validate_update: plain::update,
-    ..Rules::generic(false, true)
-};
+const RULES: Rules =
+    Rules { validate: plain::cluster, validate_update: plain::update, ..Rules::generic(false, true) };
 
 pub static KIND: Kind = Kind {
     group: "resource.k8s.io",
@@ -16,7 +13,12 @@ pub static KIND: Kind = Kind {
     singular: "deviceclass",
     namespaced: false,
     storage_prefix: "/registry/deviceclasses",
-    versions: &[Served { group: "resource.k8s.io", version: "v1", message: "resource/v1.DeviceClass", ..Served::HUB }],
+    versions: &[Served {
+        group: "resource.k8s.io",
+        version: "v1",
+        message: "resource/v1.DeviceClass",
+        ..Served::HUB
+    }],
     has_generation: true,
     rules: RULES,
     returns_deleted: true,

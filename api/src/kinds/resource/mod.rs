@@ -7,9 +7,5 @@ pub mod resource_claim;
 pub mod resource_claim_template;
 pub mod resource_slice;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &device_class::KIND,
-    &resource_claim::KIND,
-    &resource_claim_template::KIND,
-    &resource_slice::KIND,
-];
+pub(super) static KINDS: &[&Kind] =
+    &[&device_class::KIND, &resource_claim::KIND, &resource_claim_template::KIND, &resource_slice::KIND];

@@ -1,8 +1,8 @@
 //! ResourceClaim.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
-use crate::types::meta::plain;
 use crate::types::errors;
+use crate::types::meta::plain;
 use crate::types::resource;
 
 const RULES: Rules = Rules {
@@ -18,10 +18,14 @@ pub static KIND: Kind = Kind {
     plural: "resourceclaims",
     singular: "resourceclaim",
     storage_prefix: "/registry/resourceclaims",
-    versions: &[Served { group: "resource.k8s.io", version: "v1", message: "resource/v1.ResourceClaim", default: resource::default_claim, ..Served::HUB }],
-    subresources: &[
-        Subresource::status("ResourceClaim"),
-    ],
+    versions: &[Served {
+        group: "resource.k8s.io",
+        version: "v1",
+        message: "resource/v1.ResourceClaim",
+        default: resource::default_claim,
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("ResourceClaim")],
     rules: RULES,
     returns_deleted: true,
     ..Kind::ROW

@@ -16,7 +16,13 @@ pub static KIND: Kind = Kind {
     plural: "resourceclaimtemplates",
     singular: "resourceclaimtemplate",
     storage_prefix: "/registry/resourceclaimtemplates",
-    versions: &[Served { group: "resource.k8s.io", version: "v1", message: "resource/v1.ResourceClaimTemplate", default: resource::default_template, ..Served::HUB }],
+    versions: &[Served {
+        group: "resource.k8s.io",
+        version: "v1",
+        message: "resource/v1.ResourceClaimTemplate",
+        default: resource::default_template,
+        ..Served::HUB
+    }],
     rules: RULES,
     returns_deleted: true,
     ..Kind::ROW

@@ -1,13 +1,10 @@
 //! ResourceSlice.
 
-use crate::kinds::{selectable, Kind, Rules, Served};
+use crate::kinds::{Kind, Rules, Served, selectable};
 use crate::types::meta::plain;
 
-const RULES: Rules = Rules {
-    validate: plain::cluster,
-    validate_update: plain::update,
-    ..Rules::generic(false, true)
-};
+const RULES: Rules =
+    Rules { validate: plain::cluster, validate_update: plain::update, ..Rules::generic(false, true) };
 
 pub static KIND: Kind = Kind {
     group: "resource.k8s.io",
@@ -16,7 +13,12 @@ pub static KIND: Kind = Kind {
     singular: "resourceslice",
     namespaced: false,
     storage_prefix: "/registry/resourceslices",
-    versions: &[Served { group: "resource.k8s.io", version: "v1", message: "resource/v1.ResourceSlice", ..Served::HUB }],
+    versions: &[Served {
+        group: "resource.k8s.io",
+        version: "v1",
+        message: "resource/v1.ResourceSlice",
+        ..Served::HUB
+    }],
     selectable: &[
         ("spec.nodeName", |o| selectable::text(o, &["spec", "nodeName"])),
         ("spec.driver", |o| selectable::text(o, &["spec", "driver"])),

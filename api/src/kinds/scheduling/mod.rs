@@ -4,6 +4,4 @@ use crate::kinds::Kind;
 
 pub mod priority_class;
 
-pub(super) static KINDS: &[&Kind] = &[
-    &priority_class::KIND,
-];
+pub(super) static KINDS: &[&Kind] = &[&priority_class::KIND];

@@ -18,7 +18,13 @@ pub static KIND: Kind = Kind {
     short_names: &["pc"],
     namespaced: false,
     storage_prefix: "/registry/priorityclasses",
-    versions: &[Served { group: "scheduling.k8s.io", version: "v1", message: "scheduling/v1.PriorityClass", default: scheduling::default, ..Served::HUB }],
+    versions: &[Served {
+        group: "scheduling.k8s.io",
+        version: "v1",
+        message: "scheduling/v1.PriorityClass",
+        default: scheduling::default,
+        ..Served::HUB
+    }],
     has_generation: true,
     rules: RULES,
     ..Kind::ROW

@@ -17,7 +17,13 @@ pub static KIND: Kind = Kind {
     singular: "csidriver",
     namespaced: false,
     storage_prefix: "/registry/csidrivers",
-    versions: &[Served { group: "storage.k8s.io", version: "v1", message: "storage/v1.CSIDriver", default: storage::default_csi_driver, ..Served::HUB }],
+    versions: &[Served {
+        group: "storage.k8s.io",
+        version: "v1",
+        message: "storage/v1.CSIDriver",
+        default: storage::default_csi_driver,
+        ..Served::HUB
+    }],
     unconditional_update: false,
     rules: RULES,
     returns_deleted: true,

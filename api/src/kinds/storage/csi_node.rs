@@ -1,8 +1,8 @@
 //! CSINode.
 
 use crate::kinds::{Kind, Rules, Served};
-use crate::types::meta::plain;
 use crate::types::errors;
+use crate::types::meta::plain;
 use crate::types::storage;
 
 const RULES: Rules = Rules {
@@ -18,7 +18,12 @@ pub static KIND: Kind = Kind {
     singular: "csinode",
     namespaced: false,
     storage_prefix: "/registry/csinodes",
-    versions: &[Served { group: "storage.k8s.io", version: "v1", message: "storage/v1.CSINode", ..Served::HUB }],
+    versions: &[Served {
+        group: "storage.k8s.io",
+        version: "v1",
+        message: "storage/v1.CSINode",
+        ..Served::HUB
+    }],
     unconditional_update: false,
     rules: RULES,
     returns_deleted: true,

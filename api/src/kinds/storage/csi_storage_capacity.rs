@@ -16,7 +16,12 @@ pub static KIND: Kind = Kind {
     plural: "csistoragecapacities",
     singular: "csistoragecapacity",
     storage_prefix: "/registry/csistoragecapacities",
-    versions: &[Served { group: "storage.k8s.io", version: "v1", message: "storage/v1.CSIStorageCapacity", ..Served::HUB }],
+    versions: &[Served {
+        group: "storage.k8s.io",
+        version: "v1",
+        message: "storage/v1.CSIStorageCapacity",
+        ..Served::HUB
+    }],
     unconditional_update: false,
     rules: RULES,
     ..Kind::ROW

@@ -18,7 +18,13 @@ pub static KIND: Kind = Kind {
     short_names: &["sc"],
     namespaced: false,
     storage_prefix: "/registry/storageclasses",
-    versions: &[Served { group: "storage.k8s.io", version: "v1", message: "storage/v1.StorageClass", default: storage::default_storage_class, ..Served::HUB }],
+    versions: &[Served {
+        group: "storage.k8s.io",
+        version: "v1",
+        message: "storage/v1.StorageClass",
+        default: storage::default_storage_class,
+        ..Served::HUB
+    }],
     rules: RULES,
     returns_deleted: true,
     ..Kind::ROW

@@ -1,8 +1,8 @@
 //! VolumeAttachment.
 
 use crate::kinds::{Kind, Rules, Served, Subresource};
-use crate::types::meta::plain;
 use crate::types::errors;
+use crate::types::meta::plain;
 use crate::types::storage;
 
 const RULES: Rules = Rules {
@@ -19,10 +19,13 @@ pub static KIND: Kind = Kind {
     singular: "volumeattachment",
     namespaced: false,
     storage_prefix: "/registry/volumeattachments",
-    versions: &[Served { group: "storage.k8s.io", version: "v1", message: "storage/v1.VolumeAttachment", ..Served::HUB }],
-    subresources: &[
-        Subresource::status("VolumeAttachment"),
-    ],
+    versions: &[Served {
+        group: "storage.k8s.io",
+        version: "v1",
+        message: "storage/v1.VolumeAttachment",
+        ..Served::HUB
+    }],
+    subresources: &[Subresource::status("VolumeAttachment")],
     unconditional_update: false,
     rules: RULES,
     returns_deleted: true,

@@ -18,7 +18,12 @@ pub static KIND: Kind = Kind {
     short_names: &["vac"],
     namespaced: false,
     storage_prefix: "/registry/volumeattributesclasses",
-    versions: &[Served { group: "storage.k8s.io", version: "v1", message: "storage/v1.VolumeAttributesClass", ..Served::HUB }],
+    versions: &[Served {
+        group: "storage.k8s.io",
+        version: "v1",
+        message: "storage/v1.VolumeAttributesClass",
+        ..Served::HUB
+    }],
     rules: RULES,
     returns_deleted: true,
     ..Kind::ROW

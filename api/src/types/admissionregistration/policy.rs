@@ -56,7 +56,10 @@ pub fn validate(policy: &Value, errs: &mut ErrorList) {
 
 fn validate_validations(spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     let at = path.child("validations");
-    if spec.list("validations").is_empty() && spec.list("auditAnnotations").is_empty() && !spec.has("mutations") {
+    if spec.list("validations").is_empty()
+        && spec.list("auditAnnotations").is_empty()
+        && !spec.has("mutations")
+    {
         errs.push(FieldError::required(&at, "validations or auditAnnotations must be specified"));
     }
     for (i, v) in spec.list("validations").iter().enumerate() {

@@ -64,14 +64,18 @@ fn validate_resources(rule: &Value, path: &Path<'_>, errs: &mut ErrorList) {
             errs.push(FieldError::required(&path.index(i), ""));
         }
         if let Some((resource, sub)) = name.split_once('/')
-            && resource != "*" && sub != "*" && (has(&format!("{resource}/*")) || has(&format!("*/{sub}"))) {
-                let wide = if has(&format!("{resource}/*")) { format!("{resource}/*") } else { format!("*/{sub}") };
-                errs.push(FieldError::invalid(
-                    &path.index(i),
-                    *name,
-                    format!("if '{wide}' is present, must not specify {name}"),
-                ));
-            }
+            && resource != "*"
+            && sub != "*"
+            && (has(&format!("{resource}/*")) || has(&format!("*/{sub}")))
+        {
+            let wide =
+                if has(&format!("{resource}/*")) { format!("{resource}/*") } else { format!("*/{sub}") };
+            errs.push(FieldError::invalid(
+                &path.index(i),
+                *name,
+                format!("if '{wide}' is present, must not specify {name}"),
+            ));
+        }
     }
     if list.len() > 1 && has("*/*") {
         errs.push(FieldError::invalid(

@@ -140,14 +140,17 @@ fn validate_client_config(config: &Value, path: &Path<'_>, errs: &mut ErrorList)
                 }
             }
             if let Some(path) = service.opt_text("path")
-                && !path.starts_with('/') {
-                    errs.push(FieldError::invalid(&at.child("path"), path, "must start with a '/'"));
-                }
+                && !path.starts_with('/')
+            {
+                errs.push(FieldError::invalid(&at.child("path"), path, "must start with a '/'"));
+            }
             let port = service.int("port");
             let at = at.child("port");
-            errs.extend(format::port_number(port).into_iter().map(|m| {
-                FieldError::invalid(&at, port, format!("port is not valid: {m}"))
-            }));
+            errs.extend(
+                format::port_number(port)
+                    .into_iter()
+                    .map(|m| FieldError::invalid(&at, port, format!("port is not valid: {m}"))),
+            );
         }
     }
 }
@@ -164,7 +167,8 @@ fn validate_url(url: &str, path: &Path<'_>, errs: &mut ErrorList) {
     if scheme != "https" {
         refuse(scheme, "'https' is the only allowed URL scheme");
     }
-    let (authority, tail) = rest.split_once(['/', '?', '#']).map_or((rest, ""), |(a, _)| (a, &rest[a.len()..]));
+    let (authority, tail) =
+        rest.split_once(['/', '?', '#']).map_or((rest, ""), |(a, _)| (a, &rest[a.len()..]));
     if authority.is_empty() {
         refuse(authority, "host must be specified");
     }

@@ -39,8 +39,11 @@ pub fn prepare_create(definition: &mut Value) {
 
 /// The storage version joins those that objects were stored in.
 pub fn remember_storage_version(definition: &mut Value) {
-    let storage =
-        definition["spec"].list("versions").iter().find(|v| v.flag("storage")).map(|v| v.text("name").to_owned());
+    let storage = definition["spec"]
+        .list("versions")
+        .iter()
+        .find(|v| v.flag("storage"))
+        .map(|v| v.text("name").to_owned());
     let Some(name) = storage else { return };
     let status = definition.message("status");
     let mut stored = status.list("storedVersions").to_vec();
@@ -151,7 +154,11 @@ fn validate_names(names: &Value, path: &Path<'_>, errs: &mut ErrorList) {
         }
         let text = if matches!(field, "kind" | "listKind") { name.to_lowercase() } else { name.to_owned() };
         for message in format::dns_1035_label(&text) {
-            let message = if text == name { message } else { format!("may have mixed case, but should otherwise match: {message}") };
+            let message = if text == name {
+                message
+            } else {
+                format!("may have mixed case, but should otherwise match: {message}")
+            };
             errs.push(FieldError::invalid(&path.child(field), name, message));
         }
     };
@@ -319,7 +326,8 @@ pub fn validate_update(new: &Value, old: &Value, errs: &mut ErrorList) {
     for (field, at) in [("group", path.child("group")), ("scope", path.child("scope"))] {
         immutable(errs, &at, &now[field], &before[field]);
     }
-    let established = old["status"].list("conditions").iter().any(|c| c["type"] == "Established" && c["status"] == "True");
+    let established =
+        old["status"].list("conditions").iter().any(|c| c["type"] == "Established" && c["status"] == "True");
     if established {
         let names = path.child("names");
         for field in ["kind", "plural"] {

@@ -94,11 +94,7 @@ fn validate_type(schema: &Value, path: &Path<'_>, depth: usize, errs: &mut Error
     } else if !TYPES.contains(&kind) {
         errs.push(FieldError::not_supported(&at, kind, &TYPES));
     } else if int_or_string {
-        errs.push(FieldError::invalid(
-            &at,
-            kind,
-            "must be empty if x-kubernetes-int-or-string is true",
-        ));
+        errs.push(FieldError::invalid(&at, kind, "must be empty if x-kubernetes-int-or-string is true"));
     }
     if kind == "array" && schema["items"].is_null() {
         errs.push(FieldError::required(&path.child("items"), "must be specified"));
@@ -170,9 +166,14 @@ fn validate_rules(schema: &Value, path: &Path<'_>, errs: &mut ErrorList) {
         }
         let message = rule.text("message");
         if message.contains('\n') {
-            errs.push(FieldError::invalid(&at.child("message"), message, "message must not contain line breaks"));
+            errs.push(FieldError::invalid(
+                &at.child("message"),
+                message,
+                "message must not contain line breaks",
+            ));
         }
-        if message.is_empty() && rule.text("rule").contains('\n') && rule.text("messageExpression").is_empty() {
+        if message.is_empty() && rule.text("rule").contains('\n') && rule.text("messageExpression").is_empty()
+        {
             errs.push(FieldError::required(
                 &at.child("message"),
                 "message must be specified if rule contains line breaks",

@@ -29,7 +29,10 @@ pub fn validate(service: &Value, errs: &mut ErrorList) {
     }
     if group.is_empty() {
         if version != "v1" {
-            errs.push(FieldError::required(&path.child("group"), "only v1 may have an empty group and it better be legacy kube"));
+            errs.push(FieldError::required(
+                &path.child("group"),
+                "only v1 may have an empty group and it better be legacy kube",
+            ));
         }
     } else {
         invalid_each(errs, &path.child("group"), group, format::dns_subdomain(group));

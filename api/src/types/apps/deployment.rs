@@ -68,18 +68,14 @@ fn validate_strategy(strategy: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     let at = path.child("rollingUpdate");
     let kind = strategy.text("type");
     match kind {
-        "Recreate" if strategy.has("rollingUpdate") => errs.push(FieldError::forbidden(
-            &at,
-            "may not be specified when strategy `type` is 'Recreate'",
-        )),
+        "Recreate" if strategy.has("rollingUpdate") => {
+            errs.push(FieldError::forbidden(&at, "may not be specified when strategy `type` is 'Recreate'"))
+        }
         "Recreate" => {}
         "RollingUpdate" => {
             let rolling = &strategy["rollingUpdate"];
             if rolling.is_null() {
-                errs.push(FieldError::required(
-                    &at,
-                    "this should be defaulted and never be nil",
-                ));
+                errs.push(FieldError::required(&at, "this should be defaulted and never be nil"));
                 return;
             }
             let (unavailable, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);

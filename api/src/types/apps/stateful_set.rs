@@ -60,11 +60,7 @@ fn validate_spec(spec: &Value, errs: &mut ErrorList) {
     match policy {
         "" => errs.push(FieldError::required(&at, "")),
         "OrderedReady" | "Parallel" => {}
-        other => errs.push(FieldError::invalid(
-            &at,
-            other,
-            "must be 'OrderedReady' or 'Parallel'",
-        )),
+        other => errs.push(FieldError::invalid(&at, other, "must be 'OrderedReady' or 'Parallel'")),
     }
     validate_strategy(&spec["updateStrategy"], &path.child("updateStrategy"), errs);
     let at = path.child("persistentVolumeClaimRetentionPolicy");
@@ -183,8 +179,14 @@ pub fn validate_update(new: &Value, old: &Value, errs: &mut ErrorList) {
 pub fn validate_status(new: &Value, old: &Value, errs: &mut ErrorList) {
     object_meta::validate_update(&new["metadata"], &old["metadata"], errs);
     let (status, path) = (&new["status"], Path::new("status"));
-    for field in ["replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas", "observedGeneration"]
-    {
+    for field in [
+        "replicas",
+        "readyReplicas",
+        "currentReplicas",
+        "updatedReplicas",
+        "availableReplicas",
+        "observedGeneration",
+    ] {
         non_negative(errs, &path.child(field), status.int(field));
     }
     let mut at_most = |field: &'static str, limit: &str, name: &str| {

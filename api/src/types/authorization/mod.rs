@@ -9,7 +9,11 @@ pub fn validate(review: &Value, errs: &mut ErrorList) {
     let (spec, path) = (&review["spec"], Path::new("spec"));
     validate_attributes(spec, &path, errs);
     if spec.text("user").is_empty() && spec.list("groups").is_empty() {
-        errs.push(FieldError::invalid(&path.child("user"), "", "at least one of user or group must be specified"));
+        errs.push(FieldError::invalid(
+            &path.child("user"),
+            "",
+            "at least one of user or group must be specified",
+        ));
     }
 }
 

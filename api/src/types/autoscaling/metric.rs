@@ -60,7 +60,13 @@ fn validate(m: &Value, path: &Path<'_>, errs: &mut ErrorList) {
         _ => {
             for field in if kind == "Resource" { &["name"][..] } else { &["name", "container"] } {
                 if source.text(field).is_empty() {
-                    errs.push(FieldError::required(&at.child(field), format!("must specify a {} name", if *field == "name" { "resource" } else { "container" })));
+                    errs.push(FieldError::required(
+                        &at.child(field),
+                        format!(
+                            "must specify a {} name",
+                            if *field == "name" { "resource" } else { "container" }
+                        ),
+                    ));
                 }
             }
         }
@@ -105,7 +111,10 @@ fn validate_target(target: &Value, kind: &str, path: &Path<'_>, errs: &mut Error
             ));
         }
         "Pods" if !average => {
-            errs.push(FieldError::required(&path.child("averageValue"), "must specify a positive target averageValue"));
+            errs.push(FieldError::required(
+                &path.child("averageValue"),
+                "must specify a positive target averageValue",
+            ));
         }
         "Resource" | "ContainerResource" => match (target.has("averageUtilization"), average) {
             (false, false) => errs.push(FieldError::required(

@@ -37,7 +37,12 @@ fn validate_spec(spec: &Value, old: Option<&Value>, errs: &mut ErrorList) {
         non_negative(errs, &path.child("startingDeadlineSeconds"), seconds);
     }
     if let Some(zone) = spec.opt_text("timeZone") {
-        validate_zone(zone, old.is_some_and(|o| o.opt_text("timeZone") == Some(zone)), &path.child("timeZone"), errs);
+        validate_zone(
+            zone,
+            old.is_some_and(|o| o.opt_text("timeZone") == Some(zone)),
+            &path.child("timeZone"),
+            errs,
+        );
     }
     required_one_of(
         errs,
@@ -88,7 +93,11 @@ fn validate_zone(zone: &str, unchanged: bool, path: &Path<'_>, errs: &mut ErrorL
         errs.push(FieldError::invalid(path, zone, "timeZone must be nil or non-empty string"));
     } else if unchanged {
     } else if zone.eq_ignore_ascii_case("local") {
-        errs.push(FieldError::invalid(path, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"));
+        errs.push(FieldError::invalid(
+            path,
+            zone,
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        ));
     } else if !formed || zone.split('/').any(|p| p == "." || p == "..") {
         errs.push(FieldError::invalid(path, zone, format!("unknown time zone {zone}")));
     }

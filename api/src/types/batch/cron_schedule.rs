@@ -47,9 +47,10 @@ pub fn check(schedule: &str) -> Result<(), String> {
     if fields.len() != FIELDS.len() {
         return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
     }
-    fields.iter().zip(FIELDS).try_for_each(|(text, field)| {
-        text.split([',']).try_for_each(|range| check_range(range, field))
-    })
+    fields
+        .iter()
+        .zip(FIELDS)
+        .try_for_each(|(text, field)| text.split([',']).try_for_each(|range| check_range(range, field)))
 }
 
 fn check_descriptor(schedule: &str) -> Result<(), String> {
@@ -58,7 +59,9 @@ fn check_descriptor(schedule: &str) -> Result<(), String> {
     }
     match schedule.strip_prefix("@every ") {
         Some(duration) if is_duration(duration) => Ok(()),
-        Some(duration) => Err(format!("failed to parse duration {schedule}: time: invalid duration {duration:?}")),
+        Some(duration) => {
+            Err(format!("failed to parse duration {schedule}: time: invalid duration {duration:?}"))
+        }
         None => Err(format!("unrecognized descriptor: {schedule}")),
     }
 }
@@ -79,9 +82,10 @@ fn is_duration(text: &str) -> bool {
             return false;
         }
         let tail = &rest[number..];
-        let Some(unit) = ["ns", "us", "µs", "ms", "s", "m", "h"].iter().find(|u| {
-            tail.starts_with(**u) && !(**u == "m" && tail.starts_with("ms"))
-        }) else {
+        let Some(unit) = ["ns", "us", "µs", "ms", "s", "m", "h"]
+            .iter()
+            .find(|u| tail.starts_with(**u) && !(**u == "m" && tail.starts_with("ms")))
+        else {
             return false;
         };
         rest = &tail[unit.len()..];
@@ -90,8 +94,9 @@ fn is_duration(text: &str) -> bool {
 }
 
 fn number(text: &str) -> Result<i64, String> {
-    let value: i64 =
-        text.parse().map_err(|_| format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax"))?;
+    let value: i64 = text.parse().map_err(|_| {
+        format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax")
+    })?;
     if value < 0 {
         return Err(format!("negative number ({value}) not allowed: {text}"));
     }
@@ -151,7 +156,9 @@ mod tests {
 
     #[test]
     fn schedules() {
-        for good in ["* * * * *", "*/5 0-3 1,15 jan MON", "@hourly", "@every 1h30m", "0 0 ? * *", "TZ=UTC 0 0 * * *"] {
+        for good in
+            ["* * * * *", "*/5 0-3 1,15 jan MON", "@hourly", "@every 1h30m", "0 0 ? * *", "TZ=UTC 0 0 * * *"]
+        {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for (bad, why) in [

@@ -5,7 +5,9 @@ use crate::kinds::NameRule;
 use crate::tree::{Key, Value};
 use crate::types::batch::pod_failure_policy;
 use crate::types::core::pod_template;
-use crate::types::fields::{Fields, Fill, IMMUTABLE, invalid_each, non_negative, one_of, required_one_of, same};
+use crate::types::fields::{
+    Fields, Fill, IMMUTABLE, invalid_each, non_negative, one_of, required_one_of, same,
+};
 use crate::types::format;
 use crate::types::internal;
 use crate::types::meta::label_selector;
@@ -220,14 +222,15 @@ fn validate_completion_mode(spec: &Value, per_index: bool, path: &Path<'_>, errs
     let completions = spec.opt_int("completions");
     if indexed {
         match completions {
-            None => errs.push(FieldError::required(
-                &path.child("completions"),
-                "when completion mode is Indexed",
-            )),
+            None => {
+                errs.push(FieldError::required(&path.child("completions"), "when completion mode is Indexed"))
+            }
             Some(n) if n > INDEXED_COMPLETIONS_MAX => errs.push(FieldError::invalid(
                 &path.child("completions"),
                 n,
-                format!("must be less than or equal to {INDEXED_COMPLETIONS_MAX} when completion mode is Indexed"),
+                format!(
+                    "must be less than or equal to {INDEXED_COMPLETIONS_MAX} when completion mode is Indexed"
+                ),
             )),
             Some(_) => {}
         }
@@ -235,17 +238,20 @@ fn validate_completion_mode(spec: &Value, per_index: bool, path: &Path<'_>, errs
             errs.push(FieldError::invalid(
                 &path.child("parallelism"),
                 spec.int("parallelism"),
-                format!("must be less than or equal to {INDEXED_PARALLELISM_MAX} when completion mode is Indexed"),
+                format!(
+                    "must be less than or equal to {INDEXED_PARALLELISM_MAX} when completion mode is Indexed"
+                ),
             ));
         }
         if let (Some(max), Some(n)) = (spec.opt_int("maxFailedIndexes"), completions)
-            && max > n {
-                errs.push(FieldError::invalid(
-                    &path.child("maxFailedIndexes"),
-                    max,
-                    "must be less than or equal to completions",
-                ));
-            }
+            && max > n
+        {
+            errs.push(FieldError::invalid(
+                &path.child("maxFailedIndexes"),
+                max,
+                "must be less than or equal to completions",
+            ));
+        }
     } else if per_index {
         errs.push(FieldError::invalid(
             &path.child("backoffLimitPerIndex"),
@@ -275,7 +281,8 @@ pub fn validate_update(new: &Value, old: &Value, errs: &mut ErrorList) {
         refuse("selector", errs);
     }
     validate_template_update(new, old, &path, errs);
-    for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+    for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+    {
         if changed(field) {
             refuse(field, errs);
         }
@@ -288,9 +295,10 @@ fn validate_template_update(new: &Value, old: &Value, path: &Path<'_>, errs: &mu
     let mut put_back = now.clone();
     let not_started = old["spec"].flag("suspend") && !old["status"].has("startTime");
     if not_started {
-        for (holder, fields) in
-            [("metadata", &["annotations", "labels"][..]), ("spec", &["nodeSelector", "tolerations", "schedulingGates"])]
-        {
+        for (holder, fields) in [
+            ("metadata", &["annotations", "labels"][..]),
+            ("spec", &["nodeSelector", "tolerations", "schedulingGates"]),
+        ] {
             for field in fields {
                 match before[holder].opt(field) {
                     Some(v) => put_back.message(holder).put(field, v.clone()),

@@ -105,7 +105,10 @@ fn validate_success(spec: &Value, policy: &Value, path: &Path<'_>, errs: &mut Er
     }
     let (rules, at) = (policy.list("rules"), path.child("rules"));
     if rules.is_empty() {
-        errs.push(FieldError::required(&at, "at least one rules must be specified when the successPolicy is specified"));
+        errs.push(FieldError::required(
+            &at,
+            "at least one rules must be specified when the successPolicy is specified",
+        ));
     }
     if rules.len() > RULES_MAX {
         errs.push(FieldError::too_many(&at, rules.len(), RULES_MAX));
@@ -120,13 +123,20 @@ fn validate_success(spec: &Value, policy: &Value, path: &Path<'_>, errs: &mut Er
         }
         if let Some(count) = rule.opt_int("succeededCount") {
             if count <= 0 {
-                errs.push(FieldError::invalid(&at.child("succeededCount"), count, "must be greater than zero"));
+                errs.push(FieldError::invalid(
+                    &at.child("succeededCount"),
+                    count,
+                    "must be greater than zero",
+                ));
             }
             if count > spec.int("completions") {
                 errs.push(FieldError::invalid(
                     &at.child("succeededCount"),
                     count,
-                    format!("must be less than or equal to {} (the number of specified completions)", spec.int("completions")),
+                    format!(
+                        "must be less than or equal to {} (the number of specified completions)",
+                        spec.int("completions")
+                    ),
                 ));
             }
         }

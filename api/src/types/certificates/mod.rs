@@ -127,7 +127,10 @@ pub fn validate_status(new: &Value, old: &Value, errs: &mut ErrorList) {
     let path = Path::new("status");
     let (now, before) = (&new["status"], &old["status"]);
     if !before.text("certificate").is_empty() && now.text("certificate") != before.text("certificate") {
-        errs.push(FieldError::forbidden(&path.child("certificate"), "updates may not set certificate content"));
+        errs.push(FieldError::forbidden(
+            &path.child("certificate"),
+            "updates may not set certificate content",
+        ));
     }
     validate_conditions_kept(new, old, &["Approved", "Denied"], errs);
     let has = |o: &Value, kind: &str| o["status"].list("conditions").iter().any(|c| c.text("type") == kind);
@@ -144,7 +147,9 @@ pub fn validate_status(new: &Value, old: &Value, errs: &mut ErrorList) {
 fn validate_conditions_kept(new: &Value, old: &Value, kinds: &[&str], errs: &mut ErrorList) {
     let path = Path::new("status");
     let at = path.child("conditions");
-    let count = |o: &Value, kind: &str| o["status"].list("conditions").iter().filter(|c| c.text("type") == kind).count();
+    let count = |o: &Value, kind: &str| {
+        o["status"].list("conditions").iter().filter(|c| c.text("type") == kind).count()
+    };
     for kind in kinds {
         if count(old, kind) > count(new, kind) {
             errs.push(FieldError::forbidden(
@@ -154,7 +159,11 @@ fn validate_conditions_kept(new: &Value, old: &Value, kinds: &[&str], errs: &mut
         }
     }
     if count(new, "Approved") > 0 && count(new, "Denied") > 0 {
-        errs.push(FieldError::invalid(&at, "Denied", "Approved and Denied conditions are mutually exclusive"));
+        errs.push(FieldError::invalid(
+            &at,
+            "Denied",
+            "Approved and Denied conditions are mutually exclusive",
+        ));
     }
 }
 
@@ -177,7 +186,8 @@ pub fn stamp_conditions(new: &mut Value, old: &Value, now: &str) {
     let before = old["status"].list("conditions");
     new.message("status").each("conditions", |c| {
         c.fill_absent("lastUpdateTime", now);
-        let same = before.iter().find(|o| o.text("type") == c.text("type") && o.text("status") == c.text("status"));
+        let same =
+            before.iter().find(|o| o.text("type") == c.text("type") && o.text("status") == c.text("status"));
         let since = same.and_then(|o| o.opt_text("lastTransitionTime")).unwrap_or(now).to_owned();
         c.fill_absent("lastTransitionTime", since);
     });

@@ -14,7 +14,11 @@ pub fn validate(lease: &Value, errs: &mut ErrorList) {
 fn validate_spec(spec: &Value, errs: &mut ErrorList) {
     let path = Path::new("spec");
     if let Some(seconds) = spec.opt_int("leaseDurationSeconds").filter(|s| *s <= 0) {
-        errs.push(FieldError::invalid(&path.child("leaseDurationSeconds"), seconds, "must be greater than 0"));
+        errs.push(FieldError::invalid(
+            &path.child("leaseDurationSeconds"),
+            seconds,
+            "must be greater than 0",
+        ));
     }
     if let Some(count) = spec.opt_int("leaseTransitions") {
         non_negative(errs, &path.child("leaseTransitions"), count);

@@ -72,10 +72,16 @@ fn validate_requirement(e: &Value, check_values: bool, path: &Path<'_>, errs: &m
             errs.push(FieldError::required(&at, "must be specified when `operator` is 'In' or 'NotIn'"));
         }
         "Exists" | "DoesNotExist" if !values.is_empty() => {
-            errs.push(FieldError::forbidden(&at, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+            errs.push(FieldError::forbidden(
+                &at,
+                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+            ));
         }
         "Gt" | "Lt" if values.len() != 1 => {
-            errs.push(FieldError::required(&at, "must be specified single value when `operator` is 'Lt' or 'Gt'"));
+            errs.push(FieldError::required(
+                &at,
+                "must be specified single value when `operator` is 'Lt' or 'Gt'",
+            ));
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
         other => errs.push(FieldError::invalid(&path.child("operator"), other, NOT_OPERATOR)),
@@ -152,8 +158,13 @@ fn validate_label_keys(term: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     let mut selected: BTreeSet<&str> = selector.pairs("matchLabels").iter().map(|(k, _)| &**k).collect();
     for e in selector.list("matchExpressions") {
         let key = e.text("key");
-        if let Some(i) = keys.iter().rposition(|k| k.str_or_empty() == key).filter(|_| selected.contains(key)) {
-            errs.push(FieldError::invalid(&path.index(i), key, "exists in both matchLabelKeys and labelSelector"));
+        if let Some(i) = keys.iter().rposition(|k| k.str_or_empty() == key).filter(|_| selected.contains(key))
+        {
+            errs.push(FieldError::invalid(
+                &path.index(i),
+                key,
+                "exists in both matchLabelKeys and labelSelector",
+            ));
         }
         selected.insert(key);
     }

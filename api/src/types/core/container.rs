@@ -32,15 +32,23 @@ fn parses_as_image(name: &str) -> bool {
     let part = |p: &str| {
         let b = p.as_bytes();
         let edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-        !b.is_empty() && edge(b[0]) && edge(b[b.len() - 1]) && b.iter().all(|&c| edge(c) || b"._-".contains(&c))
+        !b.is_empty()
+            && edge(b[0])
+            && edge(b[b.len() - 1])
+            && b.iter().all(|&c| edge(c) || b"._-".contains(&c))
     };
     let (domain, rest) = match path.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || first.chars().any(|c| c.is_ascii_uppercase()) => {
+        Some((first, rest))
+            if first.contains(['.', ':'])
+                || first == "localhost"
+                || first.chars().any(|c| c.is_ascii_uppercase()) =>
+        {
             (Some(first), rest)
         }
         _ => (None, path),
     };
-    domain.is_none_or(|d| d.bytes().all(|c| c.is_ascii_alphanumeric() || b".:-[]".contains(&c))) && rest.split('/').all(part)
+    domain.is_none_or(|d| d.bytes().all(|c| c.is_ascii_alphanumeric() || b".:-[]".contains(&c)))
+        && rest.split('/').all(part)
 }
 
 /// For every kind of container.
@@ -100,9 +108,25 @@ fn validate_common(c: &Value, around: &Surroundings<'_>, path: &Path<'_>, errs: 
     env::validate_env_from(c.list("envFrom"), &path.child("envFrom"), errs);
     volume_mount::validate(c, around.volumes, path, errs);
     validate_pull_policy(c.text("imagePullPolicy"), &path.child("imagePullPolicy"), errs);
-    resources::validate_requirements(&c["resources"], Level::Container, around.claims, &path.child("resources"), errs);
-    validate_resize_policy(c.list("resizePolicy"), around.spec.text("restartPolicy"), &path.child("resizePolicy"), errs);
-    security_context::validate_container(&c["securityContext"], around.host_users(), &path.child("securityContext"), errs);
+    resources::validate_requirements(
+        &c["resources"],
+        Level::Container,
+        around.claims,
+        &path.child("resources"),
+        errs,
+    );
+    validate_resize_policy(
+        c.list("resizePolicy"),
+        around.spec.text("restartPolicy"),
+        &path.child("resizePolicy"),
+        errs,
+    );
+    security_context::validate_container(
+        &c["securityContext"],
+        around.host_users(),
+        &path.child("securityContext"),
+        errs,
+    );
 }
 
 fn validate_ports(ports: &[Value], path: &Path<'_>, errs: &mut ErrorList) {

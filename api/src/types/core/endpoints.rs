@@ -55,7 +55,9 @@ fn validate_port(p: &Value, name_required: bool, path: &Path<'_>, errs: &mut Err
         errs.push(FieldError::required(&path.child("name"), ""));
     }
     let port = p.int("port");
-    errs.extend(format::port_number(port).into_iter().map(|m| FieldError::invalid(&path.child("port"), port, m)));
+    errs.extend(
+        format::port_number(port).into_iter().map(|m| FieldError::invalid(&path.child("port"), port, m)),
+    );
     required_one_of(errs, &path.child("protocol"), p.text("protocol"), PROTOCOLS);
     if let Some(protocol) = p.opt_text("appProtocol") {
         validate_label_name(protocol, &path.child("appProtocol"), errs);

@@ -104,7 +104,9 @@ fn validate_source(source: &Value, value: &str, path: &Path<'_>, errs: &mut Erro
         }
     }
     let message = match count {
-        0 => "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
+        0 => {
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        }
         _ if !value.is_empty() => "may not be specified when `value` is not empty",
         1 => return,
         _ => "may not have more than one field specified at a time",
@@ -188,7 +190,9 @@ pub fn validate_resource_ref(r: &Value, in_file: bool, path: &Path<'_>, errs: &m
     let (accepted, label) = match resource {
         "limits.cpu" | "requests.cpu" => (CPU_DIVISORS, "cpu"),
         "limits.memory" | "requests.memory" => (BYTE_DIVISORS, "memory"),
-        "limits.ephemeral-storage" | "requests.ephemeral-storage" => (BYTE_DIVISORS, "local ephemeral storage"),
+        "limits.ephemeral-storage" | "requests.ephemeral-storage" => {
+            (BYTE_DIVISORS, "local ephemeral storage")
+        }
         _ if huge => (BYTE_DIVISORS, "hugepages"),
         _ => return,
     };

@@ -69,7 +69,11 @@ fn validate_new_form(event: &Value, errs: &mut ErrorList) {
         }
     }
     if event.text("message").len() > NOTE_MAX {
-        errs.push(FieldError::invalid(&Path::new("message"), "", format!("can have at most {NOTE_MAX} characters")));
+        errs.push(FieldError::invalid(
+            &Path::new("message"),
+            "",
+            format!("can have at most {NOTE_MAX} characters"),
+        ));
     }
     let kind = event.text("type");
     if !matches!(kind, "Normal" | "Warning") {

@@ -56,7 +56,10 @@ pub fn validate(range: &Value, errs: &mut ErrorList) {
 
 fn validate_type(kind: &str, path: &Path<'_>, errs: &mut ErrorList) {
     let messages = format::label_key(kind);
-    if messages.is_empty() && !kind.contains('/') && !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim") {
+    if messages.is_empty()
+        && !kind.contains('/')
+        && !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim")
+    {
         errs.push(FieldError::invalid(path, kind, "must be a standard limit type or fully qualified"));
     }
     invalid_each(errs, path, kind, messages);
@@ -105,7 +108,12 @@ fn validate_amounts(item: &Value, name: &str, pod: bool, path: &Path<'_>, errs: 
     let (min, max, ratio) = (amount("min"), amount("max"), amount("maxLimitRequestRatio"));
     let (limit, request) = (amount("default"), amount("defaultRequest"));
     // Field, the value shown, the smaller by rule and its words, the larger and its words.
-    type Rule<'a> = (&'static str, &'a Option<Quantity>, (&'a Option<Quantity>, &'static str), (&'a Option<Quantity>, &'static str));
+    type Rule<'a> = (
+        &'static str,
+        &'a Option<Quantity>,
+        (&'a Option<Quantity>, &'static str),
+        (&'a Option<Quantity>, &'static str),
+    );
     let rules: [Rule<'_>; 6] = [
         ("min", &min, (&min, "min value"), (&max, "max value")),
         ("defaultRequest", &request, (&min, "min value"), (&request, "default request value")),
@@ -116,28 +124,43 @@ fn validate_amounts(item: &Value, name: &str, pod: bool, path: &Path<'_>, errs: 
     ];
     for (field, shown, (low, low_name), (high, high_name)) in rules {
         if let (Some(low), Some(high), Some(shown)) = (low, high, shown)
-            && low > high {
-                errs.push(FieldError::invalid(
-                    &path.child(field).key(name),
-                    shown.to_string(),
-                    format!("{low_name} {low} is greater than {high_name} {high}"),
-                ));
-            }
-    }
-    if let Some(ratio) = &ratio {
-        validate_ratio(ratio, min.as_ref(), max.as_ref(), &path.child("maxLimitRequestRatio").key(name), errs);
-    }
-    if let (Some(limit), Some(request)) = (&limit, &request)
-        && !is_overcommit_allowed(name) && limit != request {
+            && low > high
+        {
             errs.push(FieldError::invalid(
-                &path.child("defaultRequest").key(name),
-                request.to_string(),
-                format!("default value {limit} must equal to defaultRequest value {request} in {name}"),
+                &path.child(field).key(name),
+                shown.to_string(),
+                format!("{low_name} {low} is greater than {high_name} {high}"),
             ));
         }
+    }
+    if let Some(ratio) = &ratio {
+        validate_ratio(
+            ratio,
+            min.as_ref(),
+            max.as_ref(),
+            &path.child("maxLimitRequestRatio").key(name),
+            errs,
+        );
+    }
+    if let (Some(limit), Some(request)) = (&limit, &request)
+        && !is_overcommit_allowed(name)
+        && limit != request
+    {
+        errs.push(FieldError::invalid(
+            &path.child("defaultRequest").key(name),
+            request.to_string(),
+            format!("default value {limit} must equal to defaultRequest value {request} in {name}"),
+        ));
+    }
 }
 
-fn validate_ratio(ratio: &Quantity, min: Option<&Quantity>, max: Option<&Quantity>, path: &Path<'_>, errs: &mut ErrorList) {
+fn validate_ratio(
+    ratio: &Quantity,
+    min: Option<&Quantity>,
+    max: Option<&Quantity>,
+    path: &Path<'_>,
+    errs: &mut ErrorList,
+) {
     if *ratio < Quantity::new(1, Format::DecimalSi) {
         errs.push(FieldError::invalid(path, ratio.to_string(), format!("ratio {ratio} is less than 1")));
     }

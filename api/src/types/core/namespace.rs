@@ -65,7 +65,11 @@ pub fn validate_status(new: &Value, old: &Value, errs: &mut ErrorList) {
     let own = new["status"].text("phase");
     if own != phase {
         let status = Path::new("status");
-        errs.push(FieldError::invalid(&status.child("Phase"), own, format!("may only be '{phase}' if {condition}")));
+        errs.push(FieldError::invalid(
+            &status.child("Phase"),
+            own,
+            format!("may only be '{phase}' if {condition}"),
+        ));
     }
 }
 

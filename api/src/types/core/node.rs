@@ -49,7 +49,10 @@ pub fn validate(node: &Value, errs: &mut ErrorList) {
     if cidrs.len() < 2 {
         return;
     }
-    let v6 = cidrs.iter().filter(|c| format::parse_cidr(c.str_or_empty()).is_some_and(|(ip, _)| ip.is_ipv6())).count();
+    let v6 = cidrs
+        .iter()
+        .filter(|c| format::parse_cidr(c.str_or_empty()).is_some_and(|(ip, _)| ip.is_ipv6()))
+        .count();
     if v6 == 0 || v6 == cidrs.len() || cidrs.len() > 2 {
         errs.push(FieldError::invalid(
             &path,

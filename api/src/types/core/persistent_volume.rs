@@ -63,11 +63,15 @@ pub fn validate(volume: &Value, errs: &mut ErrorList) {
         let at = path.child("nodeAffinity");
         match affinity.opt("required") {
             Some(required) => validate_node_selector(required, &at.child("required"), errs),
-            None => errs.push(FieldError::required(&at.child("required"), "must specify required node constraints")),
+            None => errs
+                .push(FieldError::required(&at.child("required"), "must specify required node constraints")),
         }
     }
     validate_sources(volume, &path, errs);
-    if spec["hostPath"].text("path").trim_end_matches('/').is_empty() && spec.has("hostPath") && policy == "Recycle" {
+    if spec["hostPath"].text("path").trim_end_matches('/').is_empty()
+        && spec.has("hostPath")
+        && policy == "Recycle"
+    {
         errs.push(FieldError::forbidden(
             &path.child("persistentVolumeReclaimPolicy"),
             "may not be 'recycle' for a hostPath mount of '/'",
@@ -121,7 +125,10 @@ fn validate_sources(volume: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     for &(source, refused_as) in SOURCES {
         let Some(v) = spec.opt(source) else { continue };
         if std::mem::replace(&mut found, true) {
-            errs.push(FieldError::forbidden(&path.child(refused_as), "may not specify more than 1 volume type"));
+            errs.push(FieldError::forbidden(
+                &path.child(refused_as),
+                "may not specify more than 1 volume type",
+            ));
             continue;
         }
         volume_source::validate(source, v, Owner::PersistentVolume, path, errs);
@@ -134,7 +141,10 @@ fn validate_sources(volume: &Value, path: &Path<'_>, errs: &mut ErrorList) {
             ));
         }
         if source == "local" && !spec.has("nodeAffinity") {
-            errs.push(FieldError::required(&path.child("nodeAffinity"), "Local volume requires node affinity"));
+            errs.push(FieldError::required(
+                &path.child("nodeAffinity"),
+                "Local volume requires node affinity",
+            ));
         }
     }
     if !found {

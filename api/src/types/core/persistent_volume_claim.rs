@@ -35,7 +35,10 @@ pub fn fill_data_sources(claim: &mut Value) {
     } else if spec.has("dataSourceRef") && !spec.has("dataSource") {
         let reference = &spec["dataSourceRef"];
         let (group, kind) = (reference.text("apiGroup"), reference.text("kind"));
-        let local = matches!((group, kind), ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot"));
+        let local = matches!(
+            (group, kind),
+            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+        );
         if reference.text("namespace").is_empty() && local {
             let source = reference.clone();
             spec.put("dataSource", source);
@@ -150,14 +153,17 @@ pub fn validate_update(new: &Value, old: &Value, errs: &mut ErrorList) {
     }
     let annotation = old["metadata"]["annotations"].opt_text(BETA_CLASS);
     if let Some(class) = now.opt_text("storageClassName")
-        && !before.has("storageClassName") && annotation.is_none_or(|a| a == class) {
-            restore("storageClassName");
-        }
+        && !before.has("storageClassName")
+        && annotation.is_none_or(|a| a == class)
+    {
+        restore("storageClassName");
+    }
     restore("volumeAttributesClassName");
     if phase == "Bound"
-        && let Some(requests) = now["resources"].opt("requests") {
-            allowed.message("resources").put("requests", requests.clone());
-        }
+        && let Some(requests) = now["resources"].opt("requests")
+    {
+        allowed.message("resources").put("requests", requests.clone());
+    }
     if !same(&allowed, now) {
         let text = diff::between("core/v1.PersistentVolumeClaimSpec", before, now);
         errs.push(FieldError::forbidden(&path, format!("{IMMUTABLE}\n{text}")));
@@ -182,7 +188,8 @@ pub fn validate_update(new: &Value, old: &Value, errs: &mut ErrorList) {
 
 /// A claim shrinks no further than to what its volume had.
 fn validate_no_shrinking(new: &Value, old: &Value, path: &Path<'_>, errs: &mut ErrorList) {
-    let size = |o: &Value| o["spec"]["resources"]["requests"].get("storage").map(quantity).unwrap_or_default();
+    let size =
+        |o: &Value| o["spec"]["resources"]["requests"].get("storage").map(quantity).unwrap_or_default();
     let (now, before) = (size(new), size(old));
     let capacity: Quantity = quantity(&old["status"]["capacity"]["storage"]);
     if now >= before {

@@ -121,7 +121,8 @@ fn apply_label_keys(pod: &mut Value) {
         }
         for key in keys {
             let Some(value) = labels.opt_text(key.str_or_empty()) else { continue };
-            let expression = crate::value!({"key": key.str_or_empty(), "operator": operator, "values": [value]});
+            let expression =
+                crate::value!({"key": key.str_or_empty(), "operator": operator, "values": [value]});
             let selector = holder.message("labelSelector");
             let mut list = selector.list("matchExpressions").to_vec();
             list.push(expression);
@@ -195,15 +196,17 @@ pub fn validate_create(pod: &Value, errs: &mut ErrorList) {
 pub fn validate_pod_annotations(meta: &Value, spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     let annotations = &meta["annotations"];
     if let Some(mirror) = annotations.opt_text(MIRROR)
-        && spec.text("nodeName").is_empty() {
-            errs.push(FieldError::invalid(
-                &path.key(MIRROR),
-                mirror,
-                "must set spec.nodeName if mirror pod annotation is set",
-            ));
-        }
+        && spec.text("nodeName").is_empty()
+    {
+        errs.push(FieldError::invalid(
+            &path.key(MIRROR),
+            mirror,
+            "must set spec.nodeName if mirror pod annotation is set",
+        ));
+    }
     if let Some(cost) = annotations.opt_text(DELETION_COST) {
-        let canonical = cost.parse::<i32>().is_ok() && !cost.starts_with('+') && (cost == "0" || !cost.starts_with('0'));
+        let canonical =
+            cost.parse::<i32>().is_ok() && !cost.starts_with('+') && (cost == "0" || !cost.starts_with('0'));
         if !canonical {
             errs.push(FieldError::invalid(&path.key(DELETION_COST), cost, "must be a 32bit integer"));
         }
@@ -219,7 +222,8 @@ pub fn validate_pod_annotations(meta: &Value, spec: &Value, path: &Path<'_>, err
             if !found {
                 errs.push(FieldError::invalid(&path.key(key), container, "container not found"));
             }
-            let known = matches!(profile, "" | "runtime/default" | "unconfined") || profile.starts_with("localhost/");
+            let known =
+                matches!(profile, "" | "runtime/default" | "unconfined") || profile.starts_with("localhost/");
             if !known {
                 errs.push(FieldError::invalid(
                     &path.key(key),

@@ -73,7 +73,12 @@ pub fn validate(spec: &Value, place: Place<'_>, path: &Path<'_>, errs: &mut Erro
     let around = Surroundings { spec, volumes: &volumes, claims: &claims };
     container::validate_regular(spec.list("containers"), &around, &path.child("containers"), errs);
     container::validate_init(spec.list("initContainers"), &around, &path.child("initContainers"), errs);
-    container::validate_ephemeral(spec.list("ephemeralContainers"), &around, &path.child("ephemeralContainers"), errs);
+    container::validate_ephemeral(
+        spec.list("ephemeralContainers"),
+        &around,
+        &path.child("ephemeralContainers"),
+        errs,
+    );
     validate_pod_resources(spec, &claims, &path.child("resources"), errs);
     validate_host_network_ports(spec, place, path, errs);
     required_one_of(errs, &path.child("restartPolicy"), spec.text("restartPolicy"), RESTART_POLICIES);
@@ -88,7 +93,11 @@ pub fn validate(spec: &Value, place: Place<'_>, path: &Path<'_>, errs: &mut Erro
     affinity::validate(&spec["affinity"], &path.child("affinity"), errs);
     validate_dns_config(spec, &path.child("dnsConfig"), errs);
     validate_gates(spec, path, errs);
-    topology_spread::validate(spec.list("topologySpreadConstraints"), &path.child("topologySpreadConstraints"), errs);
+    topology_spread::validate(
+        spec.list("topologySpreadConstraints"),
+        &path.child("topologySpreadConstraints"),
+        errs,
+    );
     windows::validate_host_process(spec, path, errs);
     validate_host_users(spec, path, errs);
     validate_names(spec, path, errs);
@@ -122,7 +131,9 @@ fn validate_resource_claims(list: &[Value], path: &Path<'_>, errs: &mut ErrorLis
             invalid_each(errs, &at.child("name"), name, format::dns_label(name));
         }
         let message = match (claim.has("resourceClaimName"), claim.has("resourceClaimTemplateName")) {
-            (true, true) => Some("at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"),
+            (true, true) => {
+                Some("at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified")
+            }
             (false, false) => Some("must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
             _ => None,
         };
@@ -146,7 +157,10 @@ fn validate_resource_claims(list: &[Value], path: &Path<'_>, errs: &mut ErrorLis
 fn validate_pod_resources(spec: &Value, claims: &BTreeSet<&str>, path: &Path<'_>, errs: &mut ErrorList) {
     let Some(own) = spec.opt("resources") else { return };
     if own.has("claims") {
-        errs.push(FieldError::forbidden(&path.child("claims"), "claims cannot be set for Resources at pod-level"));
+        errs.push(FieldError::forbidden(
+            &path.child("claims"),
+            "claims cannot be set for Resources at pod-level",
+        ));
     }
     resources::validate_requirements(own, Level::Pod, claims, path, errs);
     let requests = path.child("requests");
@@ -295,13 +309,14 @@ fn validate_names(spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     name("serviceAccountName", format::dns_subdomain);
     name("nodeName", format::dns_subdomain);
     if let Some(seconds) = spec.opt_int("activeDeadlineSeconds")
-        && !(1..=i64::from(i32::MAX)).contains(&seconds) {
-            errs.push(FieldError::invalid(
-                &path.child("activeDeadlineSeconds"),
-                seconds,
-                format::between(1, i32::MAX.into()),
-            ));
-        }
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        errs.push(FieldError::invalid(
+            &path.child("activeDeadlineSeconds"),
+            seconds,
+            format::between(1, i32::MAX.into()),
+        ));
+    }
     let mut name = |field: &'static str, check: fn(&str) -> format::Messages| {
         let text = spec.text(field);
         if !text.is_empty() {
@@ -334,7 +349,12 @@ fn validate_host_aliases(list: &[Value], path: &Path<'_>, errs: &mut ErrorList) 
         invalid_each(errs, &at.child("ip"), alias.text("ip"), format::ip(alias.text("ip")));
         let names = at.child("hostnames");
         for (j, name) in alias.list("hostnames").iter().enumerate() {
-            invalid_each(errs, &names.index(j), name.str_or_empty(), format::dns_subdomain(name.str_or_empty()));
+            invalid_each(
+                errs,
+                &names.index(j),
+                name.str_or_empty(),
+                format::dns_subdomain(name.str_or_empty()),
+            );
         }
     }
 }

@@ -51,8 +51,15 @@ pub fn validate_status(new: &Value, old: &Value, errs: &mut ErrorList) {
 }
 
 /// A container that is not restarted stays terminated.
-fn validate_state_transitions(new: &Value, old: &Value, field: &'static str, path: &Path<'_>, errs: &mut ErrorList) {
-    let policy = if field == "ephemeralContainerStatuses" { "Never" } else { old["spec"].text("restartPolicy") };
+fn validate_state_transitions(
+    new: &Value,
+    old: &Value,
+    field: &'static str,
+    path: &Path<'_>,
+    errs: &mut ErrorList,
+) {
+    let policy =
+        if field == "ephemeralContainerStatuses" { "Never" } else { old["spec"].text("restartPolicy") };
     if policy == "Always" {
         return;
     }
@@ -85,7 +92,11 @@ fn validate_claim_statuses(pod: &Value, path: &Path<'_>, errs: &mut ErrorList) {
         let at_index = path.index(i);
         let (name, at) = (s.text("name"), at_index.child("name"));
         if !pod["spec"].list("resourceClaims").iter().any(|c| c.text("name") == name) {
-            errs.push(FieldError::invalid(&at, name, "must match the name of an entry in `spec.resourceClaims`"));
+            errs.push(FieldError::invalid(
+                &at,
+                name,
+                "must match the name of an entry in `spec.resourceClaims`",
+            ));
         }
         if !seen.insert(name) {
             errs.push(FieldError::duplicate(&at, name));

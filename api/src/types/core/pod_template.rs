@@ -2,10 +2,10 @@
 
 use crate::field_error::{ErrorList, FieldError, Path};
 use crate::tree::Value;
-use crate::types::core::pod_spec::{self, Place};
 use crate::types::core::pod::validate_pod_annotations;
-use crate::types::fields::Fill;
+use crate::types::core::pod_spec::{self, Place};
 use crate::types::fields::Fields;
+use crate::types::fields::Fill;
 use crate::types::meta::label_selector::{self};
 use crate::types::meta::object_meta;
 

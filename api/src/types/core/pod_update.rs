@@ -2,7 +2,9 @@
 
 use crate::field_error::{ErrorList, FieldError, Path};
 use crate::tree::Value;
-use crate::types::core::pod::{APP_ARMOR_CONTAINER, MIRROR, validate_meta_and_spec, validate_pod_annotations};
+use crate::types::core::pod::{
+    APP_ARMOR_CONTAINER, MIRROR, validate_meta_and_spec, validate_pod_annotations,
+};
 use crate::types::core::toleration;
 use crate::types::fields::{Fields, Fill, same};
 use crate::types::format;
@@ -23,7 +25,11 @@ pub(super) fn validate_annotation_update(new: &Value, old: &Value, errs: &mut Er
         }
     };
     for (key, _) in before.members().iter().filter(|(k, v)| now.get(k) != Some(v)) {
-        forbid(key, "may not remove or update AppArmor annotations", "may not remove or update mirror pod annotation");
+        forbid(
+            key,
+            "may not remove or update AppArmor annotations",
+            "may not remove or update mirror pod annotation",
+        );
     }
     for (key, _) in now.members().iter().filter(|(k, _)| before.get(k).is_none()) {
         forbid(key, "may not add AppArmor annotations", "may not add mirror pod annotation");

@@ -16,16 +16,28 @@ const OLD_NODE_LABELS: &[(&str, &str)] = &[
         "failure-domain.beta.kubernetes.io/region",
         "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
     ),
-    ("failure-domain.beta.kubernetes.io/zone", "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"),
-    ("beta.kubernetes.io/instance-type", "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"),
+    (
+        "failure-domain.beta.kubernetes.io/zone",
+        "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead",
+    ),
+    (
+        "beta.kubernetes.io/instance-type",
+        "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead",
+    ),
 ];
 const OLD_ANNOTATIONS: &[(&str, &str)] = &[
-    ("seccomp.security.alpha.kubernetes.io/pod", "non-functional in v1.27+; use the \"seccompProfile\" field instead"),
+    (
+        "seccomp.security.alpha.kubernetes.io/pod",
+        "non-functional in v1.27+; use the \"seccompProfile\" field instead",
+    ),
     (
         "container.seccomp.security.alpha.kubernetes.io/",
         "non-functional in v1.27+; use the \"seccompProfile\" field instead",
     ),
-    ("container.apparmor.security.beta.kubernetes.io/", "deprecated since v1.30; use the \"appArmorProfile\" field instead"),
+    (
+        "container.apparmor.security.beta.kubernetes.io/",
+        "deprecated since v1.30; use the \"appArmorProfile\" field instead",
+    ),
 ];
 const OLD_VOLUMES: &[(&str, &str)] = &[
     ("gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
@@ -161,11 +173,9 @@ fn container(c: &Value, path: &Path<'_>, out: &mut Vec<String>) {
             continue;
         }
         match seen.get(&(p.int("containerPort"), p.text("protocol"))) {
-            Some(first) => out.push(format!(
-                "{}: duplicate port definition with {}",
-                at.index(i),
-                at.index(*first)
-            )),
+            Some(first) => {
+                out.push(format!("{}: duplicate port definition with {}", at.index(i), at.index(*first)))
+            }
             None => {
                 seen.insert((p.int("containerPort"), p.text("protocol")), i);
             }

@@ -42,7 +42,9 @@ pub fn validate_probe(probe: &Value, kind: Kind, grace: Option<i64>, path: &Path
         return;
     }
     validate_handler(probe, grace, path, errs);
-    for field in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+    for field in
+        ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
+    {
         non_negative(errs, &path.child(field), probe.int(field));
     }
     let own_grace = probe.opt_int("terminationGracePeriodSeconds");
@@ -129,7 +131,9 @@ pub fn validate_port(port: &Value, path: &Path<'_>, errs: &mut ErrorList) {
         Value::String(name) => invalid_each(errs, path, name, format::port_name(name)),
         other => {
             let number = other.as_i64().unwrap_or(0);
-            errs.extend(format::port_number(number).into_iter().map(|m| FieldError::invalid(path, number, m)));
+            errs.extend(
+                format::port_number(number).into_iter().map(|m| FieldError::invalid(path, number, m)),
+            );
         }
     }
 }

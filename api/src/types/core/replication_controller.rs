@@ -56,7 +56,9 @@ pub fn validate_status(new: &Value, old: &Value, errs: &mut ErrorList) {
 /// `status` of a ReplicationController or a ReplicaSet.
 pub fn validate_replica_counts(status: &Value, errs: &mut ErrorList) {
     let path = Path::new("status");
-    for field in ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"] {
+    for field in
+        ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"]
+    {
         non_negative(errs, &path.child(field), status.int(field));
     }
     let mut at_most = |field: &'static str, limit: &str, name: &str| {

@@ -57,7 +57,11 @@ fn scope_fits(scope: &str, resource: &str) -> bool {
         || resource.contains("hugepages-");
     match scope {
         "BestEffort" => resource == "pods",
-        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => pod,
+        "Terminating"
+        | "NotTerminating"
+        | "NotBestEffort"
+        | "PriorityClass"
+        | "CrossNamespacePodAffinity" => pod,
         "VolumeAttributesClass" => matches!(resource, "persistentvolumeclaims" | "requests.storage"),
         _ => true,
     }
@@ -66,7 +70,8 @@ fn scope_fits(scope: &str, resource: &str) -> bool {
 fn validate_spec(spec: &Value, errs: &mut ErrorList) {
     let path = Path::new("spec");
     validate_list(spec, "hard", &path, errs);
-    let hard: BTreeSet<&str> = spec.pairs("hard").iter().map(|(k, _)| &**k).filter(|k| !k.contains('/')).collect();
+    let hard: BTreeSet<&str> =
+        spec.pairs("hard").iter().map(|(k, _)| &**k).filter(|k| !k.contains('/')).collect();
     let at = path.child("scopes");
     let scopes: Vec<&str> = spec.list("scopes").iter().map(Value::str_or_empty).collect();
     for scope in &scopes {
@@ -74,7 +79,11 @@ fn validate_spec(spec: &Value, errs: &mut ErrorList) {
             errs.push(FieldError::invalid(&at, spec["scopes"].clone(), "unsupported scope"));
         }
         for _ in hard.iter().filter(|r| !scope_fits(scope, r)) {
-            errs.push(FieldError::invalid(&at, spec["scopes"].clone(), "unsupported scope applied to resource"));
+            errs.push(FieldError::invalid(
+                &at,
+                spec["scopes"].clone(),
+                "unsupported scope applied to resource",
+            ));
         }
     }
     validate_pairs(&scopes, spec, &at, errs);
@@ -102,7 +111,8 @@ fn validate_scope_selector(spec: &Value, hard: &BTreeSet<&str>, path: &Path<'_>,
         for _ in hard.iter().filter(|r| !scope_fits(scope, r)) {
             errs.push(FieldError::invalid(&at, selector.clone(), "unsupported scope applied to resource"));
         }
-        let exists_only = !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && SCOPES.contains(&scope);
+        let exists_only =
+            !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && SCOPES.contains(&scope);
         if exists_only && operator != "Exists" {
             errs.push(FieldError::invalid(&at.child("operator"), operator, "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"));
         }
@@ -117,7 +127,9 @@ fn validate_scope_selector(spec: &Value, hard: &BTreeSet<&str>, path: &Path<'_>,
                 "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
             )),
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => errs.push(FieldError::invalid(&at.child("operator"), other, "not a valid selector operator")),
+            other => {
+                errs.push(FieldError::invalid(&at.child("operator"), other, "not a valid selector operator"))
+            }
         }
         scopes.push(scope);
     }

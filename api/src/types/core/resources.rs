@@ -44,14 +44,19 @@ pub fn is_native(name: &str) -> bool {
 }
 /// A device or other resource that a vendor counts.
 pub fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.") && format::label_key(&format!("requests.{name}")).is_empty()
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && format::label_key(&format!("requests.{name}")).is_empty()
 }
 /// Requests may be below limits.
 pub fn is_overcommit_allowed(name: &str) -> bool {
     is_native(name) && !is_huge_pages(name)
 }
 fn is_standard(name: &str) -> bool {
-    STANDARD.contains(&name) || COUNTED.contains(&name) || is_huge_pages(name) || name.starts_with("requests.hugepages-")
+    STANDARD.contains(&name)
+        || COUNTED.contains(&name)
+        || is_huge_pages(name)
+        || name.starts_with("requests.hugepages-")
 }
 fn is_integer(name: &str) -> bool {
     COUNTED.contains(&name) || is_extended(name)
@@ -185,7 +190,14 @@ pub fn validate_requirements(
             name_rule(name, &at_name, errs);
             validate_amount(name, &amount, &at_name, errs);
             if list == "requests" {
-                validate_against_limit(name, &amount, requirements["limits"].get(name), at, &limits_path, errs);
+                validate_against_limit(
+                    name,
+                    &amount,
+                    requirements["limits"].get(name),
+                    at,
+                    &limits_path,
+                    errs,
+                );
             }
             if is_huge_pages(name) {
                 huge = true;
@@ -221,7 +233,11 @@ fn validate_against_limit(
     } else {
         return;
     };
-    errs.push(FieldError::invalid(requests, amount.to_string(), format!("must be {relation} {name} limit of {limit}")));
+    errs.push(FieldError::invalid(
+        requests,
+        amount.to_string(),
+        format!("must be {relation} {name} limit of {limit}"),
+    ));
 }
 
 fn validate_claims(claims: &[Value], known: &BTreeSet<&str>, path: &Path<'_>, errs: &mut ErrorList) {

@@ -48,20 +48,19 @@ pub fn validate(secret: &Value, errs: &mut ErrorList) {
     };
     match secret.text("type") {
         "kubernetes.io/service-account-token"
-            if secret["metadata"]["annotations"].text(ACCOUNT_NAME).is_empty() => {
-                let metadata = Path::new("metadata");
-                errs.push(FieldError::required(&metadata.child("annotations").key(ACCOUNT_NAME), ""));
-            }
+            if secret["metadata"]["annotations"].text(ACCOUNT_NAME).is_empty() =>
+        {
+            let metadata = Path::new("metadata");
+            errs.push(FieldError::required(&metadata.child("annotations").key(ACCOUNT_NAME), ""));
+        }
         "kubernetes.io/dockercfg" => validate_docker_config(data, ".dockercfg", &path, errs),
         "kubernetes.io/dockerconfigjson" => validate_docker_config(data, ".dockerconfigjson", &path, errs),
-        "kubernetes.io/basic-auth"
-            if data.get("username").is_none() && data.get("password").is_none() => {
-                required(&["username", "password"]);
-            }
-        "kubernetes.io/ssh-auth"
-            if data.text("ssh-privatekey").is_empty() => {
-                errs.push(FieldError::required(&path.key("ssh-privatekey"), ""));
-            }
+        "kubernetes.io/basic-auth" if data.get("username").is_none() && data.get("password").is_none() => {
+            required(&["username", "password"]);
+        }
+        "kubernetes.io/ssh-auth" if data.text("ssh-privatekey").is_empty() => {
+            errs.push(FieldError::required(&path.key("ssh-privatekey"), ""));
+        }
         "kubernetes.io/tls" => required(&["tls.crt", "tls.key"]),
         _ => {}
     }

@@ -58,9 +58,10 @@ fn shown(sc: &Value) -> Value {
         None => Value::Null,
     };
     let profile = |field: &str| match sc.opt(field) {
-        Some(p) => {
-            struct_shown([("Type", p.text("type").into()), ("LocalhostProfile", p["localhostProfile"].clone())])
-        }
+        Some(p) => struct_shown([
+            ("Type", p.text("type").into()),
+            ("LocalhostProfile", p["localhostProfile"].clone()),
+        ]),
         None => Value::Null,
     };
     struct_shown([
@@ -116,7 +117,10 @@ fn is_sysctl_name(name: &str) -> bool {
     let segment = |s: &str| {
         let b = s.as_bytes();
         let edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-        !b.is_empty() && edge(b[0]) && edge(b[b.len() - 1]) && b.iter().all(|&c| edge(c) || c == b'-' || c == b'_')
+        !b.is_empty()
+            && edge(b[0])
+            && edge(b[b.len() - 1])
+            && b.iter().all(|&c| edge(c) || c == b'-' || c == b'_')
     };
     name.len() <= SYSCTL_NAME_MAX && name.split(['.', '/']).all(segment)
 }
@@ -134,7 +138,8 @@ fn validate_sysctls(spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
             errs.push(FieldError::duplicate(&at, name));
         }
         let dotted = name.replace('/', ".");
-        let ipc = matches!(dotted.as_str(), "kernel.sem") || dotted.starts_with("kernel.shm")
+        let ipc = matches!(dotted.as_str(), "kernel.sem")
+            || dotted.starts_with("kernel.shm")
             || dotted.starts_with("kernel.msg")
             || dotted.starts_with("fs.mqueue.");
         if spec.flag("hostNetwork") && dotted.starts_with("net.") {
@@ -192,7 +197,8 @@ fn validate_app_armor(profile: &Value, path: &Path<'_>, errs: &mut ErrorList) {
             errs.push(FieldError::invalid(&at, name, "can only be set when AppArmor type is Localhost"));
         }
         ("RuntimeDefault" | "Unconfined", None) => {}
-        ("", _) => errs.push(FieldError::required(&path.child("type"), "type is required when appArmorProfile is set")),
+        ("", _) => errs
+            .push(FieldError::required(&path.child("type"), "type is required when appArmorProfile is set")),
         (other, _) => required_one_of(errs, &path.child("type"), other, PROFILE_TYPES),
     }
 }

@@ -30,7 +30,10 @@ pub fn default(service: &mut Value) {
             spec.drop_field("sessionAffinityConfig");
         }
         "ClientIP" if !spec["sessionAffinityConfig"]["clientIP"].has("timeoutSeconds") => {
-            spec.put("sessionAffinityConfig", crate::value!({"clientIP": {"timeoutSeconds": AFFINITY_SECONDS}}));
+            spec.put(
+                "sessionAffinityConfig",
+                crate::value!({"clientIP": {"timeoutSeconds": AFFINITY_SECONDS}}),
+            );
         }
         _ => {}
     }
@@ -98,15 +101,17 @@ pub fn validate(service: &Value, errs: &mut ErrorList) {
     object_meta::validate(&service["metadata"], Scope::Namespaced, NameRule::Dns1035Label, errs);
     let (spec, path) = (&service["spec"], Path::new("spec"));
     let annotations = &service["metadata"]["annotations"];
-    if let (Some(mode), Some(hints)) = (annotations.opt_text(TOPOLOGY_MODE), annotations.opt_text(TOPOLOGY_HINTS))
-        && mode != hints {
-            let metadata = Path::new("metadata");
-            errs.push(FieldError::invalid(
-                &metadata.child("annotations").key(TOPOLOGY_MODE),
-                mode,
-                format!("must match annotations[{TOPOLOGY_HINTS}] when both are specified"),
-            ));
-        }
+    if let (Some(mode), Some(hints)) =
+        (annotations.opt_text(TOPOLOGY_MODE), annotations.opt_text(TOPOLOGY_HINTS))
+        && mode != hints
+    {
+        let metadata = Path::new("metadata");
+        errs.push(FieldError::invalid(
+            &metadata.child("annotations").key(TOPOLOGY_MODE),
+            mode,
+            format!("must match annotations[{TOPOLOGY_HINTS}] when both are specified"),
+        ));
+    }
     let kind = spec.text("type");
     if spec.list("ports").is_empty() && !is_headless(spec) && kind != "ExternalName" {
         errs.push(FieldError::required(&path.child("ports"), ""));
@@ -180,7 +185,9 @@ fn validate_service_port<'a>(
         }
     }
     let port = p.int("port");
-    errs.extend(format::port_number(port).into_iter().map(|m| FieldError::invalid(&path.child("port"), port, m)));
+    errs.extend(
+        format::port_number(port).into_iter().map(|m| FieldError::invalid(&path.child("port"), port, m)),
+    );
     required_one_of(errs, &path.child("protocol"), p.text("protocol"), PROTOCOLS);
     validate_port(&p["targetPort"], &path.child("targetPort"), errs);
     if let Some(protocol) = p.opt_text("appProtocol") {
@@ -286,7 +293,10 @@ fn validate_load_balancer_fields(spec: &Value, path: &Path<'_>, errs: &mut Error
     let is_lb = spec.text("type") == "LoadBalancer";
     match (is_lb, spec.has("allocateLoadBalancerNodePorts")) {
         (false, true) => {
-            errs.push(FieldError::forbidden(&path.child("allocateLoadBalancerNodePorts"), ONLY_LOAD_BALANCER));
+            errs.push(FieldError::forbidden(
+                &path.child("allocateLoadBalancerNodePorts"),
+                ONLY_LOAD_BALANCER,
+            ));
         }
         (true, false) => errs.push(FieldError::required(&Path::new("allocateLoadBalancerNodePorts"), "")),
         _ => {}
@@ -324,7 +334,9 @@ fn validate_traffic(spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
         errs.extend(format::port_number(port).into_iter().map(|m| FieldError::invalid(&at, port, m)));
     }
     match spec.opt_text("internalTrafficPolicy") {
-        None if needs_cluster_ip(spec) => errs.push(FieldError::required(&path.child("internalTrafficPolicy"), "")),
+        None if needs_cluster_ip(spec) => {
+            errs.push(FieldError::required(&path.child("internalTrafficPolicy"), ""))
+        }
         None => {}
         Some(policy) => one_of(errs, &path.child("internalTrafficPolicy"), policy, &["Cluster", "Local"]),
     }

@@ -25,7 +25,11 @@ pub fn validate(spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     match (ip.is_empty(), ips.first().map(Value::str_or_empty)) {
         (false, None) => errs.push(FieldError::required(&at, "")),
         (false, Some(first)) if first != ip => {
-            errs.push(FieldError::invalid(&at, spec["clusterIPs"].clone(), "first value must match `clusterIP`"));
+            errs.push(FieldError::invalid(
+                &at,
+                spec["clusterIPs"].clone(),
+                "first value must match `clusterIP`",
+            ));
         }
         (true, Some(_)) => errs.push(FieldError::invalid(
             &at,
@@ -138,9 +142,10 @@ fn validate_list_update(
         ));
     }
     if let (Some(n), Some(o)) = (new.first(), old.first())
-        && n != o {
-            errs.push(FieldError::invalid(&at.index(0), now["clusterIPs"].clone(), NOT_ONCE_SET));
-        }
+        && n != o
+    {
+        errs.push(FieldError::invalid(&at.index(0), now["clusterIPs"].clone(), NOT_ONCE_SET));
+    }
     if new.len() < old.len() && new.len() == 1 && now.text("ipFamilyPolicy") != "SingleStack" {
         errs.push(FieldError::invalid(
             &path.child("ipFamilyPolicy"),
@@ -177,7 +182,11 @@ pub fn init_families(service: &mut Value, cluster: &[&'static str]) -> ErrorList
     let at = path.child("ipFamilies");
     for (i, family) in spec.list("ipFamilies").iter().enumerate() {
         if !selectorless && !cluster.contains(&family.str_or_empty()) {
-            errs.push(FieldError::invalid(&at.index(i), family.str_or_empty(), "not configured on this cluster"));
+            errs.push(FieldError::invalid(
+                &at.index(i),
+                family.str_or_empty(),
+                "not configured on this cluster",
+            ));
         }
     }
     let at = path.child("clusterIPs");

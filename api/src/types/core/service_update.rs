@@ -39,14 +39,17 @@ pub fn sync_cluster_ips(new: &mut Value, old: Option<&Value>) {
 pub fn patch_allocated(new: &mut Value, old: &Value) {
     let before = &old["spec"];
     let spec = new.message("spec");
-    if needs_cluster_ip(before) && needs_cluster_ip(spec)
-        && spec.text("clusterIP").is_empty() && spec.list("clusterIPs").is_empty() {
-            for field in ["clusterIP", "clusterIPs"] {
-                if let Some(v) = before.opt(field) {
-                    spec.put(field, v.clone());
-                }
+    if needs_cluster_ip(before)
+        && needs_cluster_ip(spec)
+        && spec.text("clusterIP").is_empty()
+        && spec.list("clusterIPs").is_empty()
+    {
+        for field in ["clusterIP", "clusterIPs"] {
+            if let Some(v) = before.opt(field) {
+                spec.put(field, v.clone());
             }
         }
+    }
     if needs_node_ports(before) && needs_node_ports(spec) {
         let given: BTreeSet<(i64, String)> = spec
             .list("ports")
@@ -59,9 +62,13 @@ pub fn patch_allocated(new: &mut Value, old: &Value) {
                 return;
             }
             let same_port = before.list("ports").iter().find(|o| {
-                o.int("port") == p.int("port") && o.text("protocol") == p.text("protocol") && o.int("nodePort") != 0
+                o.int("port") == p.int("port")
+                    && o.text("protocol") == p.text("protocol")
+                    && o.int("nodePort") != 0
             });
-            if let Some(o) = same_port.filter(|o| !given.contains(&(o.int("nodePort"), o.text("protocol").to_owned()))) {
+            if let Some(o) =
+                same_port.filter(|o| !given.contains(&(o.int("nodePort"), o.text("protocol").to_owned())))
+            {
                 p.put("nodePort", o.int("nodePort"));
             }
         });
@@ -107,10 +114,16 @@ pub fn drop_other_types(new: &mut Value, old: &Value) {
             }
         }
     }
-    if spec.text("type") == "ExternalName" && before.text("type") != "ExternalName" && unchanged(spec, "internalTrafficPolicy") {
+    if spec.text("type") == "ExternalName"
+        && before.text("type") != "ExternalName"
+        && unchanged(spec, "internalTrafficPolicy")
+    {
         spec.drop_field("internalTrafficPolicy");
     }
-    if before.text("type") == "ExternalName" && spec.text("type") != "ExternalName" && unchanged(spec, "externalName") {
+    if before.text("type") == "ExternalName"
+        && spec.text("type") != "ExternalName"
+        && unchanged(spec, "externalName")
+    {
         spec.drop_field("externalName");
     }
     if is_external(before) && !is_external(spec) && unchanged(spec, "externalTrafficPolicy") {
@@ -161,7 +174,10 @@ pub fn validate_status(new: &Value, old: &Value, errs: &mut ErrorList) {
                 errs.push(FieldError::required(&at.child("ipMode"), "must be specified when `ip` is set"));
             }
             (Some(_), true) => {
-                errs.push(FieldError::forbidden(&at.child("ipMode"), "may not be specified when `ip` is not set"));
+                errs.push(FieldError::forbidden(
+                    &at.child("ipMode"),
+                    "may not be specified when `ip` is not set",
+                ));
             }
             (Some(mode), false) => one_of(errs, &at.child("ipMode"), mode, &["Proxy", "VIP"]),
             (None, true) => {}

@@ -13,7 +13,8 @@ const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 pub fn validate_tolerations(list: &[Value], path: &Path<'_>, errs: &mut ErrorList) {
     for (i, t) in list.iter().enumerate() {
         let at = path.index(i);
-        let (key, operator, value, effect) = (t.text("key"), t.text("operator"), t.text("value"), t.text("effect"));
+        let (key, operator, value, effect) =
+            (t.text("key"), t.text("operator"), t.text("value"), t.text("effect"));
         if !key.is_empty() {
             validate_label_name(key, &at.child("key"), errs);
         }
@@ -58,7 +59,10 @@ pub fn validate_only_added(new: &[Value], old: &[Value], path: &Path<'_>, errs: 
         new.iter().any(|n| ["key", "operator", "value", "effect"].iter().all(|f| same(&n[*f], &t[*f])))
     };
     if !old.iter().all(kept) {
-        errs.push(FieldError::forbidden(path, "existing toleration can not be modified except its tolerationSeconds"));
+        errs.push(FieldError::forbidden(
+            path,
+            "existing toleration can not be modified except its tolerationSeconds",
+        ));
         return;
     }
     validate_tolerations(new, path, errs);

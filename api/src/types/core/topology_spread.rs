@@ -16,7 +16,8 @@ pub fn validate(list: &[Value], path: &Path<'_>, errs: &mut ErrorList) {
             errs.push(FieldError::required(&at.child("topologyKey"), "can not be empty"));
         }
         one_of(errs, &at.child("whenUnsatisfiable"), action, &["DoNotSchedule", "ScheduleAnyway"]);
-        let again = |o: &Value| o.text("topologyKey") == topology_key && o.text("whenUnsatisfiable") == action;
+        let again =
+            |o: &Value| o.text("topologyKey") == topology_key && o.text("whenUnsatisfiable") == action;
         if list[i + 1..].iter().any(again) {
             errs.push(FieldError::duplicate(
                 &at.child("{topologyKey, whenUnsatisfiable}"),

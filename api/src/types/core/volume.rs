@@ -84,7 +84,12 @@ pub fn default_claim_spec(spec: &mut Value) {
 }
 
 /// Checks the list and gives the volumes that are valid. `pod_name` is "" in a template.
-pub fn validate_all<'a>(list: &'a [Value], pod_name: &str, path: &Path<'_>, errs: &mut ErrorList) -> Volumes<'a> {
+pub fn validate_all<'a>(
+    list: &'a [Value],
+    pod_name: &str,
+    path: &Path<'_>,
+    errs: &mut ErrorList,
+) -> Volumes<'a> {
     let claims: BTreeSet<String> = list
         .iter()
         .filter(|v| !pod_name.is_empty() && v.has("ephemeral"))
@@ -124,7 +129,10 @@ fn validate_sources(volume: &Value, pod_name: &str, path: &Path<'_>, errs: &mut 
     for &(source, refused_as) in SOURCES {
         let Some(v) = volume.opt(source) else { continue };
         if std::mem::replace(&mut found, true) {
-            errs.push(FieldError::forbidden(&path.child(refused_as), "may not specify more than 1 volume type"));
+            errs.push(FieldError::forbidden(
+                &path.child(refused_as),
+                "may not specify more than 1 volume type",
+            ));
         } else {
             validate_source(source, v, volume.text("name"), pod_name, path, errs);
         }
@@ -132,7 +140,11 @@ fn validate_sources(volume: &Value, pod_name: &str, path: &Path<'_>, errs: &mut 
             && v.has("initiatorName")
             && volume.text("name").len() + 1 + v.text("targetPortal").len() > 64
         {
-            errs.push(FieldError::invalid(&path.child("name"), volume.text("name"), volume_source::ISCSI_TOO_LONG));
+            errs.push(FieldError::invalid(
+                &path.child("name"),
+                volume.text("name"),
+                volume_source::ISCSI_TOO_LONG,
+            ));
         }
     }
     if !found {
@@ -140,7 +152,14 @@ fn validate_sources(volume: &Value, pod_name: &str, path: &Path<'_>, errs: &mut 
     }
 }
 
-fn validate_source(source: &str, v: &Value, name: &str, pod_name: &str, path: &Path<'_>, errs: &mut ErrorList) {
+fn validate_source(
+    source: &str,
+    v: &Value,
+    name: &str,
+    pod_name: &str,
+    path: &Path<'_>,
+    errs: &mut ErrorList,
+) {
     let at = path.child(source);
     match source {
         "emptyDir" => {
@@ -166,7 +185,8 @@ fn validate_source(source: &str, v: &Value, name: &str, pod_name: &str, path: &P
             validate_ephemeral(v, &at, errs);
             if !pod_name.is_empty() && !name.is_empty() {
                 let claim = format!("{pod_name}-{name}");
-                let messages = format::dns_subdomain(&claim).into_iter().map(|m| format!("PVC name {claim:?}: {m}"));
+                let messages =
+                    format::dns_subdomain(&claim).into_iter().map(|m| format!("PVC name {claim:?}: {m}"));
                 invalid_each(errs, &path.child("name"), name, messages);
             }
         }
@@ -216,7 +236,9 @@ fn validate_downward_file(file: &Value, path: &Path<'_>, errs: &mut ErrorList) {
             }
         }
         (None, Some(r)) => env::validate_resource_ref(r, true, &path.child("resourceFieldRef"), errs),
-        (None, None) => errs.push(FieldError::required(path, "one of fieldRef and resourceFieldRef is required")),
+        (None, None) => {
+            errs.push(FieldError::required(path, "one of fieldRef and resourceFieldRef is required"))
+        }
     }
     validate_mode(file, "mode", path, errs);
 }
@@ -299,14 +321,19 @@ fn validate_token(token: &Value, volume: &Path<'_>, path: &Path<'_>, errs: &mut 
 fn validate_trust_bundle(bundle: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     match (bundle.opt_text("name"), bundle.opt_text("signerName")) {
         (Some(_), Some(_)) => {
-            errs.push(FieldError::invalid(path, bundle.clone(), "only one of name and signerName may be used"));
+            errs.push(FieldError::invalid(
+                path,
+                bundle.clone(),
+                "only one of name and signerName may be used",
+            ));
         }
         (Some(name), None) => {
             if name.is_empty() {
                 errs.push(FieldError::required(&path.child("name"), "must be a valid object name"));
             }
-            let messages =
-                format::dns_subdomain(name).into_iter().map(|m| format!("not a valid clustertrustbundlename: {m}"));
+            let messages = format::dns_subdomain(name)
+                .into_iter()
+                .map(|m| format!("not a valid clustertrustbundlename: {m}"));
             invalid_each(errs, &path.child("name"), name, messages);
             if bundle.has("labelSelector") {
                 errs.push(FieldError::invalid(

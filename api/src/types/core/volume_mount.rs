@@ -16,7 +16,14 @@ fn paths<'a>(list: &'a [Value], field: &str) -> Paths<'a> {
 
 pub fn validate(container: &Value, volumes: &Volumes<'_>, path: &Path<'_>, errs: &mut ErrorList) {
     let (mounts, devices) = (container.list("volumeMounts"), container.list("volumeDevices"));
-    validate_mounts(container, mounts, &paths(devices, "devicePath"), volumes, &path.child("volumeMounts"), errs);
+    validate_mounts(
+        container,
+        mounts,
+        &paths(devices, "devicePath"),
+        volumes,
+        &path.child("volumeMounts"),
+        errs,
+    );
     validate_devices(devices, &paths(mounts, "mountPath"), volumes, &path.child("volumeDevices"), errs);
 }
 
@@ -45,7 +52,11 @@ fn validate_mounts(
             errs.push(FieldError::invalid(&at_name, name, "must not already exist in volumeDevices"));
         }
         if devices.values().any(|p| *p == point) {
-            errs.push(FieldError::invalid(&at_point, point, "must not already exist as a path in volumeDevices"));
+            errs.push(FieldError::invalid(
+                &at_point,
+                point,
+                "must not already exist as a path in volumeDevices",
+            ));
         }
         validate_sub_paths(m, path, &at, errs);
         validate_propagation(m, container, path, errs);
@@ -97,7 +108,9 @@ fn validate_recursive_read_only(m: &Value, at: &Path<'_>, errs: &mut ErrorList) 
                 ));
             }
         }
-        Some(other) => errs.push(FieldError::not_supported(at, other, &["Disabled", "Enabled", "IfPossible"])),
+        Some(other) => {
+            errs.push(FieldError::not_supported(at, other, &["Disabled", "Enabled", "IfPossible"]))
+        }
     }
 }
 
@@ -118,11 +131,13 @@ fn validate_devices(
             errs.push(FieldError::invalid(&at_name, name, "must be unique"));
         }
         match volumes.get(name) {
-            Some(v) if !v.has("persistentVolumeClaim") && !v.has("ephemeral") => errs.push(FieldError::invalid(
-                &at_name,
-                name,
-                "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
-            )),
+            Some(v) if !v.has("persistentVolumeClaim") && !v.has("ephemeral") => {
+                errs.push(FieldError::invalid(
+                    &at_name,
+                    name,
+                    "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
+                ))
+            }
             Some(_) => {}
             None => errs.push(FieldError::not_found(&at_name, name)),
         }
@@ -141,7 +156,11 @@ fn validate_devices(
             errs.push(FieldError::invalid(&at_name, name, "must not already exist in volumeMounts"));
         }
         if mounts.values().any(|p| *p == point) {
-            errs.push(FieldError::invalid(&at_point, point, "must not already exist as a path in volumeMounts"));
+            errs.push(FieldError::invalid(
+                &at_point,
+                point,
+                "must not already exist as a path in volumeMounts",
+            ));
         }
         if !name.is_empty() {
             names.insert(name);

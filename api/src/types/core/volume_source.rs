@@ -9,16 +9,8 @@ use crate::types::format;
 
 pub const ISCSI_TOO_LONG: &str = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
 const CSI_DRIVER_NAME_MAX: usize = 63;
-const HOST_PATH_TYPES: &[&str] = &[
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-];
+const HOST_PATH_TYPES: &[&str] =
+    &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
 /// Whose source it is: some references need a namespace in a PersistentVolume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +151,8 @@ fn iscsi_name(name: &str) -> Result<bool, ()> {
         };
         return Ok(rest.is_ascii() && form(rest));
     }
-    let hex = |rest: &str, n: usize| rest.len() == n + 1 && rest[1..].bytes().all(|c| c.is_ascii_alphanumeric());
+    let hex =
+        |rest: &str, n: usize| rest.len() == n + 1 && rest[1..].bytes().all(|c| c.is_ascii_alphanumeric());
     if let Some(rest) = name.strip_prefix("eui") {
         return Ok(rest.is_ascii() && hex(rest, 16));
     }
@@ -216,7 +209,9 @@ fn validate_fc(v: &Value, path: &Path<'_>, errs: &mut ErrorList) {
         return;
     }
     match v.opt_int("lun") {
-        None => errs.push(FieldError::required(&path.child("lun"), "lun is required if targetWWNs is specified")),
+        None => {
+            errs.push(FieldError::required(&path.child("lun"), "lun is required if targetWWNs is specified"))
+        }
         Some(lun) if !(0..=255).contains(&lun) => {
             errs.push(FieldError::invalid(&path.child("lun"), lun, format::between(0, 255)));
         }
@@ -332,13 +327,19 @@ fn validate_csi(v: &Value, owner: Owner, path: &Path<'_>, errs: &mut ErrorList) 
         return;
     }
     required_text(errs, &path.child("volumeHandle"), v.text("volumeHandle"));
-    let refs =
-        ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"];
+    let refs = [
+        "controllerPublishSecretRef",
+        "controllerExpandSecretRef",
+        "nodePublishSecretRef",
+        "nodeExpandSecretRef",
+    ];
     for field in refs {
         let Some(r) = v.opt(field) else { continue };
         let at = path.child(field);
-        for (part, check) in [("name", format::dns_subdomain as fn(&str) -> format::Messages), ("namespace", format::dns_label)]
-        {
+        for (part, check) in [
+            ("name", format::dns_subdomain as fn(&str) -> format::Messages),
+            ("namespace", format::dns_label),
+        ] {
             let text = r.text(part);
             if text.is_empty() {
                 errs.push(FieldError::required(&at.child(part), ""));

@@ -17,13 +17,14 @@ pub fn validate_host_process(spec: &Value, path: &Path<'_>, errs: &mut ErrorList
         all += 1;
         let own = of(c);
         if let (Some(pod), Some(own)) = (pod, own)
-            && pod != own {
-                errs.push(FieldError::invalid(
-                    &at.child("securityContext").child("windowsOptions").child("hostProcess"),
-                    own,
-                    format!("pod hostProcess value must be identical if both are specified, was {pod}"),
-                ));
-            }
+            && pod != own
+        {
+            errs.push(FieldError::invalid(
+                &at.child("securityContext").child("windowsOptions").child("hostProcess"),
+                own,
+                format!("pod hostProcess value must be identical if both are specified, was {pod}"),
+            ));
+        }
         host += usize::from(own.or(pod).unwrap_or(false));
     });
     if host == 0 {
@@ -57,11 +58,17 @@ pub fn validate_os(spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
 
 fn validate_linux(spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
     if spec["securityContext"].has("windowsOptions") {
-        errs.push(FieldError::forbidden(&path.child("securityContext").child("windowsOptions"), NOT_ON_LINUX));
+        errs.push(FieldError::forbidden(
+            &path.child("securityContext").child("windowsOptions"),
+            NOT_ON_LINUX,
+        ));
     }
     each_container(spec, path, |c, at| {
         if c["securityContext"].has("windowsOptions") {
-            errs.push(FieldError::forbidden(&at.child("securityContext").child("windowsOptions"), NOT_ON_LINUX));
+            errs.push(FieldError::forbidden(
+                &at.child("securityContext").child("windowsOptions"),
+                NOT_ON_LINUX,
+            ));
         }
     });
 }
@@ -93,7 +100,9 @@ fn validate_windows(spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
         own(field, errs);
     }
     pod("shareProcessNamespace", errs);
-    for field in ["runAsUser", "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy", "seLinuxChangePolicy"] {
+    for field in
+        ["runAsUser", "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy", "seLinuxChangePolicy"]
+    {
         own(field, errs);
     }
     each_container(spec, path, |c, at| {

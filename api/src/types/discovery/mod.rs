@@ -130,10 +130,9 @@ fn validate_address(address: &str, kind: &str, list: &Path<'_>, i: usize, errs: 
 }
 
 fn validate_hints(hints: &Value, path: &Path<'_>, errs: &mut ErrorList) {
-    for (field, check) in [
-        ("forZones", format::label_key as fn(&str) -> format::Messages),
-        ("forNodes", format::dns_subdomain),
-    ] {
+    for (field, check) in
+        [("forZones", format::label_key as fn(&str) -> format::Messages), ("forNodes", format::dns_subdomain)]
+    {
         let (list, at) = (hints.list(field), path.child(field));
         if list.len() > ZONE_HINTS_MAX {
             errs.push(FieldError::too_many(&at, list.len(), ZONE_HINTS_MAX));

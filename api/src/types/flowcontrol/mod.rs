@@ -30,7 +30,11 @@ pub fn validate_flow_schema(schema: &Value, errs: &mut ErrorList) {
         errs.push(FieldError::invalid(&at, precedence, format!("must not be greater than {PRECEDENCE_MAX}")));
     }
     if precedence == 1 && schema["metadata"].text("name") != "exempt" {
-        errs.push(FieldError::invalid(&at, precedence, "only the schema named 'exempt' may have matchingPrecedence 1"));
+        errs.push(FieldError::invalid(
+            &at,
+            precedence,
+            "only the schema named 'exempt' may have matchingPrecedence 1",
+        ));
     }
     if let Some(method) = spec.opt("distinguisherMethod") {
         let at = path.child("distinguisherMethod");
@@ -151,10 +155,8 @@ pub fn validate_priority_level(level: &Value, errs: &mut ErrorList) {
             }
         }
         "Limited" => match spec.opt("limited") {
-            None => errs.push(FieldError::required(
-                &path.child("limited"),
-                "must not be empty when type is Limited",
-            )),
+            None => errs
+                .push(FieldError::required(&path.child("limited"), "must not be empty when type is Limited")),
             Some(limited) => validate_limited(limited, &path.child("limited"), errs),
         },
         other => errs.push(FieldError::not_supported(&path.child("type"), other, &["Exempt", "Limited"])),
@@ -184,7 +186,11 @@ fn validate_limited(limited: &Value, path: &Path<'_>, errs: &mut ErrorList) {
             Some(q) => {
                 for field in ["queueLengthLimit", "queues", "handSize"] {
                     if q.int(field) <= 0 {
-                        errs.push(FieldError::invalid(&queuing.child(field), q.int(field), "must be positive"));
+                        errs.push(FieldError::invalid(
+                            &queuing.child(field),
+                            q.int(field),
+                            "must be positive",
+                        ));
                     }
                 }
                 if q.int("queues") > QUEUES_MAX {

@@ -42,7 +42,9 @@ fn validate_requirement(e: &Value, path: &Path<'_>, values: Values, errs: &mut E
             "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
         )),
         "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-        other => errs.push(FieldError::invalid(&path.child("operator"), other, "not a valid selector operator")),
+        other => {
+            errs.push(FieldError::invalid(&path.child("operator"), other, "not a valid selector operator"))
+        }
     }
     validate_label_name(e.text("key"), &path.child("key"), errs);
     if values == Values::Checked {
@@ -68,7 +70,9 @@ pub fn validate_labels(labels: &Value, path: &Path<'_>, errs: &mut ErrorList) {
 
 /// Selects everything (a null selector selects nothing and is not empty).
 pub fn is_empty(selector: &Value) -> bool {
-    !selector.is_null() && selector.pairs("matchLabels").is_empty() && selector.list("matchExpressions").is_empty()
+    !selector.is_null()
+        && selector.pairs("matchLabels").is_empty()
+        && selector.list("matchExpressions").is_empty()
 }
 
 /// Whether the selector, taken as valid, selects these labels. A null selector selects nothing.

@@ -72,8 +72,12 @@ pub fn validate(meta: &Value, scope: Scope, rule: NameRule, errs: &mut ErrorList
 fn validate_beyond_name(meta: &Value, scope: Scope, path: &Path<'_>, errs: &mut ErrorList) {
     let namespace = meta.text("namespace");
     match scope {
-        Scope::Namespaced if namespace.is_empty() => errs.push(FieldError::required(&path.child("namespace"), "")),
-        Scope::Namespaced => invalid_each(errs, &path.child("namespace"), namespace, format::dns_label(namespace)),
+        Scope::Namespaced if namespace.is_empty() => {
+            errs.push(FieldError::required(&path.child("namespace"), ""))
+        }
+        Scope::Namespaced => {
+            invalid_each(errs, &path.child("namespace"), namespace, format::dns_label(namespace))
+        }
         Scope::Cluster if !namespace.is_empty() => {
             errs.push(FieldError::forbidden(&path.child("namespace"), "not allowed on this type"));
         }
@@ -110,7 +114,11 @@ fn validate_owner_references(list: &Value, path: &Path<'_>, errs: &mut ErrorList
         let api_version = r.text("apiVersion");
         let version = api_version.rsplit('/').next().unwrap_or("");
         if version.is_empty() {
-            errs.push(FieldError::invalid(&path.child("apiVersion"), api_version, "version must not be empty"));
+            errs.push(FieldError::invalid(
+                &path.child("apiVersion"),
+                api_version,
+                "version must not be empty",
+            ));
         }
         for field in ["kind", "name", "uid"] {
             if r.text(field).is_empty() {
@@ -118,7 +126,11 @@ fn validate_owner_references(list: &Value, path: &Path<'_>, errs: &mut ErrorList
             }
         }
         if api_version == "v1" && r.text("kind") == "Event" {
-            errs.push(FieldError::invalid(path, r.clone(), "/v1, Kind=Event is disallowed from being an owner"));
+            errs.push(FieldError::invalid(
+                path,
+                r.clone(),
+                "/v1, Kind=Event is disallowed from being an owner",
+            ));
         }
         if r.flag("controller") {
             let this = format!("{}/{}", r.text("kind"), r.text("name"));
@@ -231,7 +243,11 @@ pub fn validate_update_of_any(new: &Value, old: &Value, errs: &mut ErrorList) {
         errs.push(FieldError::invalid(&path.child("resourceVersion"), "", "must be specified for an update"));
     }
     if new.int("generation") < old.int("generation") {
-        errs.push(FieldError::invalid(&path.child("generation"), new.int("generation"), "must not be decremented"));
+        errs.push(FieldError::invalid(
+            &path.child("generation"),
+            new.int("generation"),
+            "must not be decremented",
+        ));
     }
     for field in ["name", "namespace", "uid"] {
         if new.text(field) != old.text(field) {

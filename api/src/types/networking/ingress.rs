@@ -60,7 +60,8 @@ pub fn validate(ingress: &Value, errs: &mut ErrorList) {
 }
 
 fn validate_host(host: &str, path: &Path<'_>, errs: &mut ErrorList) {
-    let messages = if host.contains('*') { format::wildcard_subdomain(host) } else { format::dns_subdomain(host) };
+    let messages =
+        if host.contains('*') { format::wildcard_subdomain(host) } else { format::dns_subdomain(host) };
     invalid_each(errs, path, host, messages);
 }
 
@@ -138,7 +139,9 @@ fn validate_backend(backend: &Value, path: &Path<'_>, errs: &mut ErrorList) {
                 (true, true) => {
                     errs.push(FieldError::invalid(&at, "", "cannot set both port name & port number"));
                 }
-                (false, true) => invalid_each(errs, &at.child("name"), port_name, format::port_name(port_name)),
+                (false, true) => {
+                    invalid_each(errs, &at.child("name"), port_name, format::port_name(port_name))
+                }
                 (true, false) => {
                     let at = at.child("number");
                     errs.extend(

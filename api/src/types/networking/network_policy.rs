@@ -41,7 +41,11 @@ pub fn validate(policy: &Value, errs: &mut ErrorList) {
     }
     let (types, at) = (spec.list("policyTypes"), path.child("policyTypes"));
     if types.len() > TYPES.len() {
-        errs.push(FieldError::invalid(&at, spec["policyTypes"].clone(), "may not specify more than two policyTypes"));
+        errs.push(FieldError::invalid(
+            &at,
+            spec["policyTypes"].clone(),
+            "may not specify more than two policyTypes",
+        ));
         return;
     }
     for (i, kind) in types.iter().enumerate() {
@@ -64,7 +68,11 @@ fn validate_port(p: &Value, path: &Path<'_>, errs: &mut ErrorList) {
         }
         (Value::String(name), end) => {
             if let Some(end) = end {
-                errs.push(FieldError::invalid(&at_end, end, "may not be specified when `port` is non-numeric"));
+                errs.push(FieldError::invalid(
+                    &at_end,
+                    end,
+                    "may not be specified when `port` is non-numeric",
+                ));
             }
             invalid_each(errs, &at, name, format::port_name(name));
         }

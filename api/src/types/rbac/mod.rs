@@ -56,7 +56,10 @@ fn validate_rule(rule: &Value, scope: Scope, path: &Path<'_>, errs: &mut ErrorLi
         ));
     }
     if rule.list("resources").is_empty() {
-        errs.push(FieldError::required(&path.child("resources"), "resource rules must supply at least one resource"));
+        errs.push(FieldError::required(
+            &path.child("resources"),
+            "resource rules must supply at least one resource",
+        ));
     }
 }
 
@@ -74,8 +77,7 @@ pub fn validate_binding(binding: &Value, scope: Scope, errs: &mut ErrorList) {
     object_meta::validate(&binding["metadata"], scope, NameRule::PathSegment, errs);
     let (role, path) = (&binding["roleRef"], Path::new("roleRef"));
     one_of(errs, &path.child("apiGroup"), role.text("apiGroup"), &[GROUP]);
-    let kinds: &[&str] =
-        if scope == Scope::Namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
+    let kinds: &[&str] = if scope == Scope::Namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
     one_of(errs, &path.child("kind"), role.text("kind"), kinds);
     if role.text("name").is_empty() {
         errs.push(FieldError::required(&path.child("name"), ""));

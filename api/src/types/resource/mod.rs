@@ -73,7 +73,10 @@ fn validate_spec(spec: &Value, path: &Path<'_>, errs: &mut ErrorList) {
                 "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set",
             )),
             (None, false) => {
-                errs.push(FieldError::required(&at, "exactly one of `exactly` or `firstAvailable` is required"));
+                errs.push(FieldError::required(
+                    &at,
+                    "exactly one of `exactly` or `firstAvailable` is required",
+                ));
             }
             (Some(exact), false) => validate_request(exact, &at.child("exactly"), errs),
             (None, true) => {

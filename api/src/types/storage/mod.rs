@@ -6,7 +6,9 @@ use crate::field_error::{ErrorList, FieldError, Path};
 use crate::kinds::NameRule;
 use crate::tree::Value;
 use crate::types::core::volume_source::validate_csi_driver_name;
-use crate::types::fields::{Fields, Fill, immutable, invalid_each, one_of, required_one_of, required_text, same};
+use crate::types::fields::{
+    Fields, Fill, immutable, invalid_each, one_of, required_one_of, required_text, same,
+};
 use crate::types::format;
 use crate::types::meta::label_selector;
 use crate::types::meta::object_meta::{self, Scope};
@@ -131,10 +133,18 @@ fn validate_csi_driver_spec(spec: &Value, errs: &mut ErrorList) {
         if let Some(seconds) = t.opt_int("expirationSeconds") {
             let at = at.child("expirationSeconds");
             if seconds < 600 {
-                errs.push(FieldError::invalid(&at, seconds, "may not specify a duration less than 10 minutes"));
+                errs.push(FieldError::invalid(
+                    &at,
+                    seconds,
+                    "may not specify a duration less than 10 minutes",
+                ));
             }
             if seconds > 1 << 32 {
-                errs.push(FieldError::invalid(&at, seconds, "may not specify a duration larger than 2^32 seconds"));
+                errs.push(FieldError::invalid(
+                    &at,
+                    seconds,
+                    "may not specify a duration larger than 2^32 seconds",
+                ));
             }
         }
     }
@@ -242,13 +252,14 @@ pub fn validate_capacity(capacity: &Value, errs: &mut ErrorList) {
     label_selector::validate(&capacity["nodeTopology"], &Path::new("nodeTopology"), errs);
     for field in ["capacity", "maximumVolumeSize"] {
         if let Some(amount) = capacity.opt(field).map(crate::types::core::resources::quantity)
-            && amount.sign() < 0 {
-                errs.push(FieldError::invalid(
-                    &Path::new(field),
-                    amount.to_string(),
-                    crate::types::fields::IS_NEGATIVE,
-                ));
-            }
+            && amount.sign() < 0
+        {
+            errs.push(FieldError::invalid(
+                &Path::new(field),
+                amount.to_string(),
+                crate::types::fields::IS_NEGATIVE,
+            ));
+        }
     }
 }
 
