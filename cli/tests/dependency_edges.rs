@@ -31,6 +31,12 @@ const EDGES: &[(&str, &str)] = &[
 const TEST_EDGES: &[(&str, &str)] = &[
     // Its suite runs over the store's RocksDB engine.
     ("trireme-raft", "trireme-store"),
+    // Our own API server is not mocked: it runs within the tests of its clients.
+    ("trireme-client", "trireme-apiserver"),
+    ("trireme-client", "trireme-store"),
+    ("trireme-controllers", "trireme-apiserver"),
+    ("trireme-controllers", "trireme-node"),
+    ("trireme-controllers", "trireme-store"),
 ];
 
 #[test]

@@ -53,9 +53,8 @@ impl Recorder {
             client,
             component: component.to_owned(),
             clock,
-            groups: Memory::default(),
+            filter: Filter::default(),
             known: Memory::default(),
-            budgets: Memory::default(),
             sequence: 0,
         };
         tokio::spawn(writer.run(receiver));
@@ -123,25 +122,23 @@ struct Budget {
     at: Instant,
 }
 
+/// What is admitted, and as what.
+#[derive(Default)]
+struct Filter {
+    groups: Memory<Group>,
+    budgets: Memory<Budget>,
+}
+
 struct Writer {
     client: Client,
     component: String,
     clock: Clock,
-    groups: Memory<Group>,
+    filter: Filter,
     known: Memory<Known>,
-    budgets: Memory<Budget>,
     sequence: u64,
 }
 
-impl Writer {
-    async fn run(mut self, mut receiver: mpsc::Receiver<Pending>) {
-        while let Some(pending) = receiver.recv().await {
-            if let Some((key, message)) = self.admit(&pending, Instant::now()) {
-                self.write(pending, &key, message).await;
-            }
-        }
-    }
-
+impl Filter {
     /// The event's identity and its text, or none if its object has had too many.
     fn admit(&mut self, p: &Pending, now: Instant) -> Option<(String, String)> {
         let object = format!("{}/{}", p.regarding["kind"].str_or_empty(), p.regarding["uid"].str_or_empty());
@@ -165,6 +162,16 @@ impl Writer {
             Some((similar, format!("(combined from similar events): {}", p.message)))
         } else {
             Some((format!("{similar}/{}", p.message), p.message.clone()))
+        }
+    }
+}
+
+impl Writer {
+    async fn run(mut self, mut receiver: mpsc::Receiver<Pending>) {
+        while let Some(pending) = receiver.recv().await {
+            if let Some((key, message)) = self.filter.admit(&pending, Instant::now()) {
+                self.write(pending, &key, message).await;
+            }
         }
     }
 
@@ -212,5 +219,48 @@ impl Writer {
             // A namespace that is being deleted takes no more events.
             Err(e) => tracing::debug!(error = %e, "event not written"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(uid: &str, message: &str) -> Pending {
+        Pending {
+            regarding: value!({"kind": "Pod", "uid": uid}),
+            kind: EventKind::Normal,
+            reason: "R".into(),
+            message: message.into(),
+        }
+    }
+
+    #[test]
+    fn the_same_is_one_the_similar_are_combined_and_floods_are_cut() {
+        let mut filter = Filter::default();
+        let now = Instant::now();
+        let mut admit = |uid: &str, message: &str, seconds: u64| {
+            filter.admit(&pending(uid, message), now + Duration::from_secs(seconds))
+        };
+        let first = admit("a", "m", 0).unwrap();
+        assert_eq!(admit("a", "m", 0), Some(first.clone()));
+        assert_ne!(admit("a", "n", 0).unwrap().0, first.0);
+        let many: Vec<_> = (0..12).map(|i| admit("a", &format!("m{i}"), 0).unwrap()).collect();
+        assert_eq!(many[11], ("Pod/a/Normal/R".into(), "(combined from similar events): m11".into()));
+        assert_eq!(many[0].1, "m0");
+        let admitted = (0..100).filter(|_| admit("a", "m", 0).is_some()).count();
+        assert_eq!(admitted, 25 - 15);
+        assert!(admit("b", "m", 0).is_some(), "another object has a budget of its own");
+        assert!(admit("a", "m", 299).is_none() && admit("a", "m", 301).is_some());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut memory: Memory<usize> = Memory::default();
+        for i in 0..REMEMBERED_MAX + 10 {
+            *memory.entry(&i.to_string(), || 0) += 1;
+        }
+        assert_eq!((memory.map.len(), memory.order.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
+        assert!(!memory.map.contains_key("0"));
     }
 }
