@@ -38,6 +38,8 @@ struct Plan {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == "member") {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         runtime.expect("a runtime").block_on(member(&args[1..]));
         return;
@@ -141,7 +143,11 @@ fn supervise(plan: &Plan) {
         total / plan.seconds.max(1),
         if equal { "equal" } else { "DIFFER or were not reached" },
     );
-    let _ = std::fs::remove_dir_all(&dir);
+    if equal && deaths == 0 && std::env::var_os("STRESS_KEEP").is_none() {
+        let _ = std::fs::remove_dir_all(&dir);
+    } else {
+        println!("what the members logged and stored is in {}", dir.display());
+    }
     std::process::exit(if equal && deaths == 0 { 0 } else { 1 });
 }
 

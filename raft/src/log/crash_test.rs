@@ -185,9 +185,11 @@ fn damage_in_an_earlier_segment_is_refused() {
                 assert!(matches!(open(&damaged), Err(OpenError::Damaged { .. })), "{name} byte {at}");
             }
         }
-        let missing = dir.after_power_loss();
-        missing.remove(&segment_name(2)).unwrap();
-        assert!(matches!(open(&missing), Err(OpenError::Damaged { .. })));
+        for lost in [1, 2] {
+            let missing = dir.after_power_loss();
+            missing.remove(&segment_name(lost)).unwrap();
+            assert!(matches!(open(&missing), Err(OpenError::Damaged { .. })), "segment {lost}");
+        }
     });
 }
 
@@ -232,6 +234,35 @@ fn purging_unlinks_segments_and_survives() {
         let state = again.get_log_state().await.unwrap();
         assert_eq!(state.last_purged_log_id, Some(log_id(1, target)));
         assert_eq!(all(&mut again).await, all(&mut log).await);
+    });
+}
+
+#[test]
+fn purged_segments_that_come_back_are_removed_again() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log = open(&dir).unwrap();
+        for i in 0..600 {
+            append(&mut log, [entry(1, i, 300)]).await;
+        }
+        let old: Vec<_> = [1, 2, 3].map(segment_name).into_iter().map(|name| (dir.bytes(&name), name)).collect();
+        log.purge(log_id(1, 450)).await.unwrap();
+        append(&mut log, [entry(1, 600, 10)]).await;
+        drop(log);
+        assert!(!dir.names().contains(&segment_name(3)));
+        let first = dir.names()[0].clone();
+        // Killed before they were unlinked, or the unlinking of some did not get to the disk.
+        for back in [&old[..], &old[..1], &old[1..2], &old[2..]] {
+            let again = dir.after_kill();
+            for (bytes, name) in back {
+                again.put(name, bytes.clone());
+            }
+            for _ in 0..2 {
+                let mut log = open(&again).unwrap();
+                assert_eq!(all(&mut log).await[0].log_id, log_id(1, 451));
+                assert_eq!(again.names()[0], first);
+            }
+        }
     });
 }
 

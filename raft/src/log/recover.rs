@@ -22,6 +22,9 @@ use crate::types::{LogId, log_id};
 /// The first segment of a new log is made while its member waits: it is kept small.
 const FIRST_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Most of what a search passes over.
+const ZEROS: [u8; 4096] = [0; 4096];
+
 pub(super) struct Recovered {
     pub state: State,
     pub tail: Tail,
@@ -41,21 +44,42 @@ pub(super) fn recover(dir: &dyn LogDir, config: &LogConfig) -> Result<Recovered,
         }
     }
     found.sort_by_key(|segment| segment.sequence);
+    let mut remove: Vec<String> = Vec::new();
+    // Purged segments whose removal did not get to the disk may come back in any number. What
+    // counts is the run without gaps at the end; that nothing of it is missing is checked below.
+    if let Some(gap) = found.windows(2).rposition(|pair| pair[0].sequence + 1 != pair[1].sequence) {
+        remove.extend(found.drain(..=gap).map(|segment| segment.name));
+    }
 
     let mut scan = Scan::new(config);
-    let mut unused = Vec::new();
     for segment in &found {
         if scan.segment(segment, config)? == Use::Unused {
-            unused.push(segment.name.clone());
+            remove.push(segment.name.clone());
         }
     }
-    for name in unused {
+    if scan.tail.is_none() {
+        if !remove.is_empty() && remove.len() > found.len() {
+            return Err(missing(found.first().map_or(0, |segment| segment.sequence)));
+        }
+        for name in remove {
+            dir.remove(&name)?;
+        }
+        scan.create_first(dir, config)?;
+        return Ok(scan.finish().0);
+    }
+    if scan.assumed_purged.is_some() {
+        return Err(missing(found.first().map_or(0, |segment| segment.sequence)));
+    }
+    let (recovered, purged) = scan.finish();
+    // Now, not later: a gap that they left would look like damage.
+    for name in remove.into_iter().chain(purged) {
         dir.remove(&name)?;
     }
-    if scan.tail.is_none() {
-        scan.create_first(dir, config)?;
-    }
-    Ok(scan.finish())
+    Ok(recovered)
+}
+
+fn missing(segment: u64) -> OpenError {
+    OpenError::Damaged { segment, offset: 0, reason: "the segment before it is missing".into() }
 }
 
 #[derive(PartialEq, Eq)]
@@ -68,6 +92,8 @@ struct Scan {
     state: State,
     tail: Option<Tail>,
     seen_unused: bool,
+    /// The oldest segment begins after this index: a purge up to there must still turn up.
+    assumed_purged: Option<u64>,
 }
 
 impl Scan {
@@ -85,6 +111,7 @@ impl Scan {
             },
             tail: None,
             seen_unused: false,
+            assumed_purged: None,
         }
     }
 
@@ -125,9 +152,6 @@ impl Scan {
             return Err(damaged(0, "its header names another place in the log"));
         }
         if let Some(tail) = &self.tail {
-            if tail.sequence + 1 != header.sequence {
-                return Err(damaged(0, "the segment before it is missing"));
-            }
             if tail.crc != header.prev_crc {
                 return Err(damaged(0, "it does not continue the segment before it"));
             }
@@ -150,9 +174,9 @@ impl Scan {
             self.purge(purged);
         }
         if self.tail.is_none() && header.next_index > self.state.next_index() {
-            // The oldest segment that is left: what lay before it was purged, up to here. The
-            // term of that entry is known where the purge was exactly there, and else a purge
-            // frame that follows has it.
+            // The oldest segment that is left: what lay before it was purged up to here at least,
+            // and a purge frame that follows says how far.
+            self.assumed_purged = Some(header.next_index - 1);
             self.state.written = header.next_index;
             self.state.last = Some(log_id(0, header.next_index - 1));
             self.state.purged = self.state.last;
@@ -245,6 +269,7 @@ impl Scan {
             return;
         }
         self.state.purged = Some(upto);
+        self.assumed_purged = None;
         self.state.purge_frames(upto.index);
         if self.state.last.is_none_or(|last| last.index <= upto.index) {
             self.state.last = Some(upto);
@@ -274,12 +299,13 @@ impl Scan {
         Ok(())
     }
 
-    fn finish(self) -> Recovered {
+    /// What was found, and the segments that hold nothing any more.
+    fn finish(self) -> (Recovered, Vec<String>) {
         let mut state = self.state;
         // Committed may have been noted for entries whose frame did not get to the disk.
         state.committed = state.committed.min(state.last);
-        let _already_gone = state.take_unused_segments();
-        Recovered { state, tail: self.tail.expect("there is a segment, or one was made") }
+        let purged = state.take_unused_segments().into_iter().map(|segment| segment.name).collect();
+        (Recovered { state, tail: self.tail.expect("there is a segment, or one was made") }, purged)
     }
 }
 
@@ -296,10 +322,8 @@ fn find_frame(bytes: &[u8], from: u64) -> Option<u64> {
     let mut at = from.next_multiple_of(FRAME_ALIGN) as usize;
     while at + FRAME_HEADER_BYTES <= bytes.len() {
         // Most of what is searched is zeros: skip them in large steps.
-        if let Some(block) = bytes.get(at..at + 4096)
-            && block.iter().all(|b| *b == 0)
-        {
-            at += 4096;
+        if bytes.get(at..at + ZEROS.len()) == Some(&ZEROS[..]) {
+            at += ZEROS.len();
             continue;
         }
         if intact_frame(bytes, at as u64).is_some() {
@@ -312,7 +336,10 @@ fn find_frame(bytes: &[u8], from: u64) -> Option<u64> {
 
 /// Puts zeros where a frame was torn, so that no later frame ends up in front of its remains.
 fn cut_torn_tail(file: &dyn LogFile, bytes: &[u8], offset: u64) -> io::Result<()> {
-    let rest = &bytes[(offset as usize).min(bytes.len())..];
+    let mut rest = &bytes[(offset as usize).min(bytes.len())..];
+    while let Some(before) = rest.strip_suffix(&ZEROS) {
+        rest = before;
+    }
     let Some(last) = rest.iter().rposition(|b| *b != 0) else { return Ok(()) };
     // A committed position is no torn frame, and it is overwritten by the next one anyway; but
     // being longer than nothing, it goes too: the rule stays "zeros follow the end".

@@ -23,12 +23,20 @@ use trireme_store::Store;
 use super::snapshot::{self, SnapshotDirs};
 use super::{CLUSTER, MESSAGE_BYTES_MAX, TO, wire};
 use crate::machine::{RaftSnapshot, SnapshotData};
+use crate::peer::pb;
 use crate::peer::pb::peer_client::PeerClient;
 use crate::tls::Tls;
 use crate::types::{MemberId, MemberNode, TypeConfig, Vote};
 
 /// A connection that is not there by then is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Pauses after a connection for entries could not be made: the first, doubling to the last.
+/// openraft's own pauses come between the requests of a stream, which there is none of then.
+const RECONNECT_MIN: Duration = Duration::from_millis(10);
+const RECONNECT_MAX: Duration = Duration::from_millis(160);
+/// A peer that does not say who it is by then gets no snapshot: a checkpoint is not taken for one
+/// that is not there.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A peer whose machine lost its power closes no socket: it is asked for a sign this often.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
@@ -83,6 +91,7 @@ pub(crate) struct Factory {
     pub(crate) store: Store,
     pub(crate) dirs: Arc<SnapshotDirs>,
     pub(crate) cluster: u64,
+    pub(crate) cluster_name: String,
 }
 
 impl Factory {
@@ -92,9 +101,11 @@ impl Factory {
             store: self.store.clone(),
             dirs: self.dirs.clone(),
             cluster: self.cluster,
+            cluster_name: self.cluster_name.clone(),
             target,
             address: node.peer_address.clone(),
             lane,
+            pause: RECONNECT_MIN,
         }
     }
 }
@@ -121,9 +132,12 @@ pub(crate) struct Network {
     store: Store,
     dirs: Arc<SnapshotDirs>,
     cluster: u64,
+    cluster_name: String,
     target: MemberId,
     address: String,
     lane: Lane,
+    /// The pause after the next connection that cannot be made.
+    pause: Duration,
 }
 
 type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
@@ -196,7 +210,15 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let mut client =
                 self.peers.client(&self.address, self.lane).map_err(|status| rpc_error(&status))?;
             let requests = input.map(|request| wire::append_request(&request));
-            let answers = client.append(self.call(requests, None)).await.map_err(|status| rpc_error(&status))?.into_inner();
+            let answers = match client.append(self.call(requests, None)).await {
+                Ok(answers) => answers.into_inner(),
+                Err(status) => {
+                    tokio::time::sleep(self.pause).await;
+                    self.pause = (self.pause * 2).min(RECONNECT_MAX);
+                    return Err(rpc_error(&status));
+                }
+            };
+            self.pause = RECONNECT_MIN;
             let answers = answers.map(|answer| {
                 answer.and_then(wire::read_append_response).map_err(|status| rpc_error(&status))
             });
@@ -230,6 +252,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let mut client =
             self.peers.client(&self.address, Lane::Snapshot).map_err(|status| rpc_error(&status))?;
+        let probe = self.call(pb::IdentifyRequest { cluster: self.cluster_name.clone() }, Some(PROBE_TIMEOUT));
+        client.identify(probe).await.map_err(|status| rpc_error(&status))?;
         tracing::info!(peer = self.address, "sending a snapshot");
         let (pieces, sender) = snapshot::send(self.store.clone(), &self.dirs, vote);
         let pieces = tokio_stream::wrappers::ReceiverStream::new(pieces);

@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tonic::Status;
 use trireme_store::Store;
@@ -20,10 +23,16 @@ const PIECE_BYTES: usize = 512 * 1024;
 /// Pieces on their way; the reader waits for the network past it.
 const PIECES_MAX: usize = 8;
 
+/// How long the log is kept from a snapshot's position on after the snapshot was sent: its
+/// receiver needs what follows, and would otherwise be sent one snapshot after another.
+const KEEP_LOG_AFTER: Duration = Duration::from_secs(60);
+
 /// A directory for snapshots that come and go; emptied when the member starts.
 pub(crate) struct SnapshotDirs {
     path: PathBuf,
     next: AtomicU64,
+    /// Positions of snapshots that were sent, and when they stop to matter.
+    sent: Mutex<Vec<(u64, Instant)>>,
 }
 
 impl SnapshotDirs {
@@ -33,7 +42,19 @@ impl SnapshotDirs {
             _ => {}
         }
         std::fs::create_dir_all(&path)?;
-        Ok(Self { path, next: AtomicU64::new(0) })
+        Ok(Self { path, next: AtomicU64::new(0), sent: Mutex::default() })
+    }
+
+    /// Up to where the log may be purged: not past what a receiver of a snapshot needs next.
+    pub(crate) fn purge_limit(&self, index: u64) -> u64 {
+        let mut sent = self.sent.lock();
+        let now = Instant::now();
+        sent.retain(|(_, until)| *until > now);
+        sent.iter().map(|(at, _)| *at).fold(index, u64::min)
+    }
+
+    fn keep_log_from(&self, index: u64) {
+        self.sent.lock().push((index, Instant::now() + KEEP_LOG_AFTER));
     }
 
     /// A path that nothing has used.
@@ -55,15 +76,19 @@ impl Drop for Scratch {
 /// receiver is gone.
 pub(super) fn send(
     store: Store,
-    dirs: &SnapshotDirs,
+    dirs: &Arc<SnapshotDirs>,
     vote: Vote,
 ) -> (mpsc::Receiver<pb::SnapshotChunk>, tokio::task::JoinHandle<Result<SnapshotMeta, String>>) {
     let (pieces, stream) = mpsc::channel(PIECES_MAX);
     let dir = dirs.next("send");
+    let dirs = dirs.clone();
     let task = tokio::task::spawn_blocking(move || {
         let scratch = Scratch(dir);
         let checkpoint = store.checkpoint(&scratch.0).map_err(|fault| fault.to_string())?;
         let meta = to_meta(&checkpoint.applied).map_err(|error| error.to_string())?;
+        if let Some(last) = meta.last_log_id {
+            dirs.keep_log_from(last.index);
+        }
         send_files(&scratch.0, &meta, &vote, &pieces).map_err(|error| error.to_string())?;
         Ok(meta)
     });

@@ -85,6 +85,7 @@ pub(crate) struct Inner {
     log: Log,
     contact: Arc<Contact>,
     peers: Arc<Peers>,
+    snapshots: Arc<SnapshotDirs>,
     progress: Arc<Progress>,
     proposals: Proposals,
     readers: Readers,
@@ -197,6 +198,7 @@ impl Replica {
             store: store.clone(),
             dirs: dirs.clone(),
             cluster: cluster_id,
+            cluster_name: config.cluster.clone(),
         };
         let raft_config = Arc::new(raft_config(&config)?);
         let raft = Raft::new(member, raft_config, factory, log.clone(), machine)
@@ -214,6 +216,7 @@ impl Replica {
             log,
             contact,
             peers: connections,
+            snapshots: dirs.clone(),
             progress,
             proposals,
             readers,

@@ -82,7 +82,8 @@ impl Inner {
             .metrics(|metrics| metrics.snapshot.is_some_and(|id| id.index + 1 >= applied), "flushed")
             .await
             .map_err(|error| error.to_string())?;
-        let Some(limit) = flushed.snapshot.map(|id| id.index) else { return Ok(()) };
+        let Some(flushed) = flushed.snapshot else { return Ok(()) };
+        let limit = self.snapshots.purge_limit(flushed.index);
         if let Some(target) = self.log.purge_target(limit, self.config.limits.log_keep_bytes) {
             self.raft.trigger().purge_log(target).await.map_err(|error| error.to_string())?;
         }
