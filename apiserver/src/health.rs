@@ -38,7 +38,10 @@ struct Check {
 /// The checks of an endpoint (`healthz`, `livez`, `readyz`).
 fn checks(core: &Core, endpoint: &str) -> Vec<Check> {
     let ok = |name: &str| Check { name: name.to_owned(), failure: None };
-    let when = |name: &str, good: bool, failure: &'static str| Check { name: name.to_owned(), failure: (!good).then_some(failure) };
+    let when = |name: &str, good: bool, failure: &'static str| Check {
+        name: name.to_owned(),
+        failure: (!good).then_some(failure),
+    };
     let mut out = vec![ok("ping"), ok("log")];
     let synced = core.cache.is_synced();
     if endpoint != "livez" {
@@ -62,7 +65,13 @@ pub(crate) fn is_ready(core: &Core) -> bool {
 
 /// Answer to `/readyz`, `/readyz?verbose`, `/readyz/ping`: status code and text. `None`: no such
 /// check.
-pub(crate) fn answer(core: &Core, endpoint: &str, check: Option<&str>, verbose: bool, exclude: &[&str]) -> Option<(u16, String)> {
+pub(crate) fn answer(
+    core: &Core,
+    endpoint: &str,
+    check: Option<&str>,
+    verbose: bool,
+    exclude: &[&str],
+) -> Option<(u16, String)> {
     let mut checks = checks(core, endpoint);
     if let Some(name) = check {
         let check = checks.into_iter().find(|c| c.name == name)?;

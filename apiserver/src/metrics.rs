@@ -120,10 +120,19 @@ pub(crate) fn render(core: &Core) -> String {
         head(&mut out, "apiserver_request_total", "counter", "Requests by verb, resource, scope and answer.");
         for (l, r) in requests.iter() {
             for (code, n) in &r.by_code {
-                let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",component=\"apiserver\",{}}} {n}", l.text());
+                let _ = writeln!(
+                    out,
+                    "apiserver_request_total{{code=\"{code}\",component=\"apiserver\",{}}} {n}",
+                    l.text()
+                );
             }
         }
-        head(&mut out, "apiserver_request_duration_seconds", "histogram", "Time from request to answer, without watches.");
+        head(
+            &mut out,
+            "apiserver_request_duration_seconds",
+            "histogram",
+            "Time from request to answer, without watches.",
+        );
         for (l, r) in requests.iter().filter(|(_, r)| r.count > 0) {
             let text = l.text();
             let name = "apiserver_request_duration_seconds";
@@ -137,10 +146,18 @@ pub(crate) fn render(core: &Core) -> String {
     }
     head(&mut out, "apiserver_authorization_decisions_total", "counter", "Authorization decisions.");
     for (decision, n) in [("allowed", &m.allowed), ("denied", &m.denied)] {
-        let _ = writeln!(out, "apiserver_authorization_decisions_total{{decision=\"{decision}\"}} {}", n.load(Ordering::Relaxed));
+        let _ = writeln!(
+            out,
+            "apiserver_authorization_decisions_total{{decision=\"{decision}\"}} {}",
+            n.load(Ordering::Relaxed)
+        );
     }
     head(&mut out, "apiserver_longrunning_requests", "gauge", "Watches and streams being served.");
-    let _ = writeln!(out, "apiserver_longrunning_requests{{verb=\"WATCH\"}} {}", m.long_running.load(Ordering::Relaxed));
+    let _ = writeln!(
+        out,
+        "apiserver_longrunning_requests{{verb=\"WATCH\"}} {}",
+        m.long_running.load(Ordering::Relaxed)
+    );
     head(&mut out, "apiserver_watch_events_total", "counter", "Events sent to watchers.");
     let _ = writeln!(out, "apiserver_watch_events_total {}", m.events_sent.load(Ordering::Relaxed));
     head(&mut out, "apiserver_current_inflight_requests", "gauge", "Requests being served.");
@@ -148,7 +165,11 @@ pub(crate) fn render(core: &Core) -> String {
         ("readOnly", crate::limits::READS_IN_FLIGHT_MAX, core.reads.available_permits()),
         ("mutating", crate::limits::WRITES_IN_FLIGHT_MAX, core.writes.available_permits()),
     ] {
-        let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {}", max.saturating_sub(free));
+        let _ = writeln!(
+            out,
+            "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {}",
+            max.saturating_sub(free)
+        );
     }
     head(&mut out, "apiserver_storage_objects", "gauge", "Objects by resource.");
     head(&mut out, "apiserver_registered_watchers", "gauge", "Watchers by resource.");

@@ -11,7 +11,8 @@ use crate::status::{ApiError, Result};
 use crate::wire::{self, Format};
 
 /// The forms of an object.
-pub(crate) const REPRESENTATIONS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+pub(crate) const REPRESENTATIONS: &str =
+    "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// What an object is turned into before it is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,7 +122,9 @@ pub(crate) fn target(call: &Call) -> Result<Target> {
         return Ok(Target { format, transform, pretty });
     }
     Err(if known {
-        ApiError::not_acceptable_text(format!("only the following media types are accepted: {REPRESENTATIONS}"))
+        ApiError::not_acceptable_text(format!(
+            "only the following media types are accepted: {REPRESENTATIONS}"
+        ))
     } else {
         ApiError::not_acceptable(REPRESENTATIONS)
     })
@@ -151,7 +154,8 @@ fn is_pretty(call: &Call) -> bool {
 
 /// The form of an error: what was asked for when that can be had, JSON otherwise.
 pub(crate) fn status_response(call: &Call, code: StatusCode, status: &Value) -> Response<Body> {
-    let mut target = target(call).unwrap_or(Target { format: Format::Json, transform: Transform::None, pretty: false });
+    let mut target =
+        target(call).unwrap_or(Target { format: Format::Json, transform: Transform::None, pretty: false });
     target.transform = Transform::None;
     let bytes = wire::encode(status, target.format, target.pretty, Some("meta/v1.Status"));
     respond(code, target.format, bytes)

@@ -57,7 +57,9 @@ pub(crate) fn v2(call: &Call) -> Result<Response<Body>> {
         (V2_JSON, "application/json")
     };
     Ok(match call.core.openapi.document(name) {
-        Some(document) => cached_document(call, document.bytes.clone(), &format!("\"{}\"", document.hash), content_type),
+        Some(document) => {
+            cached_document(call, document.bytes.clone(), &format!("\"{}\"", document.hash), content_type)
+        }
         None => crate::routes::page_not_found(),
     })
 }

@@ -27,7 +27,13 @@ pub(crate) enum Subject<'a> {
 }
 
 /// An answer with one object.
-pub(crate) fn one(call: &Call, resource: &Resource, target: Target, code: StatusCode, subject: Subject<'_>) -> Result<Response<Body>> {
+pub(crate) fn one(
+    call: &Call,
+    resource: &Resource,
+    target: Target,
+    code: StatusCode,
+    subject: Subject<'_>,
+) -> Result<Response<Body>> {
     if let (Format::Json, Transform::None, false, Subject::Entry(entry), true) =
         (target.format, target.transform, target.pretty, &subject, resource.is_hub())
     {
@@ -51,7 +57,11 @@ pub(crate) fn one(call: &Call, resource: &Resource, target: Target, code: Status
         Transform::Table(version) => {
             let metadata = table::metadata_of_one(&value);
             let table = tables::make(include(call)?, resource, version, &[(hub, value)], metadata, true);
-            return Ok(respond(code, target.format, wire::encode(&table, target.format, target.pretty, Some("meta/v1.Table"))));
+            return Ok(respond(
+                code,
+                target.format,
+                wire::encode(&table, target.format, target.pretty, Some("meta/v1.Table")),
+            ));
         }
         Transform::PartialMetadata(version) => (partial(&value, version), "meta/v1.PartialObjectMetadata"),
         Transform::PartialMetadataList(_) => {
@@ -66,7 +76,12 @@ pub(crate) fn one(call: &Call, resource: &Resource, target: Target, code: Status
 }
 
 /// An answer with a list, in any form.
-pub(crate) fn list(call: &Call, resource: &Resource, target: Target, page: &ListPage) -> Result<Response<Body>> {
+pub(crate) fn list(
+    call: &Call,
+    resource: &Resource,
+    target: Target,
+    page: &ListPage,
+) -> Result<Response<Body>> {
     let mut metadata = Map::new();
     metadata.set("resourceVersion", page.revision.to_string());
     if !page.continue_token.is_empty() {
@@ -81,9 +96,14 @@ pub(crate) fn list(call: &Call, resource: &Resource, target: Target, page: &List
         value
     });
     if let Transform::Table(version) = target.transform {
-        let pairs: Vec<(Value, Value)> = page.entries.iter().map(|e| e.object().0.clone()).zip(objects).collect();
+        let pairs: Vec<(Value, Value)> =
+            page.entries.iter().map(|e| e.object().0.clone()).zip(objects).collect();
         let table = tables::make(include(call)?, resource, version, &pairs, Value::Object(metadata), true);
-        return Ok(respond(StatusCode::OK, target.format, wire::encode(&table, target.format, target.pretty, Some("meta/v1.Table"))));
+        return Ok(respond(
+            StatusCode::OK,
+            target.format,
+            wire::encode(&table, target.format, target.pretty, Some("meta/v1.Table")),
+        ));
     }
     let mut out = Map::new();
     let message = match target.transform {
@@ -103,7 +123,11 @@ pub(crate) fn list(call: &Call, resource: &Resource, target: Target, page: &List
         }
     };
     let value = Value::Object(out);
-    Ok(respond(StatusCode::OK, target.format, wire::encode(&value, target.format, target.pretty, Some(&message))))
+    Ok(respond(
+        StatusCode::OK,
+        target.format,
+        wire::encode(&value, target.format, target.pretty, Some(&message)),
+    ))
 }
 
 /// From the storage version to the version asked for, with its kind and apiVersion.
@@ -179,17 +203,28 @@ impl Framing {
             Format::Yaml => 1,
             Format::Protobuf => 2,
         };
-        version << 8 | transform << 4 | format << 2 | u64::from(include_columns) << 1 | u64::from(self.target.pretty)
+        version << 8
+            | transform << 4
+            | format << 2
+            | u64::from(include_columns) << 1
+            | u64::from(self.target.pretty)
     }
 
     /// The frame of an event, made once for all who watch in this form. `columns`: a Table's
     /// column definitions go with the first event only.
-    pub(crate) fn event(&self, change: ChangeType, entry: &Arc<Entry>, event: &Event, columns: bool) -> Result<Bytes> {
+    pub(crate) fn event(
+        &self,
+        change: ChangeType,
+        entry: &Arc<Entry>,
+        event: &Event,
+        columns: bool,
+    ) -> Result<Bytes> {
         // A Table's cells hold ages, and what else it includes depends on the request.
         if matches!(self.target.transform, Transform::Table(_)) {
             return self.frame(change.as_str(), entry, event.revision, columns);
         }
-        event.encoded(change, self.id(columns), || self.frame(change.as_str(), entry, event.revision, columns))
+        event
+            .encoded(change, self.id(columns), || self.frame(change.as_str(), entry, event.revision, columns))
     }
 
     /// The frame of an object as it is.
@@ -199,7 +234,10 @@ impl Framing {
 
     fn frame(&self, kind: &str, entry: &Arc<Entry>, revision: i64, columns: bool) -> Result<Bytes> {
         let shown_revision = if kind == ChangeType::Deleted.as_str() { revision } else { entry.revision };
-        if self.target.format == Format::Json && self.target.transform == Transform::None && self.resource.is_hub() {
+        if self.target.format == Format::Json
+            && self.target.transform == Transform::None
+            && self.resource.is_hub()
+        {
             return Ok(wire::json_frame(kind, &entry.json_at(shown_revision)));
         }
         let mut hub = entry.object().0.clone();
@@ -209,7 +247,8 @@ impl Framing {
         let (value, message) = match self.target.transform {
             Transform::Table(version) => {
                 let metadata = table::metadata_of_one(&value);
-                let table = tables::make(self.include, &self.resource, version, &[(hub, value)], metadata, columns);
+                let table =
+                    tables::make(self.include, &self.resource, version, &[(hub, value)], metadata, columns);
                 (table, "meta/v1.Table")
             }
             Transform::PartialMetadata(version) | Transform::PartialMetadataList(version) => {
@@ -311,7 +350,8 @@ mod tables {
         let printer = table::printer(resource.row.kind);
         let version = version.name();
         let now = Now(crate::clock::unix_seconds());
-        let rows = objects.iter().map(|(hub, shown)| printer.row(hub, shown, include, version, now)).collect();
+        let rows =
+            objects.iter().map(|(hub, shown)| printer.row(hub, shown, include, version, now)).collect();
         let definitions = if columns { printer.definitions(&crate::openapi::describe) } else { Value::Null };
         table::table(version, metadata, definitions, rows)
     }

@@ -45,7 +45,10 @@ pub(crate) async fn dispatch(call: &Call) -> Result<Response<Body>> {
 }
 
 fn is_known(parts: &[&str]) -> bool {
-    matches!(parts.first(), Some(&("healthz" | "livez" | "readyz" | "version" | "metrics" | "api" | "apis" | "openapi")))
+    matches!(
+        parts.first(),
+        Some(&("healthz" | "livez" | "readyz" | "version" | "metrics" | "api" | "apis" | "openapi"))
+    )
 }
 
 /// What is not served and looks like nothing that is.
@@ -57,7 +60,9 @@ fn health(call: &Call, endpoint: &str) -> Response<Body> {
     let check = call.info.path.trim_matches('/').split_once('/').map(|(_, c)| c);
     let exclude: Vec<&str> = call.query.all("exclude").collect();
     match health::answer(&call.core, endpoint, check, call.query.get("verbose").is_some(), &exclude) {
-        Some((code, body)) => text(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body),
+        Some((code, body)) => {
+            text(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body)
+        }
         None => page_not_found(),
     }
 }
@@ -95,7 +100,8 @@ fn openid_configuration(call: &Call) -> Response<Body> {
 
 /// `/`: every path of the top level that is served.
 fn paths() -> Response<Body> {
-    let mut paths: Vec<String> = vec!["/.well-known/openid-configuration".into(), "/api".into(), "/api/v1".into(), "/apis".into()];
+    let mut paths: Vec<String> =
+        vec!["/.well-known/openid-configuration".into(), "/api".into(), "/api/v1".into(), "/apis".into()];
     for gv in trireme_api::kinds::group_versions().iter().filter(|gv| !gv.group.is_empty()) {
         let group = format!("/apis/{}", gv.group);
         if !paths.contains(&group) {
@@ -103,7 +109,16 @@ fn paths() -> Response<Body> {
         }
         paths.push(format!("/apis/{}/{}", gv.group, gv.version));
     }
-    for p in ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"] {
+    for p in [
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ] {
         paths.push(p.into());
     }
     paths.sort();

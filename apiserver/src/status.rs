@@ -14,7 +14,7 @@ pub struct ApiError {
     /// "" where upstream gives none.
     pub reason: &'static str,
     pub message: String,
-    pub details: Option<Details>,
+    pub details: Option<Box<Details>>,
     /// `metadata.continue`, for an expired continue token.
     pub continue_token: Option<String>,
     /// Internal: the answer was made from an object that may not be the newest, so it is worth
@@ -90,14 +90,26 @@ pub fn quote(s: &str) -> String {
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { code, reason, message: message.into(), details: None, continue_token: None, may_be_stale: false }
+        ApiError {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+            continue_token: None,
+            may_be_stale: false,
+        }
     }
     fn with(mut self, details: Details) -> ApiError {
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
         self
     }
     fn about(resource: Qualified<'_>, name: &str) -> Details {
-        Details { name: name.into(), group: resource.group.into(), kind: resource.name.into(), ..Details::default() }
+        Details {
+            name: name.into(),
+            group: resource.group.into(),
+            kind: resource.name.into(),
+            ..Details::default()
+        }
     }
     /// With details that say nothing, as some of upstream's answers have them.
     pub fn with_details(mut self) -> ApiError {
@@ -127,11 +139,13 @@ impl ApiError {
         Self::new(403, "Forbidden", message).with(Self::about(resource, name))
     }
     pub fn not_found(resource: Qualified<'_>, name: &str) -> ApiError {
-        Self::new(404, "NotFound", format!("{resource} {} not found", quote(name))).with(Self::about(resource, name))
+        Self::new(404, "NotFound", format!("{resource} {} not found", quote(name)))
+            .with(Self::about(resource, name))
     }
     /// A path that is not served.
     pub fn no_such_path() -> ApiError {
-        Self::new(404, "NotFound", "the server could not find the requested resource").with(Details::default())
+        Self::new(404, "NotFound", "the server could not find the requested resource")
+            .with(Details::default())
     }
     pub fn method_not_allowed() -> ApiError {
         Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
@@ -139,12 +153,20 @@ impl ApiError {
     }
     /// An object that answers only to some verbs, as `pods/x is not supported on resources of kind`.
     pub fn not_supported(resource: Qualified<'_>, action: &str) -> ApiError {
-        Self::new(405, "MethodNotAllowed", format!("{action} is not supported on resources of kind \"{resource}\""))
-            .with(Self::about(resource, ""))
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            format!("{action} is not supported on resources of kind \"{resource}\""),
+        )
+        .with(Self::about(resource, ""))
     }
     pub fn not_acceptable(accepted: &str) -> ApiError {
-        Self::new(406, "NotAcceptable", format!("406: Not Acceptable\n\nAvailable representations: {accepted}"))
-            .with(Details::default())
+        Self::new(
+            406,
+            "NotAcceptable",
+            format!("406: Not Acceptable\n\nAvailable representations: {accepted}"),
+        )
+        .with(Details::default())
     }
     pub fn not_acceptable_text(message: impl Into<String>) -> ApiError {
         Self::new(406, "NotAcceptable", message)
@@ -154,8 +176,12 @@ impl ApiError {
             .with(Self::about(resource, name))
     }
     pub fn conflict(resource: Qualified<'_>, name: &str, why: impl std::fmt::Display) -> ApiError {
-        Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {resource} {}: {why}", quote(name)))
-            .with(Self::about(resource, name))
+        Self::new(
+            409,
+            "Conflict",
+            format!("Operation cannot be fulfilled on {resource} {}: {why}", quote(name)),
+        )
+        .with(Self::about(resource, name))
     }
     /// The compare-and-swap on a resource version lost.
     pub fn modified(resource: Qualified<'_>, name: &str) -> ApiError {
@@ -209,10 +235,18 @@ impl ApiError {
         Self::new(429, "TooManyRequests", message).with(Details { retry_after_s, ..Details::default() })
     }
     /// An eviction that a disruption budget does not allow now.
-    pub fn disruption_budget(message: impl Into<String>, cause: impl Into<String>, retry_after_s: u32) -> ApiError {
+    pub fn disruption_budget(
+        message: impl Into<String>,
+        cause: impl Into<String>,
+        retry_after_s: u32,
+    ) -> ApiError {
         Self::new(429, "TooManyRequests", message).with(Details {
             retry_after_s,
-            causes: vec![Cause { reason: "DisruptionBudget".into(), message: cause.into(), field: String::new() }],
+            causes: vec![Cause {
+                reason: "DisruptionBudget".into(),
+                message: cause.into(),
+                field: String::new(),
+            }],
             ..Details::default()
         })
     }
@@ -234,15 +268,16 @@ impl ApiError {
     }
     /// The revision asked for does not exist yet.
     pub fn future_revision(asked: i64, current: i64) -> ApiError {
-        Self::new(504, "Timeout", format!("Timeout: Too large resource version: {asked}, current: {current}")).with(Details {
-            causes: vec![Cause {
-                reason: "ResourceVersionTooLarge".into(),
-                message: "Too large resource version".into(),
-                field: String::new(),
-            }],
-            retry_after_s: 1,
-            ..Details::default()
-        })
+        Self::new(504, "Timeout", format!("Timeout: Too large resource version: {asked}, current: {current}"))
+            .with(Details {
+                causes: vec![Cause {
+                    reason: "ResourceVersionTooLarge".into(),
+                    message: "Too large resource version".into(),
+                    field: String::new(),
+                }],
+                retry_after_s: 1,
+                ..Details::default()
+            })
     }
     /// A write that may or may not have happened. Without `Retry-After`: a client would repeat it.
     pub fn outcome_unknown() -> ApiError {
@@ -293,7 +328,9 @@ impl ApiError {
 impl Details {
     fn to_map(&self) -> Map {
         let mut out = Map::new();
-        for (key, value) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {
+        for (key, value) in
+            [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)]
+        {
             if !value.is_empty() {
                 out.set(key, value.as_str());
             }
@@ -304,7 +341,8 @@ impl Details {
                 .iter()
                 .map(|c| {
                     let mut m = Map::new();
-                    for (key, value) in [("reason", &c.reason), ("message", &c.message), ("field", &c.field)] {
+                    for (key, value) in [("reason", &c.reason), ("message", &c.message), ("field", &c.field)]
+                    {
                         if !value.is_empty() {
                             m.set(key, value.as_str());
                         }
@@ -360,9 +398,13 @@ impl From<store::Error> for ApiError {
             E::OutcomeUnknown => ApiError::outcome_unknown(),
             E::Compacted { .. } => ApiError::gone("The provided resource version is too old."),
             E::FutureRevision { current } => ApiError::future_revision(0, current.0),
-            E::NoLeader | E::Unavailable(_) => ApiError::unavailable(format!("the store cannot answer now: {e}")),
+            E::NoLeader | E::Unavailable(_) => {
+                ApiError::unavailable(format!("the store cannot answer now: {e}"))
+            }
             E::TooManyRequests => ApiError::too_many_requests("the store has too many requests in flight", 1),
-            E::NoSpace => ApiError::new(507, "InsufficientStorage", format!("the store has no space left: {e}")),
+            E::NoSpace => {
+                ApiError::new(507, "InsufficientStorage", format!("the store has no space left: {e}"))
+            }
             E::TooLarge => ApiError::too_large(crate::limits::REQUEST_BODY_BYTES_MAX),
             E::Fenced { .. } => ApiError::new(409, "Conflict", e.to_string()).with(Details {
                 causes: vec![Cause {

@@ -66,7 +66,9 @@ fn encode_protobuf(value: &Value, message: &str) -> Option<Vec<u8>> {
     let schema = builtin();
     let id = schema.find(message)?;
     match protobuf::encode(schema, id, value) {
-        Ok(raw) => Some(protobuf::seal(value["apiVersion"].str_or_empty(), value["kind"].str_or_empty(), &raw)),
+        Ok(raw) => {
+            Some(protobuf::seal(value["apiVersion"].str_or_empty(), value["kind"].str_or_empty(), &raw))
+        }
         Err(error) => {
             tracing::error!(message, %error, "an object cannot be encoded as protobuf");
             None
@@ -111,7 +113,11 @@ pub(crate) fn type_meta(format: Format, bytes: &[u8]) -> std::result::Result<(St
 }
 
 /// Decodes a body as a message.
-pub(crate) fn decode(format: Format, bytes: &[u8], message: &str) -> std::result::Result<Decoded, DecodeError> {
+pub(crate) fn decode(
+    format: Format,
+    bytes: &[u8],
+    message: &str,
+) -> std::result::Result<Decoded, DecodeError> {
     let schema = builtin();
     let Some(id) = schema.find(message) else {
         return Err(DecodeError::Type(format!("message {message} is not in the schema")));
@@ -148,7 +154,11 @@ pub(crate) fn message_of(group: &str, version: &str, kind: &str) -> Option<&'sta
 }
 
 /// An object as the cache holds it, from what is stored.
-pub(crate) fn load(row: &'static Kind, stored: &[u8], revision: i64) -> std::result::Result<Loaded, LoadError> {
+pub(crate) fn load(
+    row: &'static Kind,
+    stored: &[u8],
+    revision: i64,
+) -> std::result::Result<Loaded, LoadError> {
     load::load(builtin(), row, stored, revision.unsigned_abs())
 }
 
@@ -193,4 +203,3 @@ pub(crate) fn to_version(row: &'static Kind, served: &'static Served, value: &Va
 pub(crate) fn set_resource_version(value: &mut Value, revision: i64) {
     load::set_resource_version(value, revision.unsigned_abs());
 }
-

@@ -78,7 +78,10 @@ fn scalar(value: &Value, indent: usize, out: &mut String) {
 }
 
 fn text(s: &str, indent: usize, out: &mut String) {
-    if s.contains('\n') && s.chars().all(|c| c == '\n' || c == '\t' || !c.is_control()) && !s.starts_with([' ', '\n']) {
+    if s.contains('\n')
+        && s.chars().all(|c| c == '\n' || c == '\t' || !c.is_control())
+        && !s.starts_with([' ', '\n'])
+    {
         block(s, indent, out);
     } else if needs_quotes(s) {
         if s.chars().any(|c| c.is_control()) || is_other_type(s) {
@@ -113,8 +116,10 @@ fn block(s: &str, indent: usize, out: &mut String) {
 
 /// What YAML 1.1 would read as a boolean, null or number.
 fn is_other_type(s: &str) -> bool {
-    const WORDS: [&str; 15] =
-        ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", ".nan", ".inf", "-.inf", "+.inf"];
+    const WORDS: [&str; 15] = [
+        "", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", ".nan", ".inf", "-.inf",
+        "+.inf",
+    ];
     let lower = s.to_ascii_lowercase();
     if WORDS.contains(&lower.as_str()) || s == "=" || s == "<<" {
         return true;
@@ -122,8 +127,12 @@ fn is_other_type(s: &str) -> bool {
     let plain = s.trim_start_matches(['-', '+']).replace('_', "");
     let number = plain.parse::<f64>().is_ok() && plain.starts_with(|c: char| c.is_ascii_digit() || c == '.');
     let radix = ["0x", "0o", "0b"].iter().any(|p| plain.starts_with(p) && plain.len() > 2);
-    let sexagesimal = plain.contains(':') && plain.chars().all(|c| c.is_ascii_digit() || c == ':' || c == '.');
-    let date = s.len() >= 10 && s.as_bytes()[4] == b'-' && s.as_bytes()[7] == b'-' && s[..4].bytes().all(|b| b.is_ascii_digit());
+    let sexagesimal =
+        plain.contains(':') && plain.chars().all(|c| c.is_ascii_digit() || c == ':' || c == '.');
+    let date = s.len() >= 10
+        && s.as_bytes()[4] == b'-'
+        && s.as_bytes()[7] == b'-'
+        && s[..4].bytes().all(|b| b.is_ascii_digit());
     number || radix || sexagesimal || date
 }
 
@@ -135,7 +144,9 @@ fn needs_quotes(s: &str) -> bool {
     if "!&*|>%@`'\"#{}[],".contains(first) {
         return true;
     }
-    if "-?:".contains(first) && s[1..].starts_with([' ', '\t']) || matches!(s, "-" | "?" | ":" | "---" | "...") {
+    if "-?:".contains(first) && s[1..].starts_with([' ', '\t'])
+        || matches!(s, "-" | "?" | ":" | "---" | "...")
+    {
         return true;
     }
     s.contains(": ") || s.contains(" #") || s.ends_with(':') || s.chars().any(char::is_control)

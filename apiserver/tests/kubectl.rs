@@ -39,7 +39,8 @@ async fn kubectl_creates_shows_changes_and_deletes() {
         let mut all = vec!["--cache-dir", home.to_str().unwrap()];
         all.extend(args);
         let output = kubectl(config.to_str().unwrap(), &all);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "kubectl {args:?}: {text}");
         text
     };
@@ -49,7 +50,9 @@ async fn kubectl_creates_shows_changes_and_deletes() {
     let table = run(&["get", "rs", "kubia", "--show-labels"]);
     assert!(table.contains("DESIRED") && table.contains('3'), "{table}");
     assert!(run(&["explain", "replicaset.spec.replicas"]).contains("integer"));
-    assert!(run(&["apply", "--server-side", "--force-conflicts", "-f", &manifest]).contains("serverside-applied"));
+    assert!(
+        run(&["apply", "--server-side", "--force-conflicts", "-f", &manifest]).contains("serverside-applied")
+    );
     assert!(run(&["apply", "--dry-run=server", "-f", &manifest]).contains("dry run"));
     run(&["scale", "rs", "kubia", "--replicas=5"]);
     assert_eq!(run(&["get", "rs", "kubia", "-o", "jsonpath={.spec.replicas}"]), "5");

@@ -48,16 +48,28 @@ async fn a_watch_shows_what_enters_and_leaves_its_selection() {
     let patch = |labels: &str| format!(r#"{{"metadata":{{"labels":{labels}}}}}"#);
     let headers = [("content-type", "application/merge-patch+json")];
     for labels in [r#"{"x":"1"}"#, r#"{"y":"1"}"#, r#"{"x":null}"#] {
-        let answer = t.request_as(Some(&t.pki.admin), "PATCH", &format!("{PATH}/b"), &patch(labels), &headers).await.unwrap();
+        let answer = t
+            .request_as(Some(&t.pki.admin), "PATCH", &format!("{PATH}/b"), &patch(labels), &headers)
+            .await
+            .unwrap();
         assert_eq!(answer.status, 200);
     }
-    let answer = t.request("GET", &format!("{PATH}?watch=1&timeoutSeconds=1&resourceVersion={from}&labelSelector=x"), "").await;
-    let events: Vec<serde_json::Value> = answer.text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let answer = t
+        .request(
+            "GET",
+            &format!("{PATH}?watch=1&timeoutSeconds=1&resourceVersion={from}&labelSelector=x"),
+            "",
+        )
+        .await;
+    let events: Vec<serde_json::Value> =
+        answer.text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let kinds: Vec<&str> = events.iter().map(|e| e["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["ADDED", "MODIFIED", "DELETED"], "{}", answer.text);
     // It shows what the object was, at the revision at which it left.
     assert_eq!(events[2]["object"]["metadata"]["labels"]["x"], "1");
-    let revision = |i: usize| events[i]["object"]["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap();
+    let revision = |i: usize| {
+        events[i]["object"]["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap()
+    };
     assert!(revision(2) > revision(1));
 }
 
@@ -69,7 +81,11 @@ async fn a_watch_from_before_the_server_knew_is_told_to_list_again() {
     make(&first, "a").await;
     let second = Running::start_on(kv, pki).await;
     let old = second.request("GET", &format!("{PATH}?watch=1&timeoutSeconds=1&resourceVersion=1"), "").await;
-    assert!(old.text.contains("\"code\":410") && old.text.contains("too old resource version: 1 ("), "{}", old.text);
+    assert!(
+        old.text.contains("\"code\":410") && old.text.contains("too old resource version: 1 ("),
+        "{}",
+        old.text
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +97,11 @@ async fn an_initial_list_in_a_watch_ends_with_its_bookmark() {
     let answer = t.request("GET", &format!("{PATH}?{query}"), "").await;
     let lines: Vec<&str> = answer.text.lines().collect();
     assert!(lines[0].contains("ADDED") && lines[1].contains("ADDED"), "{}", answer.text);
-    assert!(lines[2].contains("BOOKMARK") && lines[2].contains("k8s.io/initial-events-end"), "{}", answer.text);
+    assert!(
+        lines[2].contains("BOOKMARK") && lines[2].contains("k8s.io/initial-events-end"),
+        "{}",
+        answer.text
+    );
     assert!(lines.last().unwrap().contains("BOOKMARK"), "the deadline's bookmark: {}", answer.text);
 }
 
@@ -132,7 +152,9 @@ async fn a_server_that_stops_ends_its_watches_between_events() {
         async move { server.shutdown().await }
     });
     support::eventually("a failing readyz", async || (!t.server.is_ready()).then_some(())).await;
-    let body = tokio::time::timeout(support::DEADLINE, response.into_body().collect()).await.expect("the watch ends");
+    let body = tokio::time::timeout(support::DEADLINE, response.into_body().collect())
+        .await
+        .expect("the watch ends");
     let text = String::from_utf8(body.expect("and ends well").to_bytes().to_vec()).unwrap();
     assert!(text.lines().last().unwrap().contains("BOOKMARK"), "{text}");
     stopping.await.unwrap();

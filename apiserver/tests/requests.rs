@@ -27,11 +27,15 @@ async fn only_those_who_are_known_get_past_health_and_version() {
     let stranger = Pki::new().unwrap();
     let answer = t.request_as(Some(&stranger.admin), "GET", "/healthz", "", &[]).await.unwrap();
     assert_eq!(answer.status, 401, "a certificate of another CA is refused in words");
-    let answer = t.request_as(None, "GET", "/healthz", "", &[("authorization", "Bearer x.y.z")]).await.unwrap();
+    let answer =
+        t.request_as(None, "GET", "/healthz", "", &[("authorization", "Bearer x.y.z")]).await.unwrap();
     assert_eq!(answer.status, 401);
     let user = t.pki.issue("jane", Some("dev"), &[], true).unwrap();
     let answer = t.request_as(Some(&user), "GET", "/api/v1/nodes", "", &[]).await.unwrap();
-    assert_eq!(answer.json()["message"], "nodes is forbidden: User \"jane\" cannot list resource \"nodes\" in API group \"\" at the cluster scope");
+    assert_eq!(
+        answer.json()["message"],
+        "nodes is forbidden: User \"jane\" cannot list resource \"nodes\" in API group \"\" at the cluster scope"
+    );
     assert_eq!(t.request_as(Some(&user), "GET", "/api", "", &[]).await.unwrap().status, 200);
 }
 
@@ -40,7 +44,13 @@ async fn a_service_account_token_works_until_its_account_is_gone() {
     let t = Running::start().await;
     let path = format!("{NS}/serviceaccounts");
     assert_eq!(t.request("POST", &path, r#"{"metadata":{"name":"robot"}}"#).await.status, 201);
-    let answer = t.request("POST", &format!("{path}/robot/token"), r#"{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{}}"#).await;
+    let answer = t
+        .request(
+            "POST",
+            &format!("{path}/robot/token"),
+            r#"{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{}}"#,
+        )
+        .await;
     assert_eq!(answer.status, 201, "{}", answer.text);
     let token = answer.json()["status"]["token"].as_str().unwrap().to_owned();
     let header = format!("Bearer {token}");
@@ -50,9 +60,17 @@ async fn a_service_account_token_works_until_its_account_is_gone() {
         t.request_as(None, "POST", path, review, &[("authorization", &header)]).await.unwrap()
     };
     let answer = ask().await;
-    assert_eq!(answer.json()["status"]["userInfo"]["username"], "system:serviceaccount:default:robot", "{}", answer.text);
+    assert_eq!(
+        answer.json()["status"]["userInfo"]["username"],
+        "system:serviceaccount:default:robot",
+        "{}",
+        answer.text
+    );
     let forged = format!("{}x", &header[..header.len() - 1]);
-    assert_eq!(t.request_as(None, "GET", "/api", "", &[("authorization", &forged)]).await.unwrap().status, 401);
+    assert_eq!(
+        t.request_as(None, "GET", "/api", "", &[("authorization", &forged)]).await.unwrap().status,
+        401
+    );
     assert_eq!(t.request("DELETE", &format!("{path}/robot"), "").await.status, 200);
     support::eventually("the token's end", async || (ask().await.status == 401).then_some(())).await;
 }
@@ -65,7 +83,11 @@ async fn bad_input_is_named_and_the_server_stays_up() {
         ("{", 400, "json parse error"),
         ("", 400, "unexpected end of JSON input"),
         (r#"{"kind":"Nope","apiVersion":"v1"}"#, 400, "no kind \"Nope\" is registered"),
-        (r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a"}}"#, 400, "cannot be handled as a ConfigMap"),
+        (
+            r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a"}}"#,
+            400,
+            "cannot be handled as a ConfigMap",
+        ),
         (r#"{"metadata":{"name":"a","namespace":"other"}}"#, 400, "does not match the namespace"),
         (r#"{"metadata":{"name":"A b"}}"#, 422, "metadata.name"),
     ] {
@@ -109,11 +131,16 @@ async fn two_servers_on_one_store_never_give_out_one_address_or_port_twice() {
         .map(|i| {
             let t = if i % 2 == 0 { one.clone() } else { two.clone() };
             tokio::spawn(async move {
-                let body = format!(r#"{{"metadata":{{"name":"s{i}"}},"spec":{{"type":"NodePort","ports":[{{"port":80}}]}}}}"#);
+                let body = format!(
+                    r#"{{"metadata":{{"name":"s{i}"}},"spec":{{"type":"NodePort","ports":[{{"port":80}}]}}}}"#
+                );
                 let answer = t.request("POST", &format!("{NS}/services"), &body).await;
                 assert_eq!(answer.status, 201, "{}", answer.text);
                 let spec = &answer.json()["spec"];
-                (spec["clusterIP"].as_str().unwrap().to_owned(), spec["ports"][0]["nodePort"].as_u64().unwrap())
+                (
+                    spec["clusterIP"].as_str().unwrap().to_owned(),
+                    spec["ports"][0]["nodePort"].as_u64().unwrap(),
+                )
             })
         })
         .collect();
@@ -124,7 +151,9 @@ async fn two_servers_on_one_store_never_give_out_one_address_or_port_twice() {
         assert!(ports.insert(port), "{port} was given out twice");
     }
     let taken = addresses.iter().next().unwrap();
-    let body = format!(r#"{{"metadata":{{"name":"again"}},"spec":{{"clusterIP":"{taken}","ports":[{{"port":80}}]}}}}"#);
+    let body = format!(
+        r#"{{"metadata":{{"name":"again"}},"spec":{{"clusterIP":"{taken}","ports":[{{"port":80}}]}}}}"#
+    );
     let answer = one.request("POST", &format!("{NS}/services"), &body).await;
     assert!(answer.status == 422 && answer.text.contains("already allocated"), "{}", answer.text);
     // What a deletion gives back can be had again.
@@ -146,7 +175,8 @@ async fn nothing_is_made_in_a_namespace_that_is_going() {
     assert_eq!(answer.json()["details"]["causes"][0]["reason"], "NamespaceTerminating");
     // Its controller takes the finalizer away once it is empty, and it goes.
     assert_eq!(t.request("DELETE", "/api/v1/namespaces/n/configmaps/a", "").await.status, 200);
-    let finalize = r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"n"},"spec":{"finalizers":[]}}"#;
+    let finalize =
+        r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"n"},"spec":{"finalizers":[]}}"#;
     assert_eq!(t.request("PUT", "/api/v1/namespaces/n/finalize", finalize).await.status, 200);
     assert_eq!(t.request("GET", "/api/v1/namespaces/n", "").await.status, 404);
     assert_eq!(t.request("POST", "/api/v1/namespaces/n/configmaps", &config_map("c")).await.status, 404);
@@ -158,10 +188,15 @@ async fn a_leader_that_lost_its_lease_cannot_write() {
     let t = Running::start().await;
     let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
     let lease = |holder: &str| {
-        format!(r#"{{"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{{"name":"l"}},"spec":{{"holderIdentity":"{holder}"}}}}"#)
+        format!(
+            r#"{{"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{{"name":"l"}},"spec":{{"holderIdentity":"{holder}"}}}}"#
+        )
     };
     let epoch = |answer: &support::Answer| {
-        answer.json()["metadata"]["annotations"]["trireme.io/fence-epoch"].as_str().unwrap_or("none").to_owned()
+        answer.json()["metadata"]["annotations"]["trireme.io/fence-epoch"]
+            .as_str()
+            .unwrap_or("none")
+            .to_owned()
     };
     assert_eq!(t.request("POST", leases, &lease("one")).await.status, 201);
     let read = t.request("GET", &format!("{leases}/l"), "").await;
@@ -169,15 +204,21 @@ async fn a_leader_that_lost_its_lease_cannot_write() {
     let write = async |name: &str, epoch: &str| {
         let fence = format!("kube-system/l={epoch}");
         let headers = [("trireme-fence", fence.as_str())];
-        t.request_as(Some(&t.pki.admin), "POST", &format!("{NS}/configmaps"), &config_map(name), &headers).await.unwrap()
+        t.request_as(Some(&t.pki.admin), "POST", &format!("{NS}/configmaps"), &config_map(name), &headers)
+            .await
+            .unwrap()
     };
     assert_eq!(write("a", "1").await.status, 201);
     let patch = r#"{"spec":{"holderIdentity":"two"}}"#;
     let headers = [("content-type", "application/merge-patch+json")];
-    let taken = t.request_as(Some(&t.pki.admin), "PATCH", &format!("{leases}/l"), patch, &headers).await.unwrap();
+    let taken =
+        t.request_as(Some(&t.pki.admin), "PATCH", &format!("{leases}/l"), patch, &headers).await.unwrap();
     assert_eq!(taken.status, 200, "{}", taken.text);
     let refused = write("b", "1").await;
-    assert_eq!((refused.status, refused.json()["details"]["causes"][0]["reason"].as_str().unwrap()), (409, "LeaderFenced"));
+    assert_eq!(
+        (refused.status, refused.json()["details"]["causes"][0]["reason"].as_str().unwrap()),
+        (409, "LeaderFenced")
+    );
     assert_eq!(write("b", "2").await.status, 201);
     // A lease that is deleted and made again does not start over.
     assert_eq!(t.request("DELETE", &format!("{leases}/l"), "").await.status, 200);

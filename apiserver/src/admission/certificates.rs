@@ -2,7 +2,7 @@
 //! needs that signer's permission.
 
 use trireme_api::tree::Map;
-use trireme_api::{Value, Key};
+use trireme_api::{Key, Value};
 
 use super::{Operation, Request};
 use crate::authz::{self, Attributes};
@@ -26,7 +26,8 @@ pub(super) fn fill_requester(request: &Request<'_>, value: &mut Value) {
     }
     spec.set("groups", user.groups.clone());
     if !user.extra.is_empty() {
-        let extra: Map = user.extra.iter().map(|(k, v)| (Key::from(k.as_str()), Value::from(v.clone()))).collect();
+        let extra: Map =
+            user.extra.iter().map(|(k, v)| (Key::from(k.as_str()), Value::from(v.clone()))).collect();
         spec.set("extra", extra);
     }
 }
@@ -38,7 +39,11 @@ pub(super) fn check(request: &Request<'_>, new: &Value, old: Option<&Value>) -> 
     let signer = new["spec"]["signerName"].str_or_empty();
     let verb = match (request.operation, request.subresource()) {
         (Operation::Update, "approval") => "approve",
-        (Operation::Update, "status") if old.is_some_and(|o| o["status"]["certificate"] != new["status"]["certificate"]) => "sign",
+        (Operation::Update, "status")
+            if old.is_some_and(|o| o["status"]["certificate"] != new["status"]["certificate"]) =>
+        {
+            "sign"
+        }
         (Operation::Create, "") => return no_masters(request, new, signer),
         _ => return Ok(()),
     };
@@ -60,15 +65,17 @@ fn no_masters(request: &Request<'_>, new: &Value, signer: &str) -> Result<()> {
     if signer != "kubernetes.io/kube-apiserver-client" {
         return Ok(());
     }
-    let pem = base64::engine::general_purpose::STANDARD.decode(new["spec"]["request"].str_or_empty()).unwrap_or_default();
+    let pem = base64::engine::general_purpose::STANDARD
+        .decode(new["spec"]["request"].str_or_empty())
+        .unwrap_or_default();
     let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(&pem) else { return Ok(()) };
-    let Ok((_, csr)) = x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents) else {
+    let Ok((_, csr)) = x509_parser::certification_request::X509CertificationRequest::from_der(&pem.contents)
+    else {
         return Ok(());
     };
     let subject = &csr.certification_request_info.subject;
-    let masters = subject
-        .iter_organization()
-        .any(|o| o.as_str().is_ok_and(|o| o == crate::identity::SYSTEM_MASTERS));
+    let masters =
+        subject.iter_organization().any(|o| o.as_str().is_ok_and(|o| o == crate::identity::SYSTEM_MASTERS));
     if masters {
         return Err(request.refuse(format!(
             "use of {signer} signer with {} group is not allowed",

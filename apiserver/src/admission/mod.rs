@@ -2,7 +2,7 @@
 //! object. What they need of the world is looked up here.
 
 mod certificates;
-mod namespaces;
+pub(crate) mod namespaces;
 mod node_restriction;
 mod rbac;
 
@@ -84,7 +84,8 @@ pub(crate) async fn mutate(request: &Request<'_>, value: &mut Value, old: Option
         pure::limit_ranger::default(value, ranges.iter().map(|r| &r.0));
         let name = pure::service_account::account_name(value).to_owned();
         let account = core.lookup("", "serviceaccounts", namespace, &name).await;
-        let volume = format!("{}{}", pure::service_account::TOKEN_VOLUME_PREFIX, crate::registry::name_suffix());
+        let volume =
+            format!("{}{}", pure::service_account::TOKEN_VOLUME_PREFIX, crate::registry::name_suffix());
         pure::service_account::admit(value, account.as_ref().map(|a| &a.0), &volume).map_err(refuse)?;
         let class = priority_class(request, pure::priority::class_name(value)).await;
         pure::priority::admit_pod(value, class.as_ref().map(|c| &c.0)).map_err(refuse)?;
@@ -126,13 +127,16 @@ pub(crate) async fn validate(request: &Request<'_>, new: Option<&Value>, old: Op
         let ranges = request.all("", "limitranges", namespace);
         pure::limit_ranger::validate_pod(new, ranges.iter().map(|r| &r.0)).map_err(|e| request.refuse(e))?;
         let class = new["spec"]["runtimeClassName"].str_or_empty();
-        if !class.is_empty() && request.core().lookup("node.k8s.io", "runtimeclasses", "", class).await.is_none() {
+        if !class.is_empty()
+            && request.core().lookup("node.k8s.io", "runtimeclasses", "", class).await.is_none()
+        {
             return Err(request.refuse(format!("pod rejected: RuntimeClass {class:?} not found")));
         }
     }
     if request.is("", "persistentvolumeclaims") && request.subresource().is_empty() {
         let ranges = request.all("", "limitranges", namespace);
-        pure::limit_ranger::validate_claim(new, ranges.iter().map(|r| &r.0)).map_err(|e| request.refuse(e))?;
+        pure::limit_ranger::validate_claim(new, ranges.iter().map(|r| &r.0))
+            .map_err(|e| request.refuse(e))?;
     }
     if request.is("scheduling.k8s.io", "priorityclasses") {
         one_default_class(request, new)?;
@@ -145,7 +149,10 @@ async fn priority_class(request: &Request<'_>, name: &str) -> Option<std::sync::
     if !name.is_empty() {
         return request.core().lookup("scheduling.k8s.io", "priorityclasses", "", name).await;
     }
-    request.all("scheduling.k8s.io", "priorityclasses", "").into_iter().find(|c| c["globalDefault"] == Value::Bool(true))
+    request
+        .all("scheduling.k8s.io", "priorityclasses", "")
+        .into_iter()
+        .find(|c| c["globalDefault"] == Value::Bool(true))
 }
 
 fn one_default_class(request: &Request<'_>, new: &Value) -> Result<()> {

@@ -2,7 +2,7 @@
 //! namespaces do not go.
 
 use super::{Operation, Request};
-use crate::registry::storage;
+use crate::registry::storage::{self, Current};
 use crate::status::{ApiError, Result, qualified};
 
 /// Namespaces the cluster cannot do without.
@@ -22,7 +22,14 @@ pub(super) async fn lifecycle(request: &Request<'_>) -> Result<()> {
         found = storage::cached(core, namespaces, "", name);
     }
     let Some(found) = found else { return Err(ApiError::not_found(qualified("", "namespaces"), name)) };
-    let going = found.object.deletion_timestamp().is_some() || found.object.status()["phase"] == *"Terminating";
+    takes_content(request, &found)
+}
+
+/// Refuses to create in a namespace that is going.
+pub(crate) fn takes_content(request: &Request<'_>, found: &Current) -> Result<()> {
+    let name = request.call.info.namespace.as_str();
+    let going =
+        found.object.deletion_timestamp().is_some() || found.object.status()["phase"] == *"Terminating";
     if request.operation == Operation::Create && going {
         let why = format!("unable to create new content in namespace {name} because it is being terminated");
         return Err(ApiError::forbidden(request.resource.qualified(), &request.name, why).with_cause(

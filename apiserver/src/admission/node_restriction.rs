@@ -29,20 +29,28 @@ pub(super) fn check(request: &Request<'_>, new: Option<&Value>, old: Option<&Val
         ("", "pods", "") => match (request.operation, new, old) {
             (Operation::Create, Some(pod), _) => {
                 if pod["metadata"]["annotations"][MIRROR].is_null() {
-                    return refuse(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
+                    return refuse(format!(
+                        "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
+                    ));
                 }
                 if pod["spec"]["nodeName"] != *node {
-                    return refuse(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
+                    return refuse(format!(
+                        "node {node:?} can only create pods with spec.nodeName set to itself"
+                    ));
                 }
             }
             (Operation::Delete, _, Some(pod)) if pod["spec"]["nodeName"] != *node => {
-                return refuse(format!("node {node:?} can only delete pods with spec.nodeName set to itself"));
+                return refuse(format!(
+                    "node {node:?} can only delete pods with spec.nodeName set to itself"
+                ));
             }
             _ => {}
         },
         ("", "pods", "status") => {
             if old.is_some_and(|pod| pod["spec"]["nodeName"] != *node) {
-                return refuse(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"));
+                return refuse(format!(
+                    "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
+                ));
             }
             if let (Some(new), Some(old)) = (new, old)
                 && new["metadata"]["labels"] != old["metadata"]["labels"]
@@ -50,10 +58,10 @@ pub(super) fn check(request: &Request<'_>, new: Option<&Value>, old: Option<&Val
                 return refuse(format!("node {node:?} cannot update labels through pod status"));
             }
         }
-        ("coordination.k8s.io", "leases", _) => {
-            if request.call.info.namespace == "kube-node-lease" && request.name != node {
-                return refuse(format!("can only access node lease with the same name as the requesting node"));
-            }
+        ("coordination.k8s.io", "leases", _)
+            if request.call.info.namespace == "kube-node-lease" && request.name != node =>
+        {
+            return refuse("can only access node lease with the same name as the requesting node".to_owned());
         }
         ("storage.k8s.io", "csinodes", _) if request.name != node => {
             return refuse("can only access CSINode with the same name as the requesting node".to_owned());

@@ -9,7 +9,10 @@ use crate::identity::{Identity, SYSTEM_MASTERS};
 use crate::status::Result;
 
 pub(super) fn no_escalation(request: &Request<'_>, new: &Value, old: Option<&Value>) -> Result<()> {
-    if request.row().group != GROUP || request.operation == Operation::Delete || request.call.user.in_group(SYSTEM_MASTERS) {
+    if request.row().group != GROUP
+        || request.operation == Operation::Delete
+        || request.call.user.in_group(SYSTEM_MASTERS)
+    {
         return Ok(());
     }
     let user = &request.call.user;
@@ -21,18 +24,27 @@ pub(super) fn no_escalation(request: &Request<'_>, new: &Value, old: Option<&Val
     let index = core.rbac.current(&core.cache);
     match request.row().kind {
         "Role" | "ClusterRole" => {
-            let unchanged = old.is_some_and(|o| o["rules"] == new["rules"] && o["aggregationRule"] == new["aggregationRule"]);
+            let unchanged = old.is_some_and(|o| {
+                o["rules"] == new["rules"] && o["aggregationRule"] == new["aggregationRule"]
+            });
             if unchanged || may("escalate", request.row().plural, namespace, &request.name) {
                 return Ok(());
             }
             if !new["aggregationRule"].is_null() {
                 let all = ["*".to_owned()].to_vec();
                 let everything = [
-                    Rule { verbs: all.clone(), groups: all.clone(), resources: all.clone(), ..Rule::default() },
+                    Rule {
+                        verbs: all.clone(),
+                        groups: all.clone(),
+                        resources: all.clone(),
+                        ..Rule::default()
+                    },
                     Rule { verbs: all.clone(), paths: all, ..Rule::default() },
                 ];
                 if !index.missing(user, "", &everything).is_empty() {
-                    return Err(request.refuse("must have cluster-admin privileges to use an aggregationRule"));
+                    return Err(
+                        request.refuse("must have cluster-admin privileges to use an aggregationRule")
+                    );
                 }
             }
             holds(request, user, &index.missing(user, namespace, &Rule::list(&new["rules"])))
@@ -49,7 +61,9 @@ pub(super) fn no_escalation(request: &Request<'_>, new: &Value, old: Option<&Val
             }
             match index.role_rules(kind, namespace, name) {
                 Some(rules) => holds(request, user, &index.missing(user, namespace, &rules)),
-                None => Err(crate::status::ApiError::not_found(crate::status::qualified(GROUP, plural), name)),
+                None => {
+                    Err(crate::status::ApiError::not_found(crate::status::qualified(GROUP, plural), name))
+                }
             }
         }
         _ => Ok(()),
@@ -76,7 +90,10 @@ fn compact(rules: &[Rule]) -> Vec<Rule> {
     let mut out: Vec<Rule> = Vec::new();
     for rule in rules {
         let same = |o: &&mut Rule| {
-            o.groups == rule.groups && o.resources == rule.resources && o.names == rule.names && o.paths == rule.paths
+            o.groups == rule.groups
+                && o.resources == rule.resources
+                && o.names == rule.names
+                && o.paths == rule.paths
         };
         match out.iter_mut().find(same) {
             Some(found) => found.verbs.extend(rule.verbs.iter().cloned()),

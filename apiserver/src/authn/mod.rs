@@ -38,7 +38,11 @@ impl TokenMemory {
 
 /// Who sends this: by client certificate, by bearer token, or nobody known. A credential that is
 /// wrong is refused, never taken for none.
-pub(crate) async fn authenticate(core: &Core, peer: &Peer, headers: &http::HeaderMap) -> Result<Identity, ApiError> {
+pub(crate) async fn authenticate(
+    core: &Core,
+    peer: &Peer,
+    headers: &http::HeaderMap,
+) -> Result<Identity, ApiError> {
     match &peer.certificate {
         Ok(Some(certificate)) => {
             if certificate.not_after_s < crate::clock::unix_seconds() {
@@ -55,19 +59,21 @@ pub(crate) async fn authenticate(core: &Core, peer: &Peer, headers: &http::Heade
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     match token {
-        Some(token) if !token.is_empty() => {
-            token_identity(core, token, &[]).await.map_err(|error| {
-                tracing::debug!(%error, "bearer token refused");
-                ApiError::unauthorized()
-            })
-        }
+        Some(token) if !token.is_empty() => token_identity(core, token, &[]).await.map_err(|error| {
+            tracing::debug!(%error, "bearer token refused");
+            ApiError::unauthorized()
+        }),
         // Another scheme than bearer is nobody's: it reaches authorization as anonymous.
         _ => Ok(Identity::anonymous()),
     }
 }
 
 /// The identity a token stands for. `audiences` empty: this server's own.
-pub(crate) async fn token_identity(core: &Core, token: &str, audiences: &[String]) -> Result<Identity, TokenError> {
+pub(crate) async fn token_identity(
+    core: &Core,
+    token: &str,
+    audiences: &[String],
+) -> Result<Identity, TokenError> {
     let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
     if audiences.is_empty()
         && let Some(identity) = core.token_memory.get(&key)

@@ -91,7 +91,9 @@ impl Tokens {
         let (signing, algorithm) = EncodingKey::from_rsa_pem(&keys.signing_key_pem)
             .map(|k| (k, Algorithm::RS256))
             .or_else(|_| EncodingKey::from_ec_pem(&keys.signing_key_pem).map(|k| (k, Algorithm::ES256)))
-            .map_err(|e| Error::Keys(format!("the signing key is neither an RSA nor an EC P-256 key in PEM: {e}")))?;
+            .map_err(|e| {
+                Error::Keys(format!("the signing key is neither an RSA nor an EC P-256 key in PEM: {e}"))
+            })?;
         let mut verifying = Vec::new();
         for pem in &keys.verifying_keys_pem {
             let der = SubjectPublicKeyInfoDer::from_pem_slice(pem)
@@ -108,7 +110,11 @@ impl Tokens {
             signing_id: String::new(),
             verifying,
             issuer: keys.issuer.clone(),
-            audiences: if keys.audiences.is_empty() { vec![keys.issuer.clone()] } else { keys.audiences.clone() },
+            audiences: if keys.audiences.is_empty() {
+                vec![keys.issuer.clone()]
+            } else {
+                keys.audiences.clone()
+            },
         };
         tokens.signing_id = tokens.find_signing_id()?;
         Ok(tokens)
@@ -214,7 +220,10 @@ pub(super) async fn check_bound(core: &Core, claims: &Claims) -> Result<Identity
             .filter(|o| same(o, &pod.uid))
             .ok_or_else(|| gone("pod"))?;
     } else if let Some(node) = &bound.node {
-        core.lookup("", "nodes", "", &node.name).await.filter(|o| same(o, &node.uid)).ok_or_else(|| gone("node"))?;
+        core.lookup("", "nodes", "", &node.name)
+            .await
+            .filter(|o| same(o, &node.uid))
+            .ok_or_else(|| gone("node"))?;
     }
     if let Some(secret) = &bound.secret {
         core.lookup("", "secrets", &bound.namespace, &secret.name)

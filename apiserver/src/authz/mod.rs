@@ -40,7 +40,13 @@ impl From<&RequestInfo> for Attributes {
 
 impl Attributes {
     /// One verb on one object.
-    pub(crate) fn resource(verb: &str, group: &str, resource: &str, namespace: &str, name: &str) -> Attributes {
+    pub(crate) fn resource(
+        verb: &str,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Attributes {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         Attributes {
             verb: verb.into(),

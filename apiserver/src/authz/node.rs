@@ -15,9 +15,7 @@ pub(super) fn authorize(core: &Core, node: &str, a: &Attributes) -> Decision {
     let allowed = Decision { allowed: true, reason: String::new() };
     let refused = |reason: String| Decision { allowed: false, reason };
     let read = matches!(a.verb.as_str(), "get" | "list" | "watch");
-    let no_path = || {
-        refused(format!("no relationship found between node '{node}' and this object"))
-    };
+    let no_path = || refused(format!("no relationship found between node '{node}' and this object"));
     match (a.group.as_str(), a.resource.as_str(), a.subresource.as_str()) {
         ("", "secrets" | "configmaps" | "persistentvolumeclaims", "") => {
             if !read {
@@ -39,9 +37,8 @@ pub(super) fn authorize(core: &Core, node: &str, a: &Attributes) -> Decision {
             if bound { allowed } else { no_path() }
         }
         ("", "serviceaccounts", "token") if a.verb == "create" => {
-            let uses = pods_of(core, node, &a.namespace)
-                .iter()
-                .any(|p| p["spec"]["serviceAccountName"] == *a.name);
+            let uses =
+                pods_of(core, node, &a.namespace).iter().any(|p| p["spec"]["serviceAccountName"] == *a.name);
             if uses { allowed } else { no_path() }
         }
         ("coordination.k8s.io", "leases", "") => {
@@ -53,7 +50,9 @@ pub(super) fn authorize(core: &Core, node: &str, a: &Attributes) -> Decision {
             }
             // The name of a lease being created is in its body: NodeRestriction looks there.
             if a.verb != "create" && a.name != node {
-                return refused("can only access node lease with the same name as the requesting node".into());
+                return refused(
+                    "can only access node lease with the same name as the requesting node".into(),
+                );
             }
             match a.verb.as_str() {
                 "get" | "create" | "update" | "patch" | "delete" => allowed,

@@ -78,7 +78,8 @@ impl Rule {
                 let sub = r.split_once('/').map_or("", |(_, s)| s);
                 self.resources.iter().any(|mine| resource_matches(mine, r, sub))
             })
-            && (self.names.is_empty() || (!other.names.is_empty() && other.names.iter().all(|n| self.names.contains(n))))
+            && (self.names.is_empty()
+                || (!other.names.is_empty() && other.names.iter().all(|n| self.names.contains(n))))
     }
 
     /// Broken down to one verb, one group, one resource, one name each.
@@ -99,7 +100,9 @@ impl Rule {
                     if self.names.is_empty() {
                         out.push(base);
                     } else {
-                        out.extend(self.names.iter().map(|n| Rule { names: vec![n.clone()], ..base.clone() }));
+                        out.extend(
+                            self.names.iter().map(|n| Rule { names: vec![n.clone()], ..base.clone() }),
+                        );
                     }
                 }
             }
@@ -145,10 +148,12 @@ impl Index {
     }
 
     fn grants<'a>(&'a self, user: &Identity, namespace: &str) -> impl Iterator<Item = &'a Grant> {
-        let keys: Vec<String> =
-            std::iter::once(format!("u:{}", user.name)).chain(user.groups.iter().map(|g| format!("g:{g}"))).collect();
+        let keys: Vec<String> = std::iter::once(format!("u:{}", user.name))
+            .chain(user.groups.iter().map(|g| format!("g:{g}")))
+            .collect();
         let local = (!namespace.is_empty()).then(|| self.namespaced.get(namespace)).flatten();
-        let maps: Vec<&'a HashMap<String, Vec<Grant>>> = std::iter::once(&self.cluster).chain(local).collect();
+        let maps: Vec<&'a HashMap<String, Vec<Grant>>> =
+            std::iter::once(&self.cluster).chain(local).collect();
         let mut out: Vec<&'a Grant> = Vec::new();
         for map in maps {
             out.extend(keys.iter().filter_map(|k| map.get(k)).flatten());
@@ -172,11 +177,7 @@ impl Index {
     /// The single rules of `wanted` that `user` does not hold.
     pub(crate) fn missing(&self, user: &Identity, namespace: &str, wanted: &[Rule]) -> Vec<Rule> {
         let held = self.rules_of(user, namespace);
-        wanted
-            .iter()
-            .flat_map(Rule::singles)
-            .filter(|w| !held.iter().any(|h| h.covers(w)))
-            .collect()
+        wanted.iter().flat_map(Rule::singles).filter(|w| !held.iter().any(|h| h.covers(w))).collect()
     }
 }
 
@@ -285,8 +286,11 @@ fn aggregated(roles: &[Arc<Entry>]) -> Vec<Vec<Rule>> {
     for _ in 0..AGGREGATION_DEPTH_MAX {
         let mut changed = false;
         for (i, selector) in &selectors {
-            for (j, _) in roles.iter().enumerate().filter(|(j, o)| j != i && selector.matches(|key| o.label(key))) {
-                let gathered: Vec<Rule> = rules[j].iter().filter(|r| !rules[*i].contains(r)).cloned().collect();
+            for (j, _) in
+                roles.iter().enumerate().filter(|(j, o)| j != i && selector.matches(|key| o.label(key)))
+            {
+                let gathered: Vec<Rule> =
+                    rules[j].iter().filter(|r| !rules[*i].contains(r)).cloned().collect();
                 changed |= !gathered.is_empty();
                 rules[*i].extend(gathered);
             }
@@ -302,7 +306,9 @@ fn subject_key(subject: &Value) -> String {
     let name = subject["name"].str_or_empty();
     match subject["kind"].str_or_empty() {
         "Group" => format!("g:{name}"),
-        "ServiceAccount" => format!("u:{SERVICE_ACCOUNT_PREFIX}{}:{name}", subject["namespace"].str_or_empty()),
+        "ServiceAccount" => {
+            format!("u:{SERVICE_ACCOUNT_PREFIX}{}:{name}", subject["namespace"].str_or_empty())
+        }
         _ => format!("u:{name}"),
     }
 }
@@ -318,7 +324,9 @@ mod tests {
 
     #[test]
     fn rules_allow_what_they_name_and_no_more() {
-        let r = rule(value!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "*/scale"], "resourceNames": ["a"]}));
+        let r = rule(
+            value!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "*/scale"], "resourceNames": ["a"]}),
+        );
         let check = |resource: &str, name: &str| {
             let a = Attributes::resource("get", "", resource, "ns", name);
             r.allows(&a, &a.full_resource())
@@ -339,7 +347,8 @@ mod tests {
         let mut index = Index::default();
         index.cluster.insert("u:x".into(), vec![Grant { rules: Arc::new(vec![held]), reason: "r".into() }]);
         let user = Identity::user("x", Vec::<String>::new());
-        let wanted = [rule(value!({"verbs": ["get", "delete"], "apiGroups": ["apps"], "resources": ["pods"]}))];
+        let wanted =
+            [rule(value!({"verbs": ["get", "delete"], "apiGroups": ["apps"], "resources": ["pods"]}))];
         let missing = index.missing(&user, "", &wanted);
         assert_eq!(missing.len(), 1);
         assert_eq!(missing[0].verbs, ["delete"]);

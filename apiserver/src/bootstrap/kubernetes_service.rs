@@ -107,7 +107,9 @@ async fn publish(core: &Core) -> Result<()> {
     // Servers by port: those that share one are one subset.
     let mut by_port: BTreeMap<u16, Vec<IpAddr>> = BTreeMap::new();
     for kv in &answer.kvs {
-        let address = std::str::from_utf8(&kv.key).ok().and_then(|k| k.strip_prefix(LEASES)?.parse::<SocketAddr>().ok());
+        let address = std::str::from_utf8(&kv.key)
+            .ok()
+            .and_then(|k| k.strip_prefix(LEASES)?.parse::<SocketAddr>().ok());
         if let Some(address) = address {
             by_port.entry(address.port()).or_default().push(address.ip());
         }
@@ -141,8 +143,10 @@ async fn publish(core: &Core) -> Result<()> {
 }
 
 async fn slice(core: &Core, name: &str, port: u16, addresses: &[IpAddr]) -> Result<()> {
-    let endpoints: Vec<Value> =
-        addresses.iter().map(|a| value!({"addresses": [a.to_string()], "conditions": {"ready": true}})).collect();
+    let endpoints: Vec<Value> = addresses
+        .iter()
+        .map(|a| value!({"addresses": [a.to_string()], "conditions": {"ready": true}}))
+        .collect();
     ensure(core, "discovery.k8s.io", "endpointslices", NAMESPACE, name, |old| {
         let mut new = old.cloned().unwrap_or_else(|| {
             value!({
@@ -154,7 +158,10 @@ async fn slice(core: &Core, name: &str, port: u16, addresses: &[IpAddr]) -> Resu
         let map = new.make(&[]);
         map.set("endpoints", endpoints.clone());
         map.set("ports", value!([{"name": "https", "port": port, "protocol": "TCP"}]));
-        crate::wire::normalize(trireme_api::kinds::find("discovery.k8s.io", "v1", "endpointslices")?.1, &mut new);
+        crate::wire::normalize(
+            trireme_api::kinds::find("discovery.k8s.io", "v1", "endpointslices")?.1,
+            &mut new,
+        );
         (old != Some(&new)).then_some(new)
     })
     .await

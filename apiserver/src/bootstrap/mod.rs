@@ -24,7 +24,8 @@ const RETRY: Duration = Duration::from_millis(300);
 pub(crate) async fn run(core: Arc<Core>) {
     hook(&core, "start-system-namespaces-controller", |c| objects::namespaces(c).boxed()).await;
     hook(&core, "rbac/bootstrap-roles", |c| rbac::roles_and_bindings(c).boxed()).await;
-    hook(&core, "scheduling/bootstrap-system-priority-classes", |c| objects::priority_classes(c).boxed()).await;
+    hook(&core, "scheduling/bootstrap-system-priority-classes", |c| objects::priority_classes(c).boxed())
+        .await;
     hook(&core, "priority-and-fairness-config-producer", |c| objects::flow_control(c).boxed()).await;
     hook(&core, "apiservice-registration-controller", |c| objects::api_services(c).boxed()).await;
     hook(&core, "bootstrap-controller", |c| kubernetes_service::service(c).boxed()).await;

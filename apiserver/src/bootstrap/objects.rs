@@ -34,7 +34,11 @@ pub(super) async fn priority_classes(core: &Core) -> Result<()> {
     };
     let objects = vec![
         class("system-node-critical", 2_000_001_000, "For pods that their node cannot do without."),
-        class("system-cluster-critical", 2_000_000_000, "For pods that the cluster cannot do without, on whatever node."),
+        class(
+            "system-cluster-critical",
+            2_000_000_000,
+            "For pods that the cluster cannot do without, on whatever node.",
+        ),
     ];
     create_missing(core, objects).await
 }
@@ -46,8 +50,8 @@ pub(super) async fn flow_control(core: &Core) -> Result<()> {
     let objects = FLOW_CONTROL
         .lines()
         .map(|line| {
-            let object: Value =
-                serde_json::from_str(line).map_err(|e| ApiError::internal(format!("built-in flow control: {e}")))?;
+            let object: Value = serde_json::from_str(line)
+                .map_err(|e| ApiError::internal(format!("built-in flow control: {e}")))?;
             let plural =
                 if object["kind"] == *"FlowSchema" { "flowschemas" } else { "prioritylevelconfigurations" };
             Ok(("flowcontrol.apiserver.k8s.io", plural, object))

@@ -115,7 +115,8 @@ fn role(kind: &str, name: &str, rest: &[&str]) -> Value {
 }
 
 fn rule(words: &[&str]) -> Option<Value> {
-    let list = |s: &str| -> Vec<Value> { s.split(',').map(|x| if x == "-" { "" } else { x }.into()).collect() };
+    let list =
+        |s: &str| -> Vec<Value> { s.split(',').map(|x| if x == "-" { "" } else { x }.into()).collect() };
     Some(match words {
         [verbs, paths] => value_of(&[("verbs", list(verbs)), ("nonResourceURLs", list(paths))]),
         [verbs, groups, resources] => {
@@ -142,7 +143,10 @@ fn value_of(members: &[(&'static str, Vec<Value>)]) -> Value {
 fn binding(kind: &str, name: &str, role: &str) -> Option<Value> {
     let (role_kind, role_name) = role.split_once('/')?;
     let mut out = object(kind, name);
-    out.make(&[]).set("roleRef", value!({"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role_name}));
+    out.make(&[]).set(
+        "roleRef",
+        value!({"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role_name}),
+    );
     Some(out)
 }
 
@@ -194,7 +198,10 @@ mod tests {
         let admin = find("ClusterRole", "admin")["rules"].items();
         assert!(admin.iter().any(|r| r["resources"].items().iter().any(|x| *x == "deployments/scale")));
         assert_eq!(find("ClusterRoleBinding", "cluster-admin")["subjects"][0]["name"], "system:masters");
-        assert_eq!(find("RoleBinding", "system:controller:bootstrap-signer")["metadata"]["namespace"], "kube-public");
+        assert_eq!(
+            find("RoleBinding", "system:controller:bootstrap-signer")["metadata"]["namespace"],
+            "kube-public"
+        );
     }
 
     #[test]

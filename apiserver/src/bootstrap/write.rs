@@ -35,7 +35,8 @@ pub(super) async fn ensure_with(
     extra: Extra,
     wanted: impl Fn(Option<&Value>) -> Option<Value>,
 ) -> Result<()> {
-    let row = row(group, plural).ok_or_else(|| ApiError::internal(format!("{plural} of {group:?} is not built in")))?;
+    let row = row(group, plural)
+        .ok_or_else(|| ApiError::internal(format!("{plural} of {group:?} is not built in")))?;
     for _ in 0..limits::UPDATE_ATTEMPTS_MAX {
         let old = storage::newest(core, row, namespace, name).await?;
         let Some(mut new) = wanted(old.as_ref().map(|o| &o.object.0)) else { return Ok(()) };
@@ -61,7 +62,9 @@ pub(super) async fn ensure_with(
         };
         match storage::commit(core, write).await? {
             Outcome::Done(_) => return Ok(()),
-            Outcome::Refused => return Err(ApiError::internal(format!("{plural} {name}: a condition does not hold"))),
+            Outcome::Refused => {
+                return Err(ApiError::internal(format!("{plural} {name}: a condition does not hold")));
+            }
             Outcome::Lost(_) => {}
         }
     }
@@ -69,8 +72,12 @@ pub(super) async fn ensure_with(
 }
 
 /// Makes the objects that are not there; those that are stay as they are.
-pub(super) async fn create_missing(core: &Core, objects: Vec<(&'static str, &'static str, Value)>) -> Result<()> {
-    let jobs = objects.into_iter().map(|(group, plural, object)| create_one(core, group, plural, object).boxed());
+pub(super) async fn create_missing(
+    core: &Core,
+    objects: Vec<(&'static str, &'static str, Value)>,
+) -> Result<()> {
+    let jobs =
+        objects.into_iter().map(|(group, plural, object)| create_one(core, group, plural, object).boxed());
     all(jobs.collect()).await
 }
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use trireme_api::kinds::Kind;
 use trireme_api::Object;
+use trireme_api::kinds::Kind;
 use trireme_api::load::Loaded;
 
 use crate::wire;
@@ -34,7 +34,12 @@ pub(crate) fn key_of(namespace: &str, name: &str) -> String {
 
 impl Entry {
     /// From what is stored.
-    pub(crate) fn load(row: &'static Kind, key: &str, stored: &[u8], revision: i64) -> Result<Entry, wire::LoadError> {
+    pub(crate) fn load(
+        row: &'static Kind,
+        key: &str,
+        stored: &[u8],
+        revision: i64,
+    ) -> Result<Entry, wire::LoadError> {
         Ok(Entry::new(row, key, wire::load(row, stored, revision)?, revision))
     }
 
@@ -88,7 +93,8 @@ impl Entry {
         }
         const FIELD: &[u8] = b"\"resourceVersion\":\"";
         // Quotes within strings are escaped, so the first match is the field itself.
-        let Some(start) = self.json.windows(FIELD.len()).position(|w| w == FIELD).map(|i| i + FIELD.len()) else {
+        let Some(start) = self.json.windows(FIELD.len()).position(|w| w == FIELD).map(|i| i + FIELD.len())
+        else {
             return self.json.clone();
         };
         let end = start + self.json[start..].iter().position(|b| *b == b'"').unwrap_or(0);

@@ -44,7 +44,8 @@ pub(super) async fn run(cache: Arc<Cache>) {
 
 /// Reads every object at one revision, in pages.
 async fn fill(cache: &Cache) -> Result<i64, Error> {
-    let mut filled: Vec<BTreeMap<Box<str>, Arc<Entry>>> = cache.kinds.iter().map(|_| BTreeMap::new()).collect();
+    let mut filled: Vec<BTreeMap<Box<str>, Arc<Entry>>> =
+        cache.kinds.iter().map(|_| BTreeMap::new()).collect();
     let mut range = KeyRange::prefix("/registry/");
     let mut revision = 0;
     loop {

@@ -18,7 +18,11 @@ pub(crate) struct Filter {
 
 impl Filter {
     pub(crate) fn namespace(namespace: &str) -> Filter {
-        Filter { namespace: namespace.into(), labels: LabelSelector::everything(), fields: FieldSelector::everything() }
+        Filter {
+            namespace: namespace.into(),
+            labels: LabelSelector::everything(),
+            fields: FieldSelector::everything(),
+        }
     }
 
     /// Whether selectors (beside the namespace) leave anything out.
@@ -29,7 +33,8 @@ impl Filter {
     pub(crate) fn matches(&self, row: &Kind, entry: &Entry) -> bool {
         (self.namespace.is_empty() || entry.namespace() == self.namespace)
             && (self.labels.is_everything() || self.labels.matches(|key| entry.label(key)))
-            && (self.fields.is_everything() || self.fields.matches(|field| Cow::Borrowed(field_of(row, entry, field))))
+            && (self.fields.is_everything()
+                || self.fields.matches(|field| Cow::Borrowed(field_of(row, entry, field))))
     }
 
     /// The one object this can match: its key below the kind's prefix.

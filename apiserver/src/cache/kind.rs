@@ -78,7 +78,11 @@ impl KindCache {
     pub(super) fn new(row: &'static Kind) -> KindCache {
         KindCache {
             row,
-            state: RwLock::new(State { objects: BTreeMap::new(), ring: Ring::new(0), watchers: Watchers::default() }),
+            state: RwLock::new(State {
+                objects: BTreeMap::new(),
+                ring: Ring::new(0),
+                watchers: Watchers::default(),
+            }),
             changed: AtomicI64::new(0),
             node_field: row.selectable.iter().position(|(name, _)| *name == NODE_FIELD),
             next_watcher: AtomicU64::new(0),
@@ -160,7 +164,11 @@ impl KindCache {
     }
 
     /// Registers a watcher, and gives the objects it begins with where it begins with them.
-    pub(crate) fn watch(self: &Arc<Self>, filter: Filter, start: Start) -> Result<(Vec<Arc<Entry>>, Watcher), StartError> {
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        filter: Filter,
+        start: Start,
+    ) -> Result<(Vec<Arc<Entry>>, Watcher), StartError> {
         let interest = match (filter.single_key(self.row), filter.node()) {
             (Some(key), _) => Interest::Key(key),
             (None, Some(node)) if self.node_field.is_some() => Interest::Node(node.to_owned()),
@@ -224,7 +232,10 @@ fn bounds(filter: &Filter, start: &str) -> (String, Option<String>) {
 }
 
 impl Watchers {
-    fn map<'a>(&'a mut self, interest: &Interest) -> (&'a mut HashMap<String, HashMap<u64, Arc<Slot>>>, String) {
+    fn map<'a>(
+        &'a mut self,
+        interest: &Interest,
+    ) -> (&'a mut HashMap<String, HashMap<u64, Arc<Slot>>>, String) {
         match interest {
             Interest::All => unreachable!("kept apart"),
             Interest::Namespace(n) => (&mut self.by_namespace, n.clone()),
@@ -283,7 +294,9 @@ impl Watchers {
 
     fn wake_all(&self, position: u64) {
         let indexed = [&self.by_namespace, &self.by_key, &self.by_node];
-        for slot in self.all.values().chain(indexed.into_iter().flat_map(|m| m.values()).flat_map(HashMap::values)) {
+        for slot in
+            self.all.values().chain(indexed.into_iter().flat_map(|m| m.values()).flat_map(HashMap::values))
+        {
             slot.wake(position);
         }
     }

@@ -49,11 +49,20 @@ pub(crate) struct Watcher {
 #[derive(Debug)]
 pub(crate) struct WatcherEnd;
 
+/// An event as a watcher sees it: the change, the object it shows, the event itself.
+pub(crate) type Seen = (ChangeType, Arc<Entry>, Arc<Event>);
+
 /// Events read at a time.
 const READ_EVENTS_MAX: usize = 256;
 
 impl Watcher {
-    pub(super) fn new(kind: Arc<KindCache>, filter: Filter, slot: Arc<Slot>, id: u64, interest: Interest) -> Watcher {
+    pub(super) fn new(
+        kind: Arc<KindCache>,
+        filter: Filter,
+        slot: Arc<Slot>,
+        id: u64,
+        interest: Interest,
+    ) -> Watcher {
         Watcher { kind, filter, slot, id, interest }
     }
 
@@ -65,7 +74,7 @@ impl Watcher {
     }
 
     /// The next events as this watcher sees them; empty when none are waiting.
-    pub(crate) fn read(&self) -> Result<Vec<(ChangeType, Arc<Entry>, Arc<Event>)>, WatcherEnd> {
+    pub(crate) fn read(&self) -> Result<Vec<Seen>, WatcherEnd> {
         let events = self.kind.read(&self.slot, READ_EVENTS_MAX).ok_or(WatcherEnd)?;
         Ok(events
             .into_iter()

@@ -153,7 +153,8 @@ pub(super) fn aggregated(core: bool, version: &str) -> Value {
 }
 
 fn version_entry(gv: &GroupVersion) -> Value {
-    let mut resources: Vec<Value> = gv.kinds.iter().map(|(kind, served)| resource_entry(kind, served)).collect();
+    let mut resources: Vec<Value> =
+        gv.kinds.iter().map(|(kind, served)| resource_entry(kind, served)).collect();
     resources.sort_by(|a, b| a["resource"].str_or_empty().cmp(b["resource"].str_or_empty()));
     let mut out = Map::new();
     out.set("version", gv.version);

@@ -84,7 +84,11 @@ fn plain(call: &Call, value: &Value, message: &str) -> Result<Response<Body>> {
         transform: negotiate::Transform::None,
         pretty: false,
     });
-    Ok(respond(StatusCode::OK, target.format, wire::encode(value, target.format, target.pretty, Some(message))))
+    Ok(respond(
+        StatusCode::OK,
+        target.format,
+        wire::encode(value, target.format, target.pretty, Some(message)),
+    ))
 }
 
 /// The best-liked clause that asks for the aggregated form, unless plain JSON is liked better.
@@ -96,7 +100,9 @@ fn wants_aggregated(call: &Call) -> Option<Version> {
         if media != "application/json" {
             continue;
         }
-        if params.get("as") == Some(&"APIGroupDiscoveryList") && params.get("g") == Some(&"apidiscovery.k8s.io") {
+        if params.get("as") == Some(&"APIGroupDiscoveryList")
+            && params.get("g") == Some(&"apidiscovery.k8s.io")
+        {
             match params.get("v") {
                 Some(&"v2") => return Some(Version::V2),
                 Some(&"v2beta1") => return Some(Version::V2Beta1),
@@ -128,7 +134,12 @@ fn aggregated(call: &Call, core: bool, version: Version) -> Response<Body> {
 }
 
 /// A document with its entity tag; 304 for a client that has it.
-pub(crate) fn cached_document(call: &Call, bytes: Bytes, tag: &str, content_type: &'static str) -> Response<Body> {
+pub(crate) fn cached_document(
+    call: &Call,
+    bytes: Bytes,
+    tag: &str,
+    content_type: &'static str,
+) -> Response<Body> {
     let has = call.header("if-none-match").split(',').any(|t| t.trim().trim_start_matches("W/") == tag);
     let mut response = if has {
         let mut response = Response::new(Body::empty());

@@ -3,7 +3,8 @@
 use super::{Call, percent_decode};
 use crate::authz::{self, Attributes};
 use crate::identity::{
-    Identity, SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, SYSTEM_ANONYMOUS, SYSTEM_AUTHENTICATED, SYSTEM_UNAUTHENTICATED,
+    Identity, SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, SYSTEM_ANONYMOUS, SYSTEM_AUTHENTICATED,
+    SYSTEM_UNAUTHENTICATED,
 };
 use crate::status::{ApiError, Result};
 

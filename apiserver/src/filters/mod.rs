@@ -59,7 +59,8 @@ impl Call {
             Some(RequestBody::Incoming(mut incoming)) => {
                 let mut out = BytesMut::new();
                 while let Some(frame) = incoming.frame().await {
-                    let frame = frame.map_err(|e| ApiError::bad_request(format!("reading the body failed: {e}")))?;
+                    let frame =
+                        frame.map_err(|e| ApiError::bad_request(format!("reading the body failed: {e}")))?;
                     if let Ok(data) = frame.into_data() {
                         if out.len() + data.len() > limit {
                             return Err(ApiError::too_large(limit));
@@ -110,7 +111,12 @@ pub(crate) async fn serve(core: &Arc<Core>, parts: Parts, body: RequestBody, pee
 const GO_AWAY_ONE_IN: u32 = 1000;
 
 /// A request whose sender is known already.
-pub(crate) async fn serve_as(core: &Arc<Core>, parts: Parts, body: RequestBody, user: Identity) -> Response<Body> {
+pub(crate) async fn serve_as(
+    core: &Arc<Core>,
+    parts: Parts,
+    body: RequestBody,
+    user: Identity,
+) -> Response<Body> {
     let started = Instant::now();
     let mut call = new_call(core, parts, body, user);
     let caught = AssertUnwindSafe(async {
@@ -134,7 +140,8 @@ pub(crate) async fn serve_as(core: &Arc<Core>, parts: Parts, body: RequestBody, 
 
 /// A call for the typed in-process reads.
 pub(crate) fn call_for(core: &Arc<Core>, path: &str, user: &Identity) -> Result<Call> {
-    let request = http::Request::get(path).body(()).map_err(|e| ApiError::bad_request(format!("{path:?}: {e}")))?;
+    let request =
+        http::Request::get(path).body(()).map_err(|e| ApiError::bad_request(format!("{path:?}: {e}")))?;
     Ok(new_call(core, request.into_parts().0, RequestBody::Bytes(Bytes::new()), user.clone()))
 }
 
@@ -164,7 +171,12 @@ async fn authenticated(mut call: Call, peer: &Peer) -> (Call, Result<Response<Bo
     call.user = user;
     match impersonate::impersonate(&call) {
         Ok(Some(other)) => {
-            tracing::info!(audit_id = call.audit_id, user = call.user.name, impersonated = other.name, "impersonation");
+            tracing::info!(
+                audit_id = call.audit_id,
+                user = call.user.name,
+                impersonated = other.name,
+                "impersonation"
+            );
             call.user = other;
         }
         Ok(None) => {}
@@ -187,9 +199,11 @@ async fn authorized(call: &Call, limited: bool) -> Result<Response<Body>> {
     }
     let permits = if call.info.is_write() { &core.writes } else { &core.reads };
     let _permit = if limited && !call.user.in_group(crate::identity::SYSTEM_MASTERS) {
-        Some(permits.try_acquire().map_err(|_| {
-            ApiError::too_many_requests("Too many requests, please try again later.", 1)
-        })?)
+        Some(
+            permits
+                .try_acquire()
+                .map_err(|_| ApiError::too_many_requests("Too many requests, please try again later.", 1))?,
+        )
     } else {
         None
     };
@@ -240,7 +254,13 @@ fn finish(call: &Call, result: Result<Response<Body>>, started: Instant) -> Resp
 fn error_response(call: &Call, error: &ApiError) -> Response<Body> {
     // Upstream's 500s for bad input have no reason; those are the client's affair.
     if error.code >= 500 && !error.reason.is_empty() {
-        tracing::warn!(audit_id = call.audit_id, path = call.info.path, code = error.code, error = error.message, "request failed");
+        tracing::warn!(
+            audit_id = call.audit_id,
+            path = call.info.path,
+            code = error.code,
+            error = error.message,
+            "request failed"
+        );
     }
     let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = negotiate::status_response(call, status, &error.to_value());
@@ -255,8 +275,9 @@ fn error_response(call: &Call, error: &ApiError) -> Response<Body> {
 
 fn panicked() -> Response<Body> {
     tracing::error!("a request handler panicked");
-    let mut response =
-        Response::new(Body::Full(Bytes::from_static(b"This request caused apiserver to panic. Look in the logs for details.\n")));
+    let mut response = Response::new(Body::Full(Bytes::from_static(
+        b"This request caused apiserver to panic. Look in the logs for details.\n",
+    )));
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response
 }

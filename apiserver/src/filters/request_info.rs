@@ -95,7 +95,8 @@ impl RequestInfo {
                 _ => {}
             }
         }
-        if !info.named && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection")
+        if !info.named
+            && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection")
             && let Some(name) = query.get("fieldSelector").and_then(single_name)
         {
             info.name = name;
@@ -109,7 +110,8 @@ impl RequestInfo {
 
     /// Watches, and streams into containers: not bound by the request's deadline.
     pub(crate) fn is_long_running(&self) -> bool {
-        self.verb == "watch" || matches!(self.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy" | "log")
+        self.verb == "watch"
+            || matches!(self.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy" | "log")
     }
 }
 
@@ -117,7 +119,8 @@ impl RequestInfo {
 fn single_name(selector: &str) -> Option<String> {
     selector.split(',').find_map(|term| {
         let value = term.strip_prefix("metadata.name==").or_else(|| term.strip_prefix("metadata.name="))?;
-        let good = !value.is_empty() && !value.contains(['/', '%', '=', '!']) && value != "." && value != "..";
+        let good =
+            !value.is_empty() && !value.contains(['/', '%', '=', '!']) && value != "." && value != "..";
         good.then(|| value.to_owned())
     })
 }
@@ -162,7 +165,8 @@ impl Query {
 
 /// Percent-decoding; in a query `+` is a space. What is not valid UTF-8 is replaced.
 pub(crate) fn percent_decode(s: &str, plus: bool) -> String {
-    if !s.contains('%') && !(plus && s.contains('+')) {
+    let encoded = s.contains('%') || (plus && s.contains('+'));
+    if !encoded {
         return s.to_owned();
     }
     let bytes = s.as_bytes();
@@ -213,10 +217,22 @@ mod tests {
         check(M::GET, "/api/v1/namespaces/a/pods", ["list", "", "a", "pods", "", ""]);
         check(M::GET, "/api/v1/pods?watch=1", ["watch", "", "", "pods", "", ""]);
         check(M::GET, "/api/v1/pods?watch=false", ["list", "", "", "pods", "", ""]);
-        check(M::DELETE, "/apis/apps/v1/namespaces/a/deployments", ["deletecollection", "apps", "a", "deployments", "", ""]);
-        check(M::PATCH, "/apis/apps/v1/namespaces/a/deployments/d/scale", ["patch", "apps", "a", "deployments", "scale", "d"]);
+        check(
+            M::DELETE,
+            "/apis/apps/v1/namespaces/a/deployments",
+            ["deletecollection", "apps", "a", "deployments", "", ""],
+        );
+        check(
+            M::PATCH,
+            "/apis/apps/v1/namespaces/a/deployments/d/scale",
+            ["patch", "apps", "a", "deployments", "scale", "d"],
+        );
         check(M::GET, "/api/v1/watch/namespaces/a/secrets", ["watch", "", "a", "secrets", "", ""]);
-        check(M::GET, "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dx", ["list", "", "a", "pods", "", "x"]);
+        check(
+            M::GET,
+            "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dx",
+            ["list", "", "a", "pods", "", "x"],
+        );
         check(M::GET, "/api/v1/namespaces/%20/secrets", ["list", "", " ", "secrets", "", ""]);
         check(M::GET, "/version", ["get", "", "", "", "", ""]);
         assert!(!RequestInfo::new(&M::GET, "/apis/apps/v1", &Query::default()).is_resource);

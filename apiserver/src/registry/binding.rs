@@ -14,7 +14,8 @@ use crate::present;
 use crate::server::{Body, row};
 use crate::status::{ApiError, Result, created, qualified};
 
-const BINDING: Expected<'static> = Expected { kind: "Binding", group: "", version: "v1", message: "core/v1.Binding" };
+const BINDING: Expected<'static> =
+    Expected { kind: "Binding", group: "", version: "v1", message: "core/v1.Binding" };
 
 /// POST to `pods/<name>/binding`.
 pub(super) async fn create(call: &Call, resource: &Resource) -> Result<Response<Body>> {
@@ -25,20 +26,34 @@ pub(super) async fn create(call: &Call, resource: &Resource) -> Result<Response<
 }
 
 /// POST to `bindings`: the pod's name is in the body.
-pub(super) async fn create_binding(call: &Call, options: &WriteOptions, binding: &Value) -> Result<Response<Body>> {
+pub(super) async fn create_binding(
+    call: &Call,
+    options: &WriteOptions,
+    binding: &Value,
+) -> Result<Response<Body>> {
     let name = binding["metadata"]["name"].str_or_empty().to_owned();
     let pods = row("", "pods").expect("pods are built in");
     let resource = Resource { row: pods, served: pods.hub(), sub: None };
     bind(call, &resource, options, binding, &name).await
 }
 
-async fn bind(call: &Call, resource: &Resource, options: &WriteOptions, binding: &Value, name: &str) -> Result<Response<Body>> {
+async fn bind(
+    call: &Call,
+    resource: &Resource,
+    options: &WriteOptions,
+    binding: &Value,
+    name: &str,
+) -> Result<Response<Body>> {
     let target = &binding["target"];
     let node = target["name"].str_or_empty();
     let path = Path::new("target");
     let mut errors = Vec::new();
     if !matches!(target["kind"].str_or_empty(), "" | "Node") {
-        errors.push(FieldError::not_supported(&path.child("kind"), target["kind"].str_or_empty(), &["Node", "<empty>"]));
+        errors.push(FieldError::not_supported(
+            &path.child("kind"),
+            target["kind"].str_or_empty(),
+            &["Node", "<empty>"],
+        ));
     }
     if node.is_empty() {
         errors.push(FieldError::required(&path.child("name"), ""));
@@ -46,7 +61,11 @@ async fn bind(call: &Call, resource: &Resource, options: &WriteOptions, binding:
     if !errors.is_empty() {
         // Upstream gives these as an aggregate that is no Status.
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        return Err(ApiError::plain(if texts.len() == 1 { texts[0].clone() } else { format!("[{}]", texts.join(", ")) }));
+        return Err(ApiError::plain(if texts.len() == 1 {
+            texts[0].clone()
+        } else {
+            format!("[{}]", texts.join(", "))
+        }));
     }
     let sent_name = binding["metadata"]["name"].str_or_empty();
     if !sent_name.is_empty() && sent_name != name {

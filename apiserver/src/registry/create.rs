@@ -60,7 +60,12 @@ pub(super) fn check_namespace(call: &Call, resource: &Resource, value: &mut Valu
 
 /// Admits, prepares, validates and stores a new object (in the storage version, with its field
 /// owners), and gives it as stored.
-pub(crate) async fn run(call: &Call, resource: &Resource, options: &WriteOptions, sent: Value) -> Result<Value> {
+pub(crate) async fn run(
+    call: &Call,
+    resource: &Resource,
+    options: &WriteOptions,
+    sent: Value,
+) -> Result<Value> {
     let row = resource.row;
     let core = &call.core;
     let generated = sent["metadata"]["name"].str_or_empty().is_empty();
@@ -91,7 +96,7 @@ pub(crate) async fn run(call: &Call, resource: &Resource, options: &WriteOptions
         }
         let name = value["metadata"]["name"].str_or_empty().to_owned();
         request.name.clone_from(&name);
-        let mut extra = namespace_holds(call, &request).await?;
+        let mut extra = namespace_holds(call, &request)?;
         admission::validate(&request, Some(&value), None).await?;
         let allocation = crate::services::allocate(core, resource, &mut value, None, options.dry_run).await?;
         extra.compare.extend(allocation.extra.compare);
@@ -117,7 +122,10 @@ pub(crate) async fn run(call: &Call, resource: &Resource, options: &WriteOptions
                 wire::set_resource_version(&mut value, revision);
                 return Ok(value);
             }
-            Outcome::Lost(_) if generated && !base_of(&sent).is_empty() && attempt < limits::GENERATE_NAME_ATTEMPTS_MAX => {}
+            Outcome::Lost(_)
+                if generated
+                    && !base_of(&sent).is_empty()
+                    && attempt < limits::GENERATE_NAME_ATTEMPTS_MAX => {}
             Outcome::Lost(_) => return Err(ApiError::already_exists(resource.qualified(), &name)),
             // The namespace changed, or somebody else took the address: look again.
             Outcome::Refused => {
@@ -125,7 +133,11 @@ pub(crate) async fn run(call: &Call, resource: &Resource, options: &WriteOptions
             }
         }
     }
-    Err(ApiError::conflict(resource.qualified(), sent["metadata"]["name"].str_or_empty(), "too many others write at the same time; try again"))
+    Err(ApiError::conflict(
+        resource.qualified(),
+        sent["metadata"]["name"].str_or_empty(),
+        "too many others write at the same time; try again",
+    ))
 }
 
 fn base_of(value: &Value) -> &str {
@@ -134,13 +146,15 @@ fn base_of(value: &Value) -> &str {
 
 /// The condition that the namespace is still as admission saw it when the object is stored, so
 /// that nothing is created in a namespace whose deletion has begun.
-async fn namespace_holds(call: &Call, request: &Request<'_>) -> Result<Extra> {
+fn namespace_holds(call: &Call, request: &Request<'_>) -> Result<Extra> {
     let mut extra = Extra::default();
-    if let Some(namespace) = request.namespace_row() {
-        if let Some(current) = storage::cached(&call.core, namespace, "", &call.info.namespace) {
-            let key = super::resource::store_key(namespace, "", &call.info.namespace);
-            extra.compare.push(Compare::mod_revision(key, Revision(current.revision)));
-        }
+    if let Some(namespace) = request.namespace_row()
+        && let Some(current) = storage::cached(&call.core, namespace, "", &call.info.namespace)
+    {
+        // Judged on the very revision that the condition names.
+        admission::namespaces::takes_content(request, &current)?;
+        let key = super::resource::store_key(namespace, "", &call.info.namespace);
+        extra.compare.push(Compare::mod_revision(key, Revision(current.revision)));
     }
     Ok(extra)
 }

@@ -42,7 +42,10 @@ impl DeleteOptions {
             let grace_s = match q.text("gracePeriodSeconds") {
                 "" => None,
                 text => Some(text.parse().map_err(|_| {
-                    ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", quote(text)))
+                    ApiError::bad_request(format!(
+                        "strconv.ParseInt: parsing {}: invalid syntax",
+                        quote(text)
+                    ))
                 })?),
             };
             DeleteOptions {
@@ -59,7 +62,11 @@ impl DeleteOptions {
         let path = Path::new("propagationPolicy");
         if let Some(policy) = &options.propagation {
             if options.orphan_dependents.is_some() {
-                errors.push(FieldError::invalid(&path, policy.as_str(), "orphanDependents and deletionPropagation cannot be both set"));
+                errors.push(FieldError::invalid(
+                    &path,
+                    policy.as_str(),
+                    "orphanDependents and deletionPropagation cannot be both set",
+                ));
             } else if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
                 let mut e = FieldError::not_supported(&path, policy.as_str(), &[]);
                 e.detail = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"".into();
@@ -82,7 +89,9 @@ impl DeleteOptions {
                 quote(&api_version)
             )));
         }
-        let v = wire::decode(format, bytes, "meta/v1.DeleteOptions").map_err(|e| ApiError::bad_request(e.to_string()))?.value;
+        let v = wire::decode(format, bytes, "meta/v1.DeleteOptions")
+            .map_err(|e| ApiError::bad_request(e.to_string()))?
+            .value;
         Ok(Self::from_value(&v, errors))
     }
 
@@ -124,12 +133,22 @@ pub(super) async fn delete(call: &Call, resource: &Resource) -> Result<Response<
         let status = status::deleted(resource.qualified(), &call.info.name, uid);
         return Ok(present::status(call, StatusCode::OK, &status));
     }
-    let code = if !deleted.removed && options.orphan_dependents == Some(false) { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let code = if !deleted.removed && options.orphan_dependents == Some(false) {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
     present::one(call, resource, target, code, Subject::Hub(&deleted.value))
 }
 
 /// Deletes as far as finalizers and grace allow.
-pub(crate) async fn run(call: &Call, resource: &Resource, namespace: &str, name: &str, options: &DeleteOptions) -> Result<Deleted> {
+pub(crate) async fn run(
+    call: &Call,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Deleted> {
     let (row, core) = (resource.row, &call.core);
     let mut current = storage::cached(core, row, namespace, name);
     for _ in 0..limits::UPDATE_ATTEMPTS_MAX {
@@ -226,7 +245,12 @@ async fn attempt(
     })
 }
 
-fn check_preconditions(resource: &Resource, name: &str, options: &DeleteOptions, old: &Current) -> Result<()> {
+fn check_preconditions(
+    resource: &Resource,
+    name: &str,
+    options: &DeleteOptions,
+    old: &Current,
+) -> Result<()> {
     // Upstream names the kind here, where other conflicts name the resource.
     let kind = qualified(resource.served.group, resource.row.kind);
     if let Some(uid) = &options.uid

@@ -28,18 +28,19 @@ pub(super) async fn delete_collection(call: &Call, resource: &Resource) -> Resul
     let options = DeleteOptions::parse(call, &bytes)?;
     let selection = ListOptions::parse(call, resource, false)?;
     let page = list::select(&call.core, resource, &selection).await?;
-    let mut jobs = stream::iter(page.entries.into_iter().enumerate().map(|(i, entry): (usize, Arc<Entry>)| {
-        let options: DeleteOptions = options.clone();
-        async move {
-            match delete::run(call, resource, entry.namespace(), entry.name(), &options).await {
-                Ok(deleted) => Ok(Some((i, deleted.value))),
-                // Somebody else was faster.
-                Err(error) if error.code == 404 => Ok(None),
-                Err(error) => Err(error),
+    let mut jobs =
+        stream::iter(page.entries.into_iter().enumerate().map(|(i, entry): (usize, Arc<Entry>)| {
+            let options: DeleteOptions = options.clone();
+            async move {
+                match delete::run(call, resource, entry.namespace(), entry.name(), &options).await {
+                    Ok(deleted) => Ok(Some((i, deleted.value))),
+                    // Somebody else was faster.
+                    Err(error) if error.code == 404 => Ok(None),
+                    Err(error) => Err(error),
+                }
             }
-        }
-    }))
-    .buffer_unordered(limits::DELETE_COLLECTION_WORKERS);
+        }))
+        .buffer_unordered(limits::DELETE_COLLECTION_WORKERS);
     let mut deleted = BTreeMap::new();
     while let Some(done) = jobs.next().await {
         if let Some((i, value)) = done? {

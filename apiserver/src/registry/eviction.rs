@@ -50,7 +50,8 @@ pub(super) async fn create(call: &Call, resource: &Resource) -> Result<Response<
 
 /// Pods that are over, were never started or are going anyway disturb no budget.
 fn ignores_budgets(pod: &Object) -> bool {
-    matches!(pod.status()["phase"].str_or_empty(), "Succeeded" | "Failed" | "Pending") || pod.deletion_timestamp().is_some()
+    matches!(pod.status()["phase"].str_or_empty(), "Succeeded" | "Failed" | "Pending")
+        || pod.deletion_timestamp().is_some()
 }
 
 async fn take_from_budget(call: &Call, pod: &Object, dry_run: bool) -> Result<()> {
@@ -78,7 +79,9 @@ async fn take_from_budget(call: &Call, pod: &Object, dry_run: bool) -> Result<()
         }
     };
     for _ in 0..limits::UPDATE_ATTEMPTS_MAX {
-        let Some(budget) = storage::newest(&call.core, budgets, pod.namespace(), name).await? else { return Ok(()) };
+        let Some(budget) = storage::newest(&call.core, budgets, pod.namespace(), name).await? else {
+            return Ok(());
+        };
         let mut new = budget.object.0.clone();
         decrement(&mut new, pod)?;
         if dry_run {
@@ -111,11 +114,18 @@ fn decrement(budget: &mut Value, pod: &Object) -> Result<()> {
     let name = budget["metadata"]["name"].str_or_empty().to_owned();
     let status = &budget["status"];
     let refuse = |cause: String, retry: u32| {
-        ApiError::disruption_budget("Cannot evict pod as it would violate the pod's disruption budget.", cause, retry)
+        ApiError::disruption_budget(
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            cause,
+            retry,
+        )
     };
     let generation = budget["metadata"]["generation"].as_i64().unwrap_or(0);
     if status["observedGeneration"].as_i64().unwrap_or(0) < generation {
-        return Err(refuse(format!("The disruption budget {name} is still being processed by the server."), 10));
+        return Err(refuse(
+            format!("The disruption budget {name} is still being processed by the server."),
+            10,
+        ));
     }
     let allowed = status["disruptionsAllowed"].as_i64().unwrap_or(0);
     if allowed < 0 {

@@ -12,12 +12,12 @@ use super::Resource;
 use super::options::{AsOf, ListOptions};
 use crate::cache::Entry;
 use crate::filters::Call;
+use crate::limits;
 use crate::negotiate::{self, EstimatedBytes, Transform};
 use crate::present;
 use crate::server::{Body, Core};
 use crate::status::{ApiError, Result, quote};
 use crate::wire::Format;
-use crate::limits;
 
 /// A page of a list.
 pub(crate) struct ListPage {
@@ -40,7 +40,11 @@ pub(super) async fn list(call: &Call, resource: &Resource) -> Result<Response<Bo
     }
     let options = ListOptions::parse(call, resource, false)?;
     let page = select(&call.core, resource, &options).await?;
-    if target.format == Format::Json && target.transform == Transform::None && resource.is_hub() && !target.pretty {
+    if target.format == Format::Json
+        && target.transform == Transform::None
+        && resource.is_hub()
+        && !target.pretty
+    {
         return Ok(stream(resource, page));
     }
     present::list(call, resource, target, &page)
@@ -53,7 +57,9 @@ pub(crate) async fn select(core: &Core, resource: &Resource, options: &ListOptio
         let token = Token::decode(&options.continue_token)
             .map_err(|e| ApiError::bad_request(format!("invalid continue token: {e}")))?;
         if !matches!(options.resource_version.as_str(), "" | "0") {
-            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(ApiError::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         if token.revision < 0 {
             // A client that took the offer to go on inconsistently.
@@ -85,7 +91,13 @@ pub(crate) async fn select(core: &Core, resource: &Resource, options: &ListOptio
 }
 
 /// What the cache holds, which is at least `revision`.
-fn from_cache(core: &Core, resource: &Resource, options: &ListOptions, revision: i64, start: &str) -> ListPage {
+fn from_cache(
+    core: &Core,
+    resource: &Resource,
+    options: &ListOptions,
+    revision: i64,
+    start: &str,
+) -> ListPage {
     let limit = if options.limit == 0 { usize::MAX } else { options.limit };
     let selected = core.cache.kind(resource.row).select_from(&options.filter, start, limit);
     let revision = revision.max(selected.changed);
@@ -109,7 +121,13 @@ fn page(options: &ListOptions, revision: i64, entries: Vec<Arc<Entry>>, remainin
 
 /// A list of exactly one revision: from the cache when the kind has not changed since, else from
 /// the store's history.
-async fn at_revision(core: &Core, resource: &Resource, options: &ListOptions, revision: i64, start: &str) -> Result<ListPage> {
+async fn at_revision(
+    core: &Core,
+    resource: &Resource,
+    options: &ListOptions,
+    revision: i64,
+    start: &str,
+) -> Result<ListPage> {
     let row = resource.row;
     let kind = core.cache.kind(row);
     if kind.changed_revision() <= revision {
@@ -134,19 +152,25 @@ async fn at_revision(core: &Core, resource: &Resource, options: &ListOptions, re
         let answer = match core.kv.range(request).await {
             Ok(answer) => answer,
             Err(Error::Compacted { .. }) => return Err(expired(options, start)),
-            Err(Error::FutureRevision { current }) => return Err(ApiError::future_revision(revision, current.0)),
+            Err(Error::FutureRevision { current }) => {
+                return Err(ApiError::future_revision(revision, current.0));
+            }
             Err(error) => return Err(error.into()),
         };
         let mut taken = 0;
         for kv in &answer.kvs {
             taken += 1;
-            let Some(key) = std::str::from_utf8(&kv.key).ok().and_then(|k| k.strip_prefix(row.storage_prefix)) else {
+            let Some(key) =
+                std::str::from_utf8(&kv.key).ok().and_then(|k| k.strip_prefix(row.storage_prefix))
+            else {
                 continue;
             };
             match Entry::load(row, key.trim_start_matches('/'), &kv.value, kv.mod_revision.0) {
                 Ok(entry) if options.filter.matches(row, &entry) => entries.push(Arc::new(entry)),
                 Ok(_) => {}
-                Err(error) => return Err(ApiError::internal(format!("{}: {error}", String::from_utf8_lossy(&kv.key)))),
+                Err(error) => {
+                    return Err(ApiError::internal(format!("{}: {error}", String::from_utf8_lossy(&kv.key))));
+                }
             }
             if entries.len() == limit {
                 break;
@@ -284,7 +308,8 @@ impl Token {
             return Err(bad("encoded start key empty (version meta.k8s.io/v1)".into()));
         }
         // A key that climbs would read outside of the kind.
-        let climbs = token.start.trim_end_matches('\0').split('/').any(|part| matches!(part, "" | "." | ".."));
+        let climbs =
+            token.start.trim_end_matches('\0').split('/').any(|part| matches!(part, "" | "." | ".."));
         if climbs {
             return Err(bad(token.start));
         }

@@ -13,7 +13,13 @@ use crate::wire;
 
 /// Kinds that upstream keeps no field owners for through these requests would be listed here;
 /// there are none: Leases and Events carry owners when they own any field.
-fn with_writer<T>(resource: &Resource, manager: &str, subresource: &str, now: &str, f: impl FnOnce(&Writer<'_>) -> T) -> Option<T> {
+fn with_writer<T>(
+    resource: &Resource,
+    manager: &str,
+    subresource: &str,
+    now: &str,
+    f: impl FnOnce(&Writer<'_>) -> T,
+) -> Option<T> {
     let (row, served) = (resource.row, resource.served);
     let schema = builtin();
     let message = schema.find(served.message)?;
@@ -34,12 +40,28 @@ fn with_writer<T>(resource: &Resource, manager: &str, subresource: &str, now: &s
         wire::to_hub(row, from, &mut value);
         Some((wire::to_version(row, to, &value), id))
     };
-    Some(f(&Writer { schema, api_version: &api_version, message, subresource, manager, now, ignored: &ignored, convert: &convert }))
+    Some(f(&Writer {
+        schema,
+        api_version: &api_version,
+        message,
+        subresource,
+        manager,
+        now,
+        ignored: &ignored,
+        convert: &convert,
+    }))
 }
 
 /// Sets the field owners of `new` (in the request's version), which replaces `live` (in the
 /// storage version).
-pub(crate) fn update(resource: &Resource, live: Option<&Object>, new: &mut Value, manager: &str, subresource: &str, now: &str) {
+pub(crate) fn update(
+    resource: &Resource,
+    live: Option<&Object>,
+    new: &mut Value,
+    manager: &str,
+    subresource: &str,
+    now: &str,
+) {
     let live = live.map(|l| shown(resource, l));
     with_writer(resource, manager, subresource, now, |w| fields::update(w, live.as_ref(), new));
     wire::normalize(resource.served, new);
@@ -66,10 +88,11 @@ pub(crate) fn apply(
     let value = value.map_err(|e| match e {
         ApplyError::BadRequest(text) => ApiError::bad_request(text),
         ApplyError::Internal(text) => ApiError::plain(text),
-        ApplyError::Conflict { message, causes } => causes.iter().fold(
-            ApiError::new(409, "Conflict", message),
-            |error, cause| error.with_cause("FieldManagerConflict", cause.message.as_str(), &cause.field),
-        ),
+        ApplyError::Conflict { message, causes } => {
+            causes.iter().fold(ApiError::new(409, "Conflict", message), |error, cause| {
+                error.with_cause("FieldManagerConflict", cause.message.as_str(), &cause.field)
+            })
+        }
     })?;
     // The merged tree is decoded like a body: types are checked and nulls go.
     let bytes = trireme_api::codec::json::encode(&value);
@@ -87,7 +110,13 @@ pub(crate) fn settle(new: &mut Value, old: &Value) {
 }
 
 /// Field owners of a body that is answered and not stored.
-pub(crate) fn update_virtual(kind: Expected<'_>, new: &mut Value, manager: &str, subresource: &str, now: &str) {
+pub(crate) fn update_virtual(
+    kind: Expected<'_>,
+    new: &mut Value,
+    manager: &str,
+    subresource: &str,
+    now: &str,
+) {
     let schema = builtin();
     let Some(message) = schema.find(kind.message) else { return };
     let api_version = kind.api_version();
@@ -98,8 +127,16 @@ pub(crate) fn update_virtual(kind: Expected<'_>, new: &mut Value, manager: &str,
     normal::normalize(schema, message, new);
     let ignored = fields::reset_fields(kind.kind, subresource, false);
     let convert = |object: &Value, to: &str| (to == api_version).then(|| (object.clone(), message));
-    let writer =
-        Writer { schema, api_version: &api_version, message, subresource, manager, now, ignored: &ignored, convert: &convert };
+    let writer = Writer {
+        schema,
+        api_version: &api_version,
+        message,
+        subresource,
+        manager,
+        now,
+        ignored: &ignored,
+        convert: &convert,
+    };
     fields::update(&writer, None, new);
 }
 

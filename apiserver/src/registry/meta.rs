@@ -6,7 +6,14 @@ use trireme_api::tree::Map;
 /// Drops what a client may not set on a new object.
 pub(crate) fn strip_for_create(value: &mut Value) {
     let metadata = value.make(&["metadata"]);
-    for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+    for key in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "resourceVersion",
+    ] {
         metadata.remove(key);
     }
 }

@@ -52,7 +52,10 @@ impl ListOptions {
             match q.text(key) {
                 "" => Ok(None),
                 text => text.parse().map(Some).map_err(|_| {
-                    ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", quote(text)))
+                    ApiError::bad_request(format!(
+                        "strconv.ParseInt: parsing {}: invalid syntax",
+                        quote(text)
+                    ))
                 }),
             }
         };
@@ -69,7 +72,8 @@ impl ListOptions {
         let row = resource.row;
         fields
             .check(|field| {
-                matches!(field, "metadata.name" | "metadata.namespace") || row.selectable.iter().any(|(n, _)| *n == field)
+                matches!(field, "metadata.name" | "metadata.namespace")
+                    || row.selectable.iter().any(|(n, _)| *n == field)
             })
             .map_err(|e| ApiError::bad_request(e.to_string()))?;
         let options = ListOptions {
@@ -103,7 +107,9 @@ impl ListOptions {
                 return Vec::new();
             }
             if !version_match.is_empty() {
-                return forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+                return forbid(
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                );
             }
             if !self.continue_token.is_empty() {
                 return forbid("resourceVersionMatch is forbidden when continue is provided");
@@ -124,7 +130,8 @@ impl ListOptions {
                 errors.push(e);
             }
             if version_match == "Exact" && self.resource_version == "0" {
-                errors.extend(forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+                errors
+                    .extend(forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
             }
         }
         if self.send_initial_events.is_some() {

@@ -2,20 +2,20 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use trireme_api::field_error::{FieldError, Path};
 use trireme_api::patch::{self as patches, PatchError};
 use trireme_api::{Object, Value};
-use trireme_api::field_error::{FieldError, Path};
 
 use super::update::{self, Missing, Part};
 use super::write::{self, WriteOptions};
 use super::{Resource, managed};
+use crate::clock;
 use crate::filters::Call;
 use crate::negotiate;
 use crate::present::{self, Subject};
 use crate::server::Body;
 use crate::status::{ApiError, Result, qualified, quote};
 use crate::wire::{self, DecodeError, Format};
-use crate::clock;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PatchType {
@@ -84,7 +84,9 @@ impl Patch {
                 let (schema, id) = wire::message(message)?;
                 patches::strategic_merge(schema, id, old, self.document.clone())
             }
-            PatchType::Apply => return Err(ApiError::internal("an applied configuration is merged elsewhere")),
+            PatchType::Apply => {
+                return Err(ApiError::internal("an applied configuration is merged elsewhere"));
+            }
         };
         patched.map_err(|e| match e {
             PatchError::BadRequest(text) => ApiError::bad_request(text),
@@ -97,7 +99,13 @@ impl Patch {
     }
 
     /// Patches and decodes. What does not decode is a 422 that quotes the document.
-    pub(super) fn patched(&self, call: &Call, options: &WriteOptions, expected: write::Expected<'_>, old: Value) -> Result<Value> {
+    pub(super) fn patched(
+        &self,
+        call: &Call,
+        options: &WriteOptions,
+        expected: write::Expected<'_>,
+        old: Value,
+    ) -> Result<Value> {
         let patched = self.apply_to(expected.message, old)?;
         let invalid = |why: &str| {
             let mut shown = patched.clone();

@@ -40,12 +40,21 @@ pub(super) async fn get(call: &Call, resource: &Resource) -> Result<Response<Bod
         }
         Some("scale") => {
             let scale: Value = super::scale::scale_of(resource, &entry.object());
-            present::one(call, resource, target, StatusCode::OK, Subject::Other(&scale, "autoscaling/v1.Scale"))
+            present::one(
+                call,
+                resource,
+                target,
+                StatusCode::OK,
+                Subject::Other(&scale, "autoscaling/v1.Scale"),
+            )
         }
         Some(name) => Err(ApiError::new(
             501,
             "NotImplemented",
-            format!("{}/{name} needs a connection to the node, which this server does not make", resource.row.plural),
+            format!(
+                "{}/{name} needs a connection to the node, which this server does not make",
+                resource.row.plural
+            ),
         )),
     }
 }

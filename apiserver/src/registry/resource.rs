@@ -29,10 +29,14 @@ impl Resource {
     pub(crate) fn check_path(&self, info: &RequestInfo) -> Result<()> {
         let own_namespace = self.row.plural == "namespaces" && self.row.group.is_empty();
         if self.row.namespaced {
-            let all = matches!(info.verb.as_str(), "list" | "watch");
-            if info.namespace.is_empty() && !(all && !info.named) {
+            let everywhere = matches!(info.verb.as_str(), "list" | "watch") && !info.named;
+            if info.namespace.is_empty() && !everywhere {
                 let creates = info.verb == "create" || self.row.verbs.contains(&"list");
-                return Err(if creates && !info.named { ApiError::method_not_allowed() } else { ApiError::no_such_path() });
+                return Err(if creates && !info.named {
+                    ApiError::method_not_allowed()
+                } else {
+                    ApiError::no_such_path()
+                });
             }
         } else if !info.namespace.is_empty() && !own_namespace {
             return Err(ApiError::no_such_path());

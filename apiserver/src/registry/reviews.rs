@@ -19,7 +19,13 @@ use crate::server::Body;
 use crate::status::{ApiError, Result, qualified};
 
 /// POST of a kind that is not stored.
-pub(super) async fn create(call: &Call, resource: &Resource, target: Target, options: &WriteOptions, mut value: Value) -> Result<Response<Body>> {
+pub(super) async fn create(
+    call: &Call,
+    resource: &Resource,
+    target: Target,
+    options: &WriteOptions,
+    mut value: Value,
+) -> Result<Response<Body>> {
     let expected = Expected::of(resource);
     match resource.row.kind {
         "Binding" => {
@@ -60,7 +66,11 @@ pub(super) async fn create(call: &Call, resource: &Resource, target: Target, opt
 
 fn refuse(errors: &[FieldError]) -> Result<()> {
     // Upstream gives the group here, and no kind.
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(qualified("authorization.k8s.io", ""), "", errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(qualified("authorization.k8s.io", ""), "", errors))
+    }
 }
 
 fn attribute_errors(spec: &Value) -> Vec<FieldError> {
@@ -74,7 +84,8 @@ fn attribute_errors(spec: &Value) -> Vec<FieldError> {
         )],
         (false, false) => {
             let child = path.child("nonResourceAttributes");
-            let mut e = FieldError::invalid(&child, "", "cannot be specified in combination with resourceAttributes");
+            let mut e =
+                FieldError::invalid(&child, "", "cannot be specified in combination with resourceAttributes");
             // Upstream prints the internal type here.
             let mut shown = Map::new();
             shown.set("Path", path_attributes["path"].str_or_empty());
@@ -91,20 +102,29 @@ fn subject_errors(value: &Value, local: bool) -> Vec<FieldError> {
     let mut errors = attribute_errors(spec);
     let path = Path::new("spec");
     if spec["user"].str_or_empty().is_empty() && spec["groups"].items().is_empty() {
-        errors.push(FieldError::invalid(&path.child("user"), "", "at least one of user or group must be specified"));
+        errors.push(FieldError::invalid(
+            &path.child("user"),
+            "",
+            "at least one of user or group must be specified",
+        ));
     }
     if local {
         let asked = spec["resourceAttributes"]["namespace"].str_or_empty();
         if asked != value["metadata"]["namespace"].str_or_empty() {
             let parent = path.child("resourceAttributes");
-            errors.push(FieldError::invalid(&parent.child("namespace"), asked, "must match metadata.namespace"));
+            errors.push(FieldError::invalid(
+                &parent.child("namespace"),
+                asked,
+                "must match metadata.namespace",
+            ));
         }
     }
     errors
 }
 
 fn subject(spec: &Value) -> Identity {
-    let texts = |v: &Value| v.items().iter().filter_map(|g| g.as_str().map(str::to_owned)).collect::<Vec<_>>();
+    let texts =
+        |v: &Value| v.items().iter().filter_map(|g| g.as_str().map(str::to_owned)).collect::<Vec<_>>();
     Identity {
         name: spec["user"].str_or_empty().to_owned(),
         uid: spec["uid"].str_or_empty().to_owned(),

@@ -96,7 +96,8 @@ async fn change(
         let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
         if replicas < 0 {
             let path = Path::new("spec");
-            let e = FieldError::invalid(&path.child("replicas"), replicas, "must be greater than or equal to 0");
+            let e =
+                FieldError::invalid(&path.child("replicas"), replicas, "must be greater than or equal to 0");
             return Err(ApiError::invalid(qualified("autoscaling", "Scale"), &call.info.name, &[e]));
         }
         let mut new = old.0.clone();

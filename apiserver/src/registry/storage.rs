@@ -5,7 +5,8 @@ use std::sync::Arc;
 use trireme_api::kinds::Kind;
 use trireme_api::{Object, Value};
 use trireme_store::{
-    Compare, DeleteRequest, Error, Fence, KeyRange, Op, OpResponse, PutRequest, RangeRequest, Revision, TxnRequest,
+    Compare, DeleteRequest, Error, Fence, KeyRange, Op, OpResponse, PutRequest, RangeRequest, Revision,
+    TxnRequest,
 };
 
 use super::resource::store_key;
@@ -48,7 +49,12 @@ pub(crate) fn cached(core: &Core, row: &'static Kind, namespace: &str, name: &st
 }
 
 /// The object as the store has it now.
-pub(crate) async fn newest(core: &Core, row: &'static Kind, namespace: &str, name: &str) -> Result<Option<Current>> {
+pub(crate) async fn newest(
+    core: &Core,
+    row: &'static Kind,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Current>> {
     let key = store_key(row, namespace, name);
     let answer = core.kv.range(RangeRequest::new(KeyRange::key(key))).await?;
     answer.kvs.first().map(|kv| current(core, row, &kv.key, &kv.value, kv.mod_revision.0)).transpose()
@@ -62,9 +68,9 @@ fn current(core: &Core, row: &'static Kind, key: &[u8], stored: &[u8], revision:
     {
         return Ok(Current { object: entry.object(), revision, fresh: true });
     }
-    let value = wire::load(row, stored, revision)
-        .map(|loaded| loaded.object)
-        .map_err(|e| ApiError::internal(format!("the stored object {} cannot be read: {e}", String::from_utf8_lossy(key))))?;
+    let value = wire::load(row, stored, revision).map(|loaded| loaded.object).map_err(|e| {
+        ApiError::internal(format!("the stored object {} cannot be read: {e}", String::from_utf8_lossy(key)))
+    })?;
     Ok(Current { object: Arc::new(Object(value)), revision, fresh: true })
 }
 
@@ -135,7 +141,8 @@ pub(crate) async fn commit(core: &Core, write: Write<'_>) -> Result<Outcome> {
             Some(OpResponse::Range(range)) => range.kvs.first(),
             _ => None,
         };
-        let found = found.map(|kv| current(core, write.row, &kv.key, &kv.value, kv.mod_revision.0)).transpose()?;
+        let found =
+            found.map(|kv| current(core, write.row, &kv.key, &kv.value, kv.mod_revision.0)).transpose()?;
         if found.as_ref().map_or(0, |c| c.revision) == write.expected {
             return Ok(Outcome::Refused);
         }
@@ -152,7 +159,8 @@ fn lease_scope(write: &Write<'_>) -> Option<String> {
     if write.row.plural != "leases" || write.row.group != "coordination.k8s.io" {
         return None;
     }
-    let holder = |v: Option<&Value>| v.and_then(|v| v["spec"]["holderIdentity"].as_str()).unwrap_or("").to_owned();
+    let holder =
+        |v: Option<&Value>| v.and_then(|v| v["spec"]["holderIdentity"].as_str()).unwrap_or("").to_owned();
     (holder(write.old) != holder(write.new)).then(|| format!("{}/{}", write.namespace, write.name))
 }
 

@@ -82,7 +82,9 @@ pub(super) async fn create(call: &Call, resource: &Resource) -> Result<Response<
             return Err(ApiError::conflict(
                 qualified("", plural),
                 to,
-                format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"),
+                format!(
+                    "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+                ),
             ));
         }
         let named = || Some(BoundObject { name: to.to_owned(), uid: object.uid().to_owned() });
@@ -96,7 +98,8 @@ pub(super) async fn create(call: &Call, resource: &Resource) -> Result<Response<
                 bound.pod = named();
                 let node = object["spec"]["nodeName"].str_or_empty();
                 if !node.is_empty() {
-                    let uid = core.cached("", "nodes", "", node).map_or(String::new(), |n| n.uid().to_owned());
+                    let uid =
+                        core.cached("", "nodes", "", node).map_or(String::new(), |n| n.uid().to_owned());
                     bound.node = Some(BoundObject { name: node.to_owned(), uid });
                 }
             }

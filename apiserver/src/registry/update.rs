@@ -1,10 +1,10 @@
 //! PUT, and what every change of an existing object has in common.
 
 use http::{Response, StatusCode};
+use trireme_api::field_error::{FieldError, Path};
 use trireme_api::kinds::{Context, Kind};
 use trireme_api::types::meta::object_meta;
 use trireme_api::{Object, Value};
-use trireme_api::field_error::{FieldError, Path};
 
 use super::storage::{self, Current, Extra, Outcome, Write};
 use super::write::{Expected, WriteOptions, decode};
@@ -230,7 +230,8 @@ impl Work<'_> {
             call.warn(warning);
         }
         admission::validate(&request, Some(&new), Some(&old.object)).await?;
-        let allocation = crate::services::allocate(core, resource, &mut new, Some(&old.object), options.dry_run).await?;
+        let allocation =
+            crate::services::allocate(core, resource, &mut new, Some(&old.object), options.dry_run).await?;
         managed::settle(&mut new, &old.object);
 
         let removes = delete::is_finished(row, &new) && old.object.deletion_timestamp().is_some();
@@ -248,7 +249,7 @@ impl Work<'_> {
         let write = Write {
             row,
             namespace,
-            name: name,
+            name,
             expected: old.revision,
             old: Some(&old.object),
             new: (!removes).then_some(&new),
@@ -279,23 +280,38 @@ impl Work<'_> {
         let version = metadata["resourceVersion"].str_or_empty();
         match version {
             "" | "0" => {
-                if !resource.row.unconditional_update && call.info.verb == "update" && part != Part::Finalize {
+                if !resource.row.unconditional_update && call.info.verb == "update" && part != Part::Finalize
+                {
                     let path = Path::new("metadata");
-                    let e = FieldError::invalid(&path.child("resourceVersion"), 0i64, "must be specified for an update");
+                    let e = FieldError::invalid(
+                        &path.child("resourceVersion"),
+                        0i64,
+                        "must be specified for an update",
+                    );
                     return Err(ApiError::invalid(resource.qualified(), name, &[e]));
                 }
                 Ok(())
             }
             text => match text.parse::<u64>() {
-                Err(_) => Err(ApiError::plain(format!("strconv.ParseUint: parsing {}: invalid syntax", quote(text)))),
-                Ok(n) if i64::try_from(n) != Ok(old.revision) => Err(ApiError::modified(resource.qualified(), name)),
+                Err(_) => Err(ApiError::plain(format!(
+                    "strconv.ParseUint: parsing {}: invalid syntax",
+                    quote(text)
+                ))),
+                Ok(n) if i64::try_from(n) != Ok(old.revision) => {
+                    Err(ApiError::modified(resource.qualified(), name))
+                }
                 Ok(_) => Ok(()),
             },
         }
     }
 }
 
-async fn create_by_update(call: &Call, resource: &Resource, options: &WriteOptions, change: &mut Change<'_>) -> Result<Done> {
+async fn create_by_update(
+    call: &Call,
+    resource: &Resource,
+    options: &WriteOptions,
+    change: &mut Change<'_>,
+) -> Result<Done> {
     let mut value = change(None)?;
     let uid = value["metadata"]["uid"].str_or_empty();
     if !uid.is_empty() {

@@ -12,13 +12,13 @@ use super::Resource;
 use super::options::{ListOptions, parse_revision};
 use crate::cache::{Entry, Start, Watcher};
 use crate::filters::Call;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::negotiate::{self, Transform};
 use crate::present::Framing;
 use crate::server::listener::Phase;
 use crate::server::{Body, Core};
 use crate::status::{ApiError, Result};
-use crate::limits;
 
 /// A watch that has begun.
 pub(crate) struct Started {
@@ -35,7 +35,11 @@ pub(crate) struct Started {
 
 /// Begins a watch. `Err` of the inner result is for the stream's ERROR event: upstream answers
 /// 200 first.
-pub(crate) async fn start(core: &Core, resource: &Resource, options: &ListOptions) -> Result<std::result::Result<Started, ApiError>> {
+pub(crate) async fn start(
+    core: &Core,
+    resource: &Resource,
+    options: &ListOptions,
+) -> Result<std::result::Result<Started, ApiError>> {
     let cache = &core.cache;
     let start = match (options.resource_version.as_str(), options.send_initial_events) {
         ("", Some(false)) => {
@@ -218,7 +222,12 @@ impl Follow {
             let mut frames = Vec::with_capacity(events.len());
             for (change, entry, event) in &events {
                 if event.revision > self.floor {
-                    frames.push(self.framing.event(*change, entry, event, std::mem::take(&mut self.columns))?);
+                    frames.push(self.framing.event(
+                        *change,
+                        entry,
+                        event,
+                        std::mem::take(&mut self.columns),
+                    )?);
                     self.sent_revision = self.sent_revision.max(event.revision);
                 }
             }

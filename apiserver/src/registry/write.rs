@@ -58,7 +58,11 @@ impl WriteOptions {
         }
         Ok(WriteOptions {
             dry_run: q.get("dryRun").is_some_and(|d| !d.is_empty()),
-            field_manager: if manager.is_empty() { manager_of_agent(call.header("user-agent")) } else { manager.to_owned() },
+            field_manager: if manager.is_empty() {
+                manager_of_agent(call.header("user-agent"))
+            } else {
+                manager.to_owned()
+            },
             field_validation: match validation {
                 "Ignore" => FieldValidation::Ignore,
                 "Strict" => FieldValidation::Strict,
@@ -66,16 +70,6 @@ impl WriteOptions {
             },
             force: q.flag("force"),
         })
-    }
-
-    /// What a request of the server's own does.
-    pub(crate) fn internal(manager: &str) -> WriteOptions {
-        WriteOptions {
-            dry_run: false,
-            field_manager: manager.to_owned(),
-            field_validation: FieldValidation::Ignore,
-            force: None,
-        }
     }
 }
 
@@ -138,13 +132,22 @@ impl<'a> Expected<'a> {
         }
     }
     pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 }
 
 /// Decodes a body, in the version it was sent in. Unknown and repeated fields are met as the
 /// options say.
-pub(crate) fn decode(call: &Call, expected: Expected<'_>, bytes: &Bytes, validation: FieldValidation) -> Result<Value> {
+pub(crate) fn decode(
+    call: &Call,
+    expected: Expected<'_>,
+    bytes: &Bytes,
+    validation: FieldValidation,
+) -> Result<Value> {
     let format = body_format(call)?;
     let (api_version, kind) = wire::type_meta(format, bytes).map_err(|e| {
         ApiError::bad_request(format!(
@@ -188,7 +191,11 @@ pub(crate) fn decode(call: &Call, expected: Expected<'_>, bytes: &Bytes, validat
         if sent_kind != expected.kind {
             return Err(cannot(format!(
                 "converting ({version}.{sent_kind}) to ({}.{}): unknown conversion",
-                if expected.group.is_empty() { "core" } else { expected.group.split('.').next().unwrap_or("") },
+                if expected.group.is_empty() {
+                    "core"
+                } else {
+                    expected.group.split('.').next().unwrap_or("")
+                },
                 expected.kind
             )));
         }

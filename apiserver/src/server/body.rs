@@ -79,11 +79,16 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Body::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Body::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Body::Stream(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|b| Ok(Frame::data(b)))),
+            Body::Stream(stream) => {
+                stream.as_mut().poll_next(cx).map(|next| next.map(|b| Ok(Frame::data(b))))
+            }
         }
     }
 
@@ -107,7 +112,11 @@ mod tests {
     #[tokio::test]
     async fn a_compressed_stream_unpacks_to_what_went_in() {
         let piece = Bytes::from(vec![b'x'; 70_000]);
-        let body = Body::stream(futures::stream::iter(vec![piece.clone(), piece.clone(), Bytes::from_static(b"end")]));
+        let body = Body::stream(futures::stream::iter(vec![
+            piece.clone(),
+            piece.clone(),
+            Bytes::from_static(b"end"),
+        ]));
         let packed = body.gzip().into_bytes().await;
         assert!(packed.len() < 10_000);
         let mut out = Vec::new();

@@ -79,14 +79,26 @@ impl Core {
     }
 
     /// An object as the cache has it now.
-    pub(crate) fn cached(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+    pub(crate) fn cached(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Object>> {
         let entry = self.kind_cache(group, plural)?.get(&crate::cache::key_of(namespace, name))?;
         Some(entry.object())
     }
 
     /// An object from the cache; when it is not there, once more after a read barrier, since it
     /// may have been made a moment ago through another server.
-    pub(crate) async fn lookup(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+    pub(crate) async fn lookup(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Object>> {
         if let Some(object) = self.cached(group, plural, namespace, name) {
             return Some(object);
         }

@@ -34,7 +34,10 @@ pub enum WatchEvent {
     Modified(Arc<Object>),
     Deleted(Arc<Object>),
     /// Everything up to this `resourceVersion` was delivered.
-    Bookmark { resource_version: String, initial_events_end: bool },
+    Bookmark {
+        resource_version: String,
+        initial_events_end: bool,
+    },
 }
 
 /// Ends with an `Err` when the watch cannot go on (410: list again), with `None` at its deadline

@@ -94,7 +94,8 @@ async fn connection(core: Arc<Core>, acceptor: TlsAcceptor, stream: TcpStream, a
         async move {
             let (parts, body) = request.into_parts();
             // Boxed: the future of a whole request is large, and its type larger.
-            let answer: BoxFuture<'_, _> = Box::pin(filters::serve(&core, parts, RequestBody::Incoming(body), &peer));
+            let answer: BoxFuture<'_, _> =
+                Box::pin(filters::serve(&core, parts, RequestBody::Incoming(body), &peer));
             Ok::<_, Infallible>(answer.await)
         }
     });

@@ -103,10 +103,14 @@ pub(crate) fn fences(headers: &http::HeaderMap) -> Result<Vec<Fence>, ApiError> 
         .map(|value| {
             let text = value.to_str().unwrap_or_default();
             text.rsplit_once('=')
-                .and_then(|(scope, epoch)| Some(Fence { scope: scope.to_owned(), epoch: epoch.parse().ok()? }))
+                .and_then(|(scope, epoch)| {
+                    Some(Fence { scope: scope.to_owned(), epoch: epoch.parse().ok()? })
+                })
                 .filter(|f| f.scope.contains('/'))
                 .ok_or_else(|| {
-                    ApiError::bad_request(format!("Trireme-Fence: {text:?} is not <namespace>/<lease>=<epoch>"))
+                    ApiError::bad_request(format!(
+                        "Trireme-Fence: {text:?} is not <namespace>/<lease>=<epoch>"
+                    ))
                 })
         })
         .collect()

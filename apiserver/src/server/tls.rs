@@ -85,11 +85,11 @@ impl Tls {
             subject.iter_organization().filter_map(|a| a.as_str().ok()).map(str::to_owned).collect();
         let mut identity = Identity::user(name, groups);
         let digest: String = Sha256::digest(end_entity.as_ref()).iter().map(|b| format!("{b:02x}")).collect();
-        identity.extra.push(("authentication.kubernetes.io/credential-id".into(), vec![format!("X509SHA256={digest}")]));
-        Ok(Some(ClientCertificate {
-            identity,
-            not_after_s: parsed.validity().not_after.timestamp(),
-        }))
+        identity.extra.push((
+            "authentication.kubernetes.io/credential-id".into(),
+            vec![format!("X509SHA256={digest}")],
+        ));
+        Ok(Some(ClientCertificate { identity, not_after_s: parsed.validity().not_after.timestamp() }))
     }
 }
 
@@ -159,7 +159,12 @@ impl ClientCertVerifier for AcceptAny {
         cert: &CertificateDer<'_>,
         dss: &rustls::DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.provider.signature_verification_algorithms,
+        )
     }
     fn verify_tls13_signature(
         &self,
@@ -167,7 +172,12 @@ impl ClientCertVerifier for AcceptAny {
         cert: &CertificateDer<'_>,
         dss: &rustls::DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.provider.signature_verification_algorithms,
+        )
     }
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.provider.signature_verification_algorithms.supported_schemes()

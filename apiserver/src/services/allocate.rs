@@ -34,7 +34,13 @@ fn port_key(port: i64) -> String {
 }
 
 /// Gives a Service the addresses and ports it needs, or checks those it names.
-pub(crate) async fn allocate(core: &Core, resource: &Resource, new: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<Allocation> {
+pub(crate) async fn allocate(
+    core: &Core,
+    resource: &Resource,
+    new: &mut Value,
+    old: Option<&Value>,
+    dry_run: bool,
+) -> Result<Allocation> {
     let mut out = Allocation::default();
     if !is_service(resource) || resource.sub.is_some() {
         return Ok(out);
@@ -62,7 +68,11 @@ pub(crate) async fn allocate(core: &Core, resource: &Resource, new: &mut Value, 
     }
     for port in new_ports.iter().filter(|p| !old_ports.contains(p)) {
         out.extra.compare.push(Compare::mod_revision(port_key(*port), Revision(0)));
-        let owner = format!("{}/{}", new["metadata"]["namespace"].str_or_empty(), new["metadata"]["name"].str_or_empty());
+        let owner = format!(
+            "{}/{}",
+            new["metadata"]["namespace"].str_or_empty(),
+            new["metadata"]["name"].str_or_empty()
+        );
         out.extra.ops.push(Op::Put(PutRequest::new(port_key(*port), owner)));
     }
     for gone in old_addresses.iter().filter(|a| !new_addresses.contains(a)) {
@@ -120,7 +130,8 @@ fn addresses(service: &Value) -> Vec<String> {
 
 /// The node ports a Service holds, each once.
 fn ports(service: &Value) -> Vec<i64> {
-    let mut out: Vec<i64> = service["spec"]["ports"].items().iter().filter_map(|p| p["nodePort"].as_i64()).collect();
+    let mut out: Vec<i64> =
+        service["spec"]["ports"].items().iter().filter_map(|p| p["nodePort"].as_i64()).collect();
     out.extend(service["spec"]["healthCheckNodePort"].as_i64());
     out.retain(|p| *p > 0);
     out.sort_unstable();
@@ -139,7 +150,9 @@ fn cluster_ip(core: &Core, new: &mut Value, errors: &mut Vec<FieldError>) -> Res
         return Ok(());
     }
     let named = addresses(new);
-    if let Some(address) = named.iter().find(|a| a.parse::<Ipv4Addr>().is_ok_and(|ip| !core.service_range.holds(ip))) {
+    if let Some(address) =
+        named.iter().find(|a| a.parse::<Ipv4Addr>().is_ok_and(|ip| !core.service_range.holds(ip)))
+    {
         let path = Path::new("spec");
         let field = path.child("clusterIPs");
         let shown: Vec<Value> = named.iter().map(|a| a.as_str().into()).collect();
@@ -172,11 +185,16 @@ fn node_ports(core: &Core, new: &mut Value, old_ports: &[i64], errors: &mut Vec<
     let kind = spec["type"].str_or_empty().to_owned();
     let balanced = kind == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != Value::Bool(false);
     let wanted = kind == "NodePort" || balanced;
-    let health = kind == "LoadBalancer" && spec["externalTrafficPolicy"] == *"Local" && spec["healthCheckNodePort"].as_i64().unwrap_or(0) == 0;
+    let health = kind == "LoadBalancer"
+        && spec["externalTrafficPolicy"] == *"Local"
+        && spec["healthCheckNodePort"].as_i64().unwrap_or(0) == 0;
     if !wanted && !health && ports(new).is_empty() {
         return Ok(());
     }
-    let own = (new["metadata"]["namespace"].str_or_empty().to_owned(), new["metadata"]["name"].str_or_empty().to_owned());
+    let own = (
+        new["metadata"]["namespace"].str_or_empty().to_owned(),
+        new["metadata"]["name"].str_or_empty().to_owned(),
+    );
     let mut taken: HashSet<i64> = HashSet::new();
     if let Some(row) = row("", "services") {
         for entry in core.cache.kind(row).select(&Filter::namespace("")) {
@@ -226,7 +244,10 @@ fn node_ports(core: &Core, new: &mut Value, old_ports: &[i64], errors: &mut Vec<
                         errors.push(FieldError::invalid(
                             &field,
                             asked,
-                            format!("provided port is not in the valid range. The range of valid ports is {}", range.port_text()),
+                            format!(
+                                "provided port is not in the valid range. The range of valid ports is {}",
+                                range.port_text()
+                            ),
                         ));
                     } else if taken.contains(&asked) {
                         errors.push(FieldError::invalid(&field, asked, "provided port is already allocated"));

@@ -9,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use trireme_apiserver::{Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
 use trireme_store::engine::Model;
@@ -43,13 +44,20 @@ impl Pki {
             admin: Default::default(),
             service_account_key: KeyPair::generate()?,
         };
-        pki.server = pki.issue("kube-apiserver", None, &["127.0.0.1", "localhost", "kubernetes.default.svc"], false)?;
+        pki.server =
+            pki.issue("kube-apiserver", None, &["127.0.0.1", "localhost", "kubernetes.default.svc"], false)?;
         pki.admin = pki.issue("admin", Some("system:masters"), &[], true)?;
         Ok(pki)
     }
 
     /// A certificate and its key, as PEM.
-    pub fn issue(&self, name: &str, group: Option<&str>, hosts: &[&str], client: bool) -> Result<(String, String)> {
+    pub fn issue(
+        &self,
+        name: &str,
+        group: Option<&str>,
+        hosts: &[&str],
+        client: bool,
+    ) -> Result<(String, String)> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(hosts.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>())?;
         params.distinguished_name.push(DnType::CommonName, name);
@@ -57,8 +65,11 @@ impl Pki {
             params.distinguished_name.push(DnType::OrganizationName, group);
         }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![if client { ExtendedKeyUsagePurpose::ClientAuth } else { ExtendedKeyUsagePurpose::ServerAuth }];
+        params.extended_key_usages = vec![if client {
+            ExtendedKeyUsagePurpose::ClientAuth
+        } else {
+            ExtendedKeyUsagePurpose::ServerAuth
+        }];
         let issuer = Issuer::from_params(&self.ca_params, &self.ca_key);
         let cert = params.signed_by(&key, &issuer)?;
         Ok((cert.pem(), key.serialize_pem()))
@@ -95,7 +106,9 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
 /// A store that forgets everything when the process ends.
 pub fn memory_store() -> Result<Local> {
     let clock: trireme_store::Clock = Arc::new(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
     });
     Ok(Local::new(Store::open(Arc::new(Model::new()))?, clock)?)
 }
@@ -180,7 +193,11 @@ impl Running {
         let response = sender.send_request(request.body(body)?).await?;
         let (parts, body) = response.into_parts();
         let bytes = http_body_util::BodyExt::collect(body).await?.to_bytes();
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() })
+        Ok(Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        })
     }
 
     /// A connection, for requests whose answers are read piece by piece.
@@ -192,9 +209,10 @@ impl Running {
         use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pki.ca_pem.as_bytes())?)?;
-        let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
+        let builder =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(roots);
         let config = match certificate {
             Some((cert, key)) => builder.with_client_auth_cert(
                 vec![CertificateDer::from_pem_slice(cert.as_bytes())?],
@@ -205,7 +223,8 @@ impl Running {
         let stream = tokio::net::TcpStream::connect(self.address).await?;
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let tls = connector.connect(ServerName::try_from("localhost")?, stream).await?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(tls)).await?;
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(tls)).await?;
         tokio::spawn(connection);
         Ok(sender)
     }
