@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Bytes of a request body; past it 413.
 pub const REQUEST_BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Of a body that is too large, so much more is read and dropped, so that the client gets to read
+/// why; past either its stream is reset.
+pub const REST_OF_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const REST_OF_BODY_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 /// Bytes of an answer from which gzip is worth its time, when the client accepts it.
 pub const GZIP_BYTES_MIN: usize = 128 * 1024;
 /// Reading requests handled at a time; past it 429 with `Retry-After: 1`.

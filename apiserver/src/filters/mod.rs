@@ -47,6 +47,18 @@ pub(crate) struct Call {
     warnings: Mutex<Vec<String>>,
 }
 
+/// Reads on without keeping: a client in the middle of sending sees its stream break otherwise,
+/// and never the answer.
+async fn drop_rest(mut body: Incoming) {
+    let mut dropped = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        dropped += frame.data_ref().map_or(0, Bytes::len);
+        if dropped > limits::REST_OF_BODY_BYTES_MAX {
+            return;
+        }
+    }
+}
+
 impl Call {
     /// The body, at most [`limits::REQUEST_BODY_BYTES_MAX`].
     pub(crate) async fn body(&self) -> Result<Bytes> {
@@ -63,6 +75,7 @@ impl Call {
                         frame.map_err(|e| ApiError::bad_request(format!("reading the body failed: {e}")))?;
                     if let Ok(data) = frame.into_data() {
                         if out.len() + data.len() > limit {
+                            let _ = tokio::time::timeout(limits::REST_OF_BODY_MAX, drop_rest(incoming)).await;
                             return Err(ApiError::too_large(limit));
                         }
                         out.extend_from_slice(&data);
