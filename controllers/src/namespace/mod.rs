@@ -30,6 +30,18 @@ struct Namespaces {
 pub(crate) fn start(context: &Context) -> Running {
     let namespaces = context.informers.informer(&NAMESPACES);
     let queue = WorkQueue::new();
+    let pods = context.informers.informer(&PODS);
+    // The last pod was what the rest waited for: no need to wait for the next look.
+    let last_pod = pods.on_change({
+        let (queue, namespaces, pods) = (queue.clone(), namespaces.clone(), pods.clone());
+        move |change| {
+            let namespace = change.object().namespace();
+            let ending = || namespaces.store().get(namespace).is_some_and(|ns| plan::is_ending(&ns));
+            if change.deleted() && ending() && pods.store().in_namespace(namespace).is_empty() {
+                queue.add(namespace);
+            }
+        }
+    });
     let subscription = namespaces.on_change({
         let queue = queue.clone();
         move |change| {
@@ -39,7 +51,7 @@ pub(crate) fn start(context: &Context) -> Running {
         }
     });
     let controller = Namespaces { client: context.client(NAME), namespaces, clock: context.clock.clone() };
-    Running { controller: Arc::new(controller), queue, workers: WORKERS, subscriptions: vec![subscription] }
+    Running { controller: Arc::new(controller), queue, workers: WORKERS, subscriptions: vec![subscription, last_pod] }
 }
 
 #[async_trait]

@@ -32,7 +32,7 @@ const WATCH_GOOD: Duration = Duration::from_secs(2);
 /// The streamed first list must make progress within this.
 const INITIAL_EVENTS_DEADLINE: Duration = Duration::from_secs(60);
 /// Failures in a row from which on they are worth a warning.
-const FAILURES_WARNED: u32 = 5;
+const FAILURES_WARNED: u32 = 8;
 
 enum Ended {
     /// By the server, as watches do.
