@@ -1,6 +1,8 @@
 //! `/healthz`, `/livez`, `/readyz` and their single checks.
 
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::server::Core;
 use crate::server::listener::Phase;
@@ -19,6 +21,34 @@ pub(crate) const HOOKS: [&str; 6] = [
 #[derive(Default)]
 pub(crate) struct Health {
     hooks: [AtomicBool; HOOKS.len()],
+    /// The store did not answer for longer than an election takes.
+    store_silent: AtomicBool,
+}
+
+/// Time between two questions to the store.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the store may be silent, elections included, before balancers are to go elsewhere.
+const STORE_SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// Asks the store now and then whether it still answers: a replica that is cut off from the others
+/// must not be sent requests, while one whose leader is being replaced stays.
+pub(crate) async fn watch_store(core: Weak<Core>) {
+    let mut heard = Instant::now();
+    loop {
+        tokio::time::sleep(PROBE_INTERVAL).await;
+        let Some(core) = core.upgrade() else { return };
+        if matches!(tokio::time::timeout(PROBE_INTERVAL, core.kv.barrier()).await, Ok(Ok(_))) {
+            heard = Instant::now();
+        }
+        let silent = heard.elapsed() > STORE_SILENCE_MAX;
+        if core.health.store_silent.swap(silent, Ordering::AcqRel) != silent {
+            if silent {
+                tracing::warn!("the store does not answer; readyz fails until it does");
+            } else {
+                tracing::info!("the store answers again");
+            }
+        }
+    }
 }
 
 impl Health {
@@ -45,7 +75,8 @@ fn checks(core: &Core, endpoint: &str) -> Vec<Check> {
     let mut out = vec![ok("ping"), ok("log")];
     let synced = core.cache.is_synced();
     if endpoint != "livez" {
-        out.push(when("etcd", synced, "the store was not read yet"));
+        let answers = synced && !core.health.store_silent.load(Ordering::Acquire);
+        out.push(when("etcd", answers, "the store does not answer"));
     }
     if endpoint == "readyz" {
         out.push(when("informer-sync", synced, "the watch cache is not filled yet"));

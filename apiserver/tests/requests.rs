@@ -226,3 +226,42 @@ async fn a_leader_that_lost_its_lease_cannot_write() {
     assert_eq!(write("c", "2").await.status, 409);
     assert_eq!(epoch(&t.request("GET", &format!("{leases}/l"), "").await), "4");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_reaches_its_own_and_what_its_pods_name() {
+    let t = Running::start().await;
+    assert_eq!(
+        t.request("POST", &format!("{NS}/serviceaccounts"), r#"{"metadata":{"name":"default"}}"#)
+            .await
+            .status,
+        201
+    );
+    let secret = |name: &str| format!(r#"{{"metadata":{{"name":"{name}"}},"stringData":{{"k":"v"}}}}"#);
+    for name in ["mine", "other"] {
+        assert_eq!(t.request("POST", &format!("{NS}/secrets"), &secret(name)).await.status, 201);
+    }
+    let pod = r#"{"metadata":{"name":"p"},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"i","envFrom":[{"secretRef":{"name":"mine"}}]}]}}"#;
+    assert_eq!(t.request("POST", &format!("{NS}/pods"), pod).await.status, 201);
+    let node = t.pki.issue("system:node:n1", Some("system:nodes"), &[], true).unwrap();
+    let merge = [("content-type", "application/merge-patch+json")];
+    let ask = async |method: &str, path: &str, body: &str| {
+        let headers = if method == "PATCH" { &merge[..] } else { &[] };
+        t.request_as(Some(&node), method, path, body, headers).await.unwrap().status
+    };
+    let named = |name: &str| format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
+    assert_eq!(ask("POST", "/api/v1/nodes", &named("n1")).await, 201);
+    assert_eq!(ask("POST", "/api/v1/nodes", &named("n2")).await, 403);
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    assert_eq!(ask("POST", leases, &named("n1")).await, 201);
+    assert_eq!(ask("POST", leases, &named("n2")).await, 403);
+    assert_eq!(ask("GET", &format!("{NS}/secrets/mine"), "").await, 200);
+    assert_eq!(ask("GET", &format!("{NS}/secrets/other"), "").await, 403);
+    assert_eq!(ask("GET", &format!("{NS}/secrets"), "").await, 403);
+    assert_eq!(ask("PATCH", &format!("{NS}/pods/p/status"), r#"{"status":{"phase":"Running"}}"#).await, 200);
+    let event = r#"{"metadata":{"name":"e"},"involvedObject":{"kind":"Pod","namespace":"default","name":"p"},"reason":"Started","message":"m","type":"Normal"}"#;
+    assert_eq!(ask("POST", &format!("{NS}/events"), event).await, 201);
+    assert_eq!(ask("GET", "/api/v1/services", "").await, 200);
+    assert_eq!(ask("DELETE", &format!("{NS}/secrets/mine"), "").await, 403);
+    assert_eq!(ask("GET", "/api/v1/componentstatuses", "").await, 403);
+    assert_eq!(t.request("GET", "/api/v1/componentstatuses", "").await.status, 200);
+}

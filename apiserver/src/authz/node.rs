@@ -7,7 +7,10 @@ use crate::cache::Filter;
 use crate::server::Core;
 use trireme_api::selector::{FieldSelector, FieldTerm, LabelSelector};
 
-/// Objects reached through a pod that is bound to the node.
+/// The cluster role that says what every node may do.
+const ROLE: &str = "system:node";
+
+/// Objects are reached through a pod that is bound to the node.
 pub(super) fn authorize(core: &Core, node: &str, a: &Attributes) -> Decision {
     if !a.is_resource {
         return Decision::default();
@@ -77,12 +80,11 @@ pub(super) fn authorize(core: &Core, node: &str, a: &Attributes) -> Decision {
         },
         ("", "pods", "") => match a.verb.as_str() {
             // NodeRestriction narrows writes to mirror pods and to the node's own.
-            "list" | "watch" | "create" | "delete" => allowed,
-            "get" => allowed,
+            "get" | "list" | "watch" | "create" | "delete" => allowed,
             _ => Decision::default(),
         },
-        ("", "pods", "status") if matches!(a.verb.as_str(), "patch" | "update") => allowed,
-        ("", "pods", "eviction") if a.verb == "create" => allowed,
+        // Everything else is in the role of all nodes, which is bound to nobody by name.
+        _ if core.rbac.current(&core.cache).role_allows(ROLE, a) => allowed,
         _ => Decision::default(),
     }
 }

@@ -161,6 +161,12 @@ impl Index {
         out.into_iter()
     }
 
+    /// Whether a cluster role would allow something, whoever holds it.
+    pub(crate) fn role_allows(&self, role: &str, a: &Attributes) -> bool {
+        let full = a.full_resource();
+        self.cluster_roles.get(role).is_some_and(|rules| rules.iter().any(|r| r.allows(a, &full)))
+    }
+
     /// Every rule that holds for a user in a namespace.
     pub(crate) fn rules_of(&self, user: &Identity, namespace: &str) -> Vec<Rule> {
         self.grants(user, namespace).flat_map(|g| g.rules.iter().cloned()).collect()

@@ -17,7 +17,7 @@ pub(super) async fn get(call: &Call, resource: &Resource) -> Result<Response<Bod
     let target = negotiate::target(call)?;
     let info = &call.info;
     if resource.row.virtual_kind {
-        return Err(ApiError::method_not_allowed());
+        return Err(ApiError::not_found(resource.qualified(), &info.name));
     }
     let cache = &call.core.cache;
     match call.query.text("resourceVersion") {
