@@ -221,7 +221,9 @@ impl Work<'_> {
         errors.extend(match part {
             Part::Status => (row.rules.validate_status)(&new, &old.object),
             Part::Main => (row.rules.validate_update)(&new, &old.object),
-            Part::Finalize | Part::Other(_) => Vec::new(),
+            Part::Finalize | Part::Other(_) => {
+                row.through(part.name()).map_or_else(Vec::new, |rules| (rules.validate)(&new, &old.object))
+            }
         });
         if !errors.is_empty() {
             return Err(ApiError::invalid(resource.hub_kind(), name, &errors));

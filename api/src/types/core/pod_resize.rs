@@ -42,7 +42,7 @@ pub fn validate_resize(new: &Value, old: &Value, errs: &mut ErrorList) {
     validate_meta_and_spec(new, errs);
     let refuse = |errs: &mut ErrorList, message: &str| {
         errs.clear();
-        errs.push(FieldError::forbidden(&Path::new(""), message));
+        errs.push(FieldError::forbidden(&Path::new("[]"), message));
     };
     if old["metadata"]["annotations"].has(MIRROR) {
         return refuse(errs, "static pods cannot be resized");

@@ -204,7 +204,7 @@ pub fn validate_ephemeral_update(new: &Value, old: &Value, errs: &mut ErrorList)
     validate_annotation_update(new, old, errs);
     if old["metadata"]["annotations"].has(MIRROR) {
         errs.clear();
-        errs.push(FieldError::forbidden(&Path::new(""), "static pods do not support ephemeral containers"));
+        errs.push(FieldError::forbidden(&Path::new("[]"), "static pods do not support ephemeral containers"));
         return;
     }
     let at = Path::new("spec");
