@@ -1,4 +1,5 @@
 //! What the person at the terminal sees: a line per process while starting, then what happens.
+//! Elsewhere than at a terminal only the last state of each is worth a line.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// Lines that move on a terminal; plain lines, one per change, elsewhere.
+/// Lines that move on a terminal; plain lines elsewhere.
 pub(super) struct Display {
     lines: MultiProgress,
     bars: BTreeMap<String, ProgressBar>,
@@ -39,18 +40,26 @@ impl Display {
         if self.states.insert(name.to_owned(), state.to_owned()).as_deref() == Some(state) {
             return;
         }
-        match self.bars.get(name) {
-            Some(bar) => bar.set_message(state.to_owned()),
-            None if !self.terminal => eprintln!("{name}: {state}"),
-            None => {}
+        if let Some(bar) = self.bars.get(name) {
+            bar.set_message(state.to_owned());
+        }
+    }
+
+    /// Something went wrong that is going to be tried again.
+    pub(super) fn trouble(&mut self, name: &str, state: &str) {
+        self.state(name, state);
+        if !self.terminal {
+            eprintln!("{name}: {state}");
         }
     }
 
     /// `name` is ready.
     pub(super) fn done(&mut self, name: &str, state: &str) {
         self.state(name, state);
-        if let Some(bar) = self.bars.get(name) {
-            bar.finish();
+        match self.bars.get(name) {
+            Some(bar) => bar.finish(),
+            None if !self.terminal => eprintln!("{name}: {state}"),
+            None => {}
         }
     }
 

@@ -181,7 +181,7 @@ async fn wait_until_ready(
                 Report::Started { name, pid, .. } => display.state(&name, &format!("started, pid {pid}")),
                 Report::Died { name, how, restart_after: Some(after), last_words } => {
                     let words = after.as_secs();
-                    display.state(&name, &format!("{how} ({last_words}); starting again in {words} s"));
+                    display.trouble(&name, &format!("{how} ({last_words}); starting again in {words} s"));
                 }
                 Report::Died { name, how, last_words, .. } => bail!("{name} {how}: {last_words}; {logs}"),
                 Report::Misconfigured { name, last_words } => {
