@@ -396,3 +396,19 @@ fn claims_follow_their_data_source_and_templates_do_not() {
     ));
     assert!(set["spec"]["volumeClaimTemplates"][0]["spec"]["dataSourceRef"].is_null());
 }
+
+#[test]
+fn events() {
+    let event = |inner: &str| errors(&format!(r#"{{"apiVersion":"v1","kind":"Event",{inner}}}"#));
+    check(&event(r#""involvedObject":{"kind":"Pod","namespace":"default","name":"p"}"#), &[]);
+    check(
+        &event(r#""involvedObject":{"kind":"Pod","namespace":"other","name":"p"}"#),
+        &[r#"involvedObject.namespace: Invalid value: "other": does not match event.namespace"#],
+    );
+    check(
+        &event(
+            r#""involvedObject":{"namespace":"other"},"eventTime":"2026-01-02T03:04:05.000006Z","reportingComponent":"c","action":"A","reason":"R""#,
+        ),
+        &["reportingInstance: Required value"],
+    );
+}

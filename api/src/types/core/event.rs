@@ -26,8 +26,8 @@ pub fn validate(event: &Value, errs: &mut ErrorList) {
     validate_namespace(event, errs);
 }
 
-/// An event lies in the namespace of what it is about; those about things without one lie in
-/// `default` (or `kube-system`).
+/// An event of the old form lies in the namespace of what it is about; those about things without
+/// one lie in `default` (or, of the new form, `kube-system`).
 fn validate_namespace(event: &Value, errs: &mut ErrorList) {
     let own = event["metadata"].text("namespace");
     let about = event["involvedObject"].text("namespace");
@@ -38,12 +38,10 @@ fn validate_namespace(event: &Value, errs: &mut ErrorList) {
         if !home.contains(&own) {
             errs.push(FieldError::invalid(&at, about, "does not match event.namespace"));
         }
-    } else if own != about {
+    } else if own != about && !is_new_form(event) {
         errs.push(FieldError::invalid(&at, about, "does not match event.namespace"));
     }
-    if !is_new_form(event) {
-        invalid_each(errs, &Path::new("namespace"), own, format::dns_subdomain(own));
-    }
+    invalid_each(errs, &Path::new("namespace"), own, format::dns_subdomain(own));
 }
 
 fn validate_new_form(event: &Value, errs: &mut ErrorList) {
@@ -75,9 +73,10 @@ fn validate_new_form(event: &Value, errs: &mut ErrorList) {
             format!("can have at most {NOTE_MAX} characters"),
         ));
     }
+    // Through core/v1, which the hub cannot tell from events.k8s.io/v1, the type may be left out.
     let kind = event.text("type");
-    if !matches!(kind, "Normal" | "Warning") {
-        errs.push(FieldError::invalid(&Path::new("type"), "", "has invalid value: "));
+    if !matches!(kind, "" | "Normal" | "Warning") {
+        errs.push(FieldError::invalid(&Path::new("type"), "", format!("has invalid value: {kind}")));
     }
 }
 
