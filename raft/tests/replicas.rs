@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use cluster::{Cluster, put, put_surely, small_limits, wait_for};
 use futures::StreamExt;
-use trireme_raft::{Limits, Role};
-use trireme_store::{Kv, KeyRange, RangeRequest, Revision, WatchItem, WatchRequest};
+use trireme_raft::{IdentityError, Limits, Replica, ReplicaConfig, Role, StartError};
+use trireme_store::{Error, Kv, KeyRange, RangeRequest, Revision, WatchItem, WatchRequest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_member_writes_and_reads_what_the_others_wrote() {
@@ -231,4 +231,48 @@ async fn a_member_with_a_wiped_disk_stays_out_until_it_is_put_in_again() {
     assert!(cluster.replica(wiped).status().problems.is_empty());
     drop(lead);
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_leader_is_bounded() {
+    let limits = Limits { proposals_max: 4, ..Limits::default() };
+    let mut cluster = Cluster::prepare(3, limits);
+    cluster.start_member(0).await;
+    let writes = (0..12).map(|i| {
+        let kv = cluster.replica(0).clone();
+        async move { kv.txn(put(format!("k{i}"), "v")).await.unwrap_err() }
+    });
+    let errors = futures::future::join_all(writes).await;
+    assert_eq!(errors.iter().filter(|error| **error == Error::TooManyRequests).count(), 8, "{errors:?}");
+    assert_eq!(errors.iter().filter(|error| **error == Error::NoLeader).count(), 4, "{errors:?}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_is_not_its_own_is_refused() {
+    let mut cluster = Cluster::start(1, Limits::default()).await;
+    cluster.leader().await;
+    put_surely(cluster.replica(0), "a", "1").await;
+    cluster.stop_member(0, false).await;
+    let config = cluster.members[0].config.clone();
+    let start = |config: ReplicaConfig| async move {
+        let listener = std::net::TcpListener::bind(&config.peer_address).unwrap();
+        Replica::start(config, listener).await.map(|_| ()).unwrap_err()
+    };
+    let mut other = config.clone();
+    other.cluster = "other".into();
+    // What this process held of the directory may take a moment to go.
+    let deadline = std::time::Instant::now() + cluster::WAIT;
+    let error = loop {
+        match start(other.clone()).await {
+            StartError::Identity(IdentityError::Locked { .. }) if std::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            error => break error,
+        }
+    };
+    assert!(matches!(error, StartError::Identity(IdentityError::OtherCluster { .. })), "{error}");
+    std::fs::remove_dir_all(config.data_dir.join("log")).unwrap();
+    let error = start(config).await;
+    assert!(matches!(error, StartError::LogMissing { .. }), "{error}");
 }

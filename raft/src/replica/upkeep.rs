@@ -153,21 +153,17 @@ impl Inner {
 
     /// The end of the raft core is the end of the member, unless it was asked for.
     async fn run_core_watch(self: Arc<Self>) {
-        let mut metrics = self.raft.metrics();
-        loop {
+        let metrics = self.raft.metrics();
+        while !self.stop.is_cancelled() {
             let state = metrics.borrow_watched().running_state.clone();
-            if let Err(error) = state {
-                if !self.stop.is_cancelled() {
-                    (self.config.on_fatal)(&format!("the raft core ended: {error}"));
-                }
+            if let Err(error) = state
+                && !self.stop.is_cancelled()
+            {
+                (self.config.on_fatal)(&format!("the raft core ended: {error}"));
                 return;
             }
-            if metrics.changed().await.is_err() {
-                if !self.stop.is_cancelled() {
-                    (self.config.on_fatal)("the raft core is gone");
-                }
-                return;
-            }
+            // Looked at now and then: the metrics change with every entry.
+            tokio::time::sleep(WATCH_EVERY).await;
         }
     }
 
