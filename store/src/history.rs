@@ -1,6 +1,6 @@
 //! Reading keys at a revision: from the engine, with what the running batch has changed laid over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -10,15 +10,30 @@ use crate::kv::{
     Error, KeyRange, KeyValue, LeaseId, RangeRequest, RangeResponse, Revision, SortOrder, SortTarget,
 };
 use crate::layout::{self, Version};
+use crate::limits::RECENT_KEYS_BYTES_MAX;
 
 /// Steps taken one by one over old versions before a seek is cheaper.
 const STEPS_BEFORE_SEEK: usize = 6;
 
-/// What the running batch wrote, newest last: `None` is a deletion.
+/// What the writer knows without asking the engine.
 #[derive(Default)]
 pub(crate) struct Overlay {
+    /// What the running batch wrote, newest last: `None` is a deletion.
     keys: BTreeMap<Bytes, Vec<(Revision, Option<KeyValue>)>>,
+    /// The newest versions of keys used lately, as of `base`: most writes are of keys that were
+    /// written, or compared, just before.
+    recent: HashMap<Bytes, Option<KeyValue>>,
+    /// The keys of `recent`, first learnt first.
+    order: VecDeque<Bytes>,
+    recent_bytes: usize,
+    base: Revision,
 }
+
+/// In unit tests so small that keys are forgotten all the time.
+const RECENT_BYTES_MAX: usize = if cfg!(test) { 1024 } else { RECENT_KEYS_BYTES_MAX };
+
+/// What an entry of `Overlay::recent` takes beside its bytes.
+const RECENT_ENTRY_BYTES: usize = 256;
 
 impl Overlay {
     pub(crate) fn insert(&mut self, key: Bytes, revision: Revision, kv: Option<KeyValue>) {
@@ -26,8 +41,46 @@ impl Overlay {
     }
 
     /// `None`: nothing here for `key` at `at`, the engine knows.
-    fn get(&self, key: &[u8], at: Revision) -> Option<Option<&KeyValue>> {
-        newest(self.keys.get(key)?, at)
+    pub(crate) fn get(&self, key: &[u8], at: Revision) -> Option<Option<&KeyValue>> {
+        if let Some(versions) = self.keys.get(key)
+            && let Some(known) = newest(versions, at)
+        {
+            return Some(known);
+        }
+        if at < self.base {
+            return None;
+        }
+        self.recent.get(key).map(Option::as_ref)
+    }
+
+    /// Begins a batch on the state at `revision`.
+    pub(crate) fn begin(&mut self, revision: Revision) {
+        self.base = revision;
+    }
+
+    /// The batch was written: what it changed is now what the engine has.
+    pub(crate) fn written(&mut self) {
+        for (key, mut versions) in std::mem::take(&mut self.keys) {
+            if let Some((_, kv)) = versions.pop() {
+                self.learn(key, kv);
+            }
+        }
+    }
+
+    /// Remembers what the engine has for a key.
+    pub(crate) fn learn(&mut self, key: Bytes, kv: Option<KeyValue>) {
+        let weight = |kv: &Option<KeyValue>| kv.as_ref().map_or(0, |kv| kv.value.len());
+        self.recent_bytes += key.len() + weight(&kv) + RECENT_ENTRY_BYTES;
+        match self.recent.insert(key.clone(), kv) {
+            Some(old) => self.recent_bytes -= key.len() + weight(&old) + RECENT_ENTRY_BYTES,
+            None => self.order.push_back(key),
+        }
+        while self.recent_bytes > RECENT_BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if let Some(kv) = self.recent.remove(&oldest) {
+                self.recent_bytes -= oldest.len() + weight(&kv) + RECENT_ENTRY_BYTES;
+            }
+        }
     }
 
     fn range(&self, range: &KeyRange) -> impl Iterator<Item = (&Bytes, &Vec<(Revision, Option<KeyValue>)>)> {
@@ -60,7 +113,7 @@ pub(crate) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn shared(kv: &'a KeyValue) -> Self {
+    pub(crate) fn shared(kv: &'a KeyValue) -> Self {
         Self {
             key: &kv.key,
             create_revision: kv.create_revision,
@@ -101,7 +154,7 @@ pub(crate) struct History<'v> {
 
 impl<'v> History<'v> {
     pub(crate) fn new(view: &'v dyn View) -> Self {
-        Self { view, point: view.cursor(&[layout::VERSIONS + 1]), scratch: Vec::new() }
+        Self { view, point: view.version_cursor(), scratch: Vec::new() }
     }
 
     /// The live version of one key at `at`.

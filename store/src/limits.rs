@@ -45,6 +45,9 @@ pub const DEDUP_OUTCOME_BYTES_MAX: usize = 64 * 1024;
 /// longest is dropped.
 pub const DEDUP_CLIENTS_MAX: usize = 4096;
 
+/// Bytes of recently used keys that the writer keeps at hand; past it the first learnt go.
+pub const RECENT_KEYS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Milliseconds between two entries of the index time → revision.
 pub const TIME_INDEX_STEP_MS: i64 = 10_000;
 

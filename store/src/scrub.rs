@@ -162,7 +162,7 @@ fn plan(view: &dyn View, orders: Orders) -> Result<(Batch, Revision), EngineErro
         keys.insert(Bytes::copy_from_slice(key));
         cursor.next();
     }
-    let mut versions = view.cursor(&[layout::VERSIONS + 1]);
+    let mut versions = view.version_cursor();
     let mut stored_key = Vec::new();
     for key in keys {
         layout::version_key(&mut stored_key, &key, compact);

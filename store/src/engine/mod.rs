@@ -136,6 +136,10 @@ pub trait View {
 
     /// A cursor over the keys below `end`, standing nowhere until it is moved.
     fn cursor<'v>(&'v self, end: &[u8]) -> Box<dyn Cursor + 'v>;
+
+    /// A cursor over the versions of one key at a time: after a seek to `x ‖ 8 bytes` only keys that
+    /// begin with `x` are sure to be found, and it may end after them.
+    fn version_cursor<'v>(&'v self) -> Box<dyn Cursor + 'v>;
 }
 
 /// A key and its value, borrowed from a cursor.

@@ -9,6 +9,8 @@ use std::path::Path;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use crate::layout;
+
 use super::{Batch, Cursor, Engine, EngineError, Item, Size, View};
 
 type Map = BTreeMap<Bytes, Bytes>;
@@ -167,6 +169,10 @@ impl View for MapView<'_> {
 
     fn cursor<'v>(&'v self, end: &[u8]) -> Box<dyn Cursor + 'v> {
         Box::new(MapCursor { map: self.0, end: Bytes::copy_from_slice(end), at: None })
+    }
+
+    fn version_cursor<'v>(&'v self) -> Box<dyn Cursor + 'v> {
+        self.cursor(&[layout::VERSIONS + 1])
     }
 }
 

@@ -14,8 +14,10 @@ use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, Env, ErrorKind, FlushOptions, Options,
-    ReadOptions, Snapshot, WriteBatch, WriteOptions,
+    ReadOptions, SliceTransform, Snapshot, WriteBatch, WriteOptions,
 };
+
+use crate::layout;
 
 use super::{Batch, Cursor, Engine, EngineError, Item, Size, View};
 
@@ -68,15 +70,33 @@ impl RocksOptions {
         options.set_stats_persist_period_sec(0);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);
+        // A version is looked for in every file and buffer that may have its key: the filters are
+        // of what precedes the revision.
+        options.set_prefix_extractor(SliceTransform::create("trireme.key", of_version, Some(is_version)));
+        options.set_memtable_prefix_bloom_ratio(0.05);
         let mut table = BlockBasedOptions::default();
+        table.set_bloom_filter(10.0, false);
+        table.set_whole_key_filtering(false);
         table.set_block_cache(cache);
         table.set_cache_index_and_filter_blocks(true);
-        table.set_block_size(16 << 10);
+        table.set_block_size(8 << 10);
         table.set_format_version(5);
         options.set_block_based_table_factory(&table);
         Ok(options)
     }
 }
+
+/// What all versions of a key begin with.
+fn of_version(key: &[u8]) -> &[u8] {
+    &key[..key.len() - REVISION_BYTES]
+}
+
+fn is_version(key: &[u8]) -> bool {
+    key.first() == Some(&layout::VERSIONS) && key.len() > REVISION_BYTES
+}
+
+/// The inverted revision at the end of a version's key.
+const REVISION_BYTES: usize = 8;
 
 impl From<rocksdb::Error> for EngineError {
     fn from(error: rocksdb::Error) -> Self {
@@ -289,6 +309,14 @@ impl View for RocksView<'_> {
     fn cursor<'v>(&'v self, end: &[u8]) -> Box<dyn Cursor + 'v> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(end);
+        // It passes from key to key, so no file may be left out by its filter.
+        options.set_total_order_seek(true);
+        Box::new(RocksCursor(self.0.raw_iterator_opt(options)))
+    }
+
+    fn version_cursor<'v>(&'v self) -> Box<dyn Cursor + 'v> {
+        let mut options = ReadOptions::default();
+        options.set_prefix_same_as_start(true);
         Box::new(RocksCursor(self.0.raw_iterator_opt(options)))
     }
 }

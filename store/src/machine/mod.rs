@@ -68,6 +68,7 @@ struct Inner {
 
 struct Writer {
     state: State,
+    overlay: Overlay,
     /// Why the state in memory may not be what is in the engine.
     stopped: Option<String>,
 }
@@ -85,7 +86,7 @@ impl Store {
         scrubber.order(applied.compact_revision, applied.time_ms);
         let inner = Inner {
             engine,
-            writer: Mutex::new(Writer { state, stopped: None }),
+            writer: Mutex::new(Writer { state, overlay: Overlay::default(), stopped: None }),
             durable: Mutex::new(applied.position),
             hub: Arc::new(Hub::new(applied.revision, limits)),
             applied: RwLock::new(applied),
@@ -114,8 +115,8 @@ impl Store {
         if let Some(reason) = &writer.stopped {
             return Err(Fault::Stopped(reason.clone()));
         }
-        let state = &mut writer.state;
-        let run = engine::read(&*inner.engine, |view| run::apply(state, view, entries));
+        let Writer { state, overlay, .. } = &mut *writer;
+        let run = engine::read(&*inner.engine, |view| run::apply(state, overlay, view, entries));
         let written = run.and_then(|run| {
             inner.engine.write(run.batch)?;
             Ok((run.commits, run.outcomes))
@@ -127,6 +128,7 @@ impl Store {
                 return Err(fault);
             }
         };
+        writer.overlay.written();
         let applied = writer.state.applied();
         let (compact_revision, time_ms) = (applied.compact_revision, applied.time_ms);
         let before = inner.applied.read().compact_revision;
@@ -310,6 +312,7 @@ impl Store {
 impl Writer {
     /// Takes the state from the engine again after a run that was not written.
     fn reload(&mut self, engine: &dyn Engine) {
+        self.overlay = Overlay::default();
         match engine::read(engine, State::load) {
             Ok(state) => (self.state, self.stopped) = (state, None),
             Err(error) => {

@@ -23,7 +23,7 @@ use crate::watch::Commit;
 pub(super) struct Run<'v, 's> {
     pub(super) state: &'s mut State,
     pub(super) history: History<'v>,
-    pub(super) overlay: Overlay,
+    pub(super) overlay: &'s mut Overlay,
     pub(super) batch: Batch,
     pub(super) commits: Vec<Arc<Commit>>,
     /// Events of the revision being made.
@@ -39,12 +39,18 @@ pub(super) struct Applied {
     pub(super) outcomes: Vec<Outcome>,
 }
 
-/// Applies `entries` to `state`; on an error the state must be read back.
-pub(super) fn apply(state: &mut State, view: &dyn View, entries: Vec<Entry>) -> Result<Applied, Fault> {
+/// Applies `entries` to `state`; on an error the state must be read back, with a new overlay.
+pub(super) fn apply(
+    state: &mut State,
+    overlay: &mut Overlay,
+    view: &dyn View,
+    entries: Vec<Entry>,
+) -> Result<Applied, Fault> {
+    overlay.begin(state.revision);
     let mut run = Run {
         state,
         history: History::new(view),
-        overlay: Overlay::default(),
+        overlay,
         batch: Batch::default(),
         commits: Vec::new(),
         events: Vec::new(),
@@ -211,14 +217,24 @@ impl Run<'_, '_> {
         self.batch.delete(&[&stored]);
         let revision = Revision(self.state.revision.0 + 1);
         for key in lease.keys {
-            let at = self.state.revision;
-            if let Some(kv) = self.history.get(&self.overlay, &key, at)? {
+            if let Some(kv) = self.live(&key)? {
                 self.batch.delete(&[&layout::numbered(layout::ATTACHED, id.0 as u64), &key]);
                 self.delete_key(kv, revision);
             }
         }
         self.finish_revision(revision);
         Ok(true)
+    }
+
+    /// The newest version of a key, what the running transaction changed included.
+    pub(super) fn live(&mut self, key: &Bytes) -> Result<Option<KeyValue>, EngineError> {
+        let newest = Revision(i64::MAX);
+        if let Some(known) = self.overlay.get(key, newest) {
+            return Ok(known.cloned());
+        }
+        let kv = self.history.get(self.overlay, key, newest)?;
+        self.overlay.learn(key.clone(), kv.clone());
+        Ok(kv)
     }
 
     /// Whether the running transaction has changed a key.
@@ -232,7 +248,7 @@ impl Run<'_, '_> {
         put: PutRequest,
         revision: Revision,
     ) -> Result<Option<KeyValue>, EngineError> {
-        let previous = self.history.get(&self.overlay, &put.key, revision)?;
+        let previous = self.live(&put.key)?;
         let (create_revision, version, old_lease) = previous
             .as_ref()
             .map_or((revision, 1, LeaseId(0)), |p| (p.create_revision, p.version + 1, p.lease));

@@ -80,9 +80,15 @@ impl Run<'_, '_> {
     }
 
     fn holds(&mut self, compare: &Compare) -> Result<bool, EngineError> {
+        if compare.range.end.is_empty() {
+            let kv = self.live(&compare.range.start)?;
+            return Ok(
+                kv.map_or_else(|| compare_absent(compare), |kv| compare_found(compare, &Found::shared(&kv)))
+            );
+        }
         let (mut found, mut holds) = (false, true);
         let at = self.state.revision;
-        self.history.scan(&self.overlay, &compare.range, at, &mut |key| {
+        self.history.scan(self.overlay, &compare.range, at, &mut |key| {
             found = true;
             holds = compare_found(compare, &key);
             holds
@@ -113,11 +119,8 @@ impl Run<'_, '_> {
     }
 
     fn check_put(&mut self, put: &PutRequest) -> Checked {
-        if put.ignore_value || put.ignore_lease {
-            let at = self.state.revision;
-            if self.history.get(&self.overlay, &put.key, at)?.is_none() {
-                return Ok(Err(Error::KeyNotFound));
-            }
+        if (put.ignore_value || put.ignore_lease) && self.live(&put.key)?.is_none() {
+            return Ok(Err(Error::KeyNotFound));
         }
         if put.lease != LeaseId(0) && !self.state.leases.contains_key(&put.lease) {
             return Ok(Err(Error::LeaseNotFound));
@@ -139,7 +142,7 @@ impl Run<'_, '_> {
             responses.push(match op {
                 Op::Range(request) => {
                     let current = if self.has_changes() { revision } else { before };
-                    let range = history::range(&mut self.history, &self.overlay, &request, current)?;
+                    let range = history::range(&mut self.history, self.overlay, &request, current)?;
                     OpResponse::Range(range)
                 }
                 Op::Put(put) => {
@@ -163,10 +166,14 @@ impl Run<'_, '_> {
         revision: Revision,
     ) -> Result<OpResponse, EngineError> {
         let mut live: Vec<KeyValue> = Vec::new();
-        self.history.scan(&self.overlay, &request.range, revision, &mut |found| {
-            live.push(found.to_kv(true));
-            true
-        })?;
+        if request.range.end.is_empty() {
+            live.extend(self.live(&request.range.start)?);
+        } else {
+            self.history.scan(self.overlay, &request.range, revision, &mut |found| {
+                live.push(found.to_kv(true));
+                true
+            })?;
+        }
         let deleted = i64::try_from(live.len()).unwrap_or(i64::MAX);
         let prev_kvs = if request.prev_kv { live.clone() } else { Vec::new() };
         for kv in live {
