@@ -13,8 +13,8 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, Env, ErrorKind, FlushOptions, Options,
-    ReadOptions, SliceTransform, Snapshot, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, Env, ErrorKind,
+    FlushOptions, Options, ReadOptions, SliceTransform, Snapshot, WriteBatch, WriteOptions,
 };
 
 use crate::layout;
@@ -78,7 +78,13 @@ impl RocksOptions {
         table.set_bloom_filter(10.0, false);
         table.set_whole_key_filtering(false);
         table.set_block_cache(cache);
+        // Index and filters count against the cache, in small blocks: a whole index of a large file
+        // does not stay in a small cache, and to unpack it costs more than a read.
         table.set_cache_index_and_filter_blocks(true);
+        table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        table.set_partition_filters(true);
+        table.set_metadata_block_size(4 << 10);
+        table.set_pin_top_level_index_and_filter(true);
         table.set_block_size(8 << 10);
         table.set_format_version(5);
         options.set_block_based_table_factory(&table);
