@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trireme_client::resource::{self, Resource};
-use trireme_client::{Client, Fence, InformerFactory, Transport};
+use trireme_client::{Client, Fence, InformerFactory, TransportFor};
 
 use crate::runtime::{Clock, Election, HolderGone, Leadership, LeaseTiming, Metrics, Recorder, Running};
 use crate::{deployment, endpoints, garbage, namespace, node, pod_gc, replicas, root_ca, service_account};
@@ -55,7 +55,7 @@ impl Default for Options {
 pub struct Config {
     /// The way to the API for a user name: `system:serviceaccount:kube-system:<controller>`, and
     /// `system:kube-controller-manager` for the caches.
-    pub transport_for: Arc<dyn Fn(&str) -> Arc<dyn Transport> + Send + Sync>,
+    pub transport_for: TransportFor,
     /// The process's name, unique across restarts: it becomes the Lease's holder.
     pub identity: String,
     /// Ends everything; the Lease is given up.
@@ -78,7 +78,7 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
     /// May list and watch everything, and change nothing.
     pub(crate) watcher: Client,
-    transport_for: Arc<dyn Fn(&str) -> Arc<dyn Transport> + Send + Sync>,
+    transport_for: TransportFor,
     fence: Fence,
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use trireme_api::Object;
 use trireme_client::resource::{NODES, PODS};
-use trireme_client::{Change, Client, InformerFactory, Scope, Transport};
+use trireme_client::{Change, Client, InformerFactory, Scope, Transport, TransportFor};
 
 use crate::address::{self, Pool};
 use crate::hollow::Hollow;
@@ -32,7 +32,7 @@ pub struct HollowConfig {
     /// For the shared watch, and for every node without an own one.
     pub transport: Arc<dyn Transport>,
     /// An identity per node (`system:node:<name>`), where those are used.
-    pub transport_for: Option<Arc<dyn Fn(&str) -> Arc<dyn Transport> + Send + Sync>>,
+    pub transport_for: Option<TransportFor>,
     pub capacity: Capacity,
     /// Further labels of every node.
     pub labels: Vec<(String, String)>,

@@ -85,6 +85,9 @@ impl Error {
     }
 }
 
+/// The way to an API server for a user name.
+pub type TransportFor = Arc<dyn Fn(&str) -> Arc<dyn Transport> + Send + Sync>;
+
 /// How requests reach an API server. `Http` goes over TLS; the in-process one is given by the
 /// binary, which knows both sides.
 #[async_trait]

@@ -61,11 +61,18 @@ pub(super) fn plan(service: &Object, pods: &[Arc<Object>], known: Option<&Object
     }
 }
 
+#[derive(Default)]
+struct Subset {
+    ports: Vec<Value>,
+    ready: Vec<Value>,
+    unready: Vec<Value>,
+}
+
 fn subsets(service: &Object, all: &[Arc<Object>]) -> (Vec<Value>, bool) {
     let unready_too = service.spec()["publishNotReadyAddresses"] == Value::Bool(true);
     let v6 = service.spec()["ipFamilies"][0] == "IPv6";
     // By ports as text: the order of subsets is the same every time.
-    let mut groups: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Subset> = BTreeMap::new();
     let mut count = 0;
     for pod in all {
         if pods::is_terminal(pod) || (pod.deletion_timestamp().is_some() && !unready_too) {
@@ -90,14 +97,15 @@ fn subsets(service: &Object, all: &[Arc<Object>]) -> (Vec<Value>, bool) {
         }
         map.set("targetRef", target_ref(pod));
         let key = Value::Array(ports.clone()).to_string();
-        let (_, ready, unready) = groups.entry(key).or_insert_with(|| (ports, Vec::new(), Vec::new()));
-        if unready_too || pods::is_ready(pod) { ready.push(address) } else { unready.push(address) }
+        let subset = groups.entry(key).or_insert_with(|| Subset { ports, ..Subset::default() });
+        let ready = unready_too || pods::is_ready(pod);
+        if ready { subset.ready.push(address) } else { subset.unready.push(address) }
     }
     (render(groups), false)
 }
 
-fn render(groups: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)>) -> Vec<Value> {
-    let subset = |(ports, ready, unready): (Vec<Value>, Vec<Value>, Vec<Value>)| {
+fn render(groups: BTreeMap<String, Subset>) -> Vec<Value> {
+    let subset = |Subset { ports, ready, unready }| {
         let mut out = Value::object();
         let map = out.make(&[]);
         for (name, mut list) in [("addresses", ready), ("notReadyAddresses", unready), ("ports", ports)] {
