@@ -140,7 +140,12 @@ async fn lead(context: Context, leadership: Leadership, metrics: Arc<Metrics>) {
         return;
     }
     for running in controllers {
-        tasks.spawn(crate::runtime::run(running, metrics.clone(), leadership.stop.clone(), on_fenced.clone()));
+        tasks.spawn(crate::runtime::run(
+            running,
+            metrics.clone(),
+            leadership.stop.clone(),
+            on_fenced.clone(),
+        ));
     }
     while tasks.join_next().await.is_some() {}
 }

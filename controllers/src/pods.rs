@@ -34,7 +34,9 @@ pub(crate) fn is_ready(pod: &Object) -> bool {
 
 /// Since when the pod is ready.
 pub(crate) fn ready_since(pod: &Object) -> Option<Timestamp> {
-    condition(pod, "Ready").filter(|c| c["status"] == "True").and_then(|c| parse_time(c["lastTransitionTime"].str_or_empty()))
+    condition(pod, "Ready")
+        .filter(|c| c["status"] == "True")
+        .and_then(|c| parse_time(c["lastTransitionTime"].str_or_empty()))
 }
 
 /// Whether the pod has been ready for `min_ready_seconds`, and if not, in how many it will be.
@@ -52,7 +54,12 @@ pub(crate) fn availability(pod: &Object, min_ready_seconds: i64, now: Timestamp)
 
 /// The pod that a template of `owner` asks for. The name has `suffix` after the owner's, cut so
 /// that it stays a label.
-pub(crate) fn from_template(template: &Value, owner: &Object, owner_reference: Value, suffix: &str) -> Object {
+pub(crate) fn from_template(
+    template: &Value,
+    owner: &Object,
+    owner_reference: Value,
+    suffix: &str,
+) -> Object {
     const NAME_MAX: usize = 63;
     let prefix = format!("{}-", owner.name());
     let cut = prefix.len().min(NAME_MAX - suffix.len());

@@ -27,7 +27,8 @@ fn deployment(name: &str, replicas: i64, image: &str) -> Object {
 }
 
 fn is_running(pod: &Object) -> bool {
-    let ready = pod.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    let ready =
+        pod.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
     pod.status()["phase"] == "Running" && ready && pod.deletion_timestamp().is_none()
 }
 
@@ -58,19 +59,20 @@ async fn a_replica_set_runs_heals_scales_and_goes_with_its_pods() {
 
     let patch = value!({"spec": {"replicas": 1}});
     c.patch(&REPLICA_SETS, "default", "kubia", "", PatchKind::Merge, &patch).await.unwrap();
-    cluster
-        .until("one is left", async || cluster.list(&PODS, "default", "app=kubia").await.len() == 1)
-        .await;
+    cluster.until("one is left", async || cluster.list(&PODS, "default", "app=kubia").await.len() == 1).await;
     cluster
         .until("the status follows", async || {
-            c.get(&REPLICA_SETS, "default", "kubia").await.unwrap().status()["readyReplicas"].as_i64() == Some(1)
+            c.get(&REPLICA_SETS, "default", "kubia").await.unwrap().status()["readyReplicas"].as_i64()
+                == Some(1)
         })
         .await;
 
     let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
     c.delete(&REPLICA_SETS, "default", "kubia", &options).await.unwrap();
     cluster
-        .until("its pods are collected", async || cluster.list(&PODS, "default", "app=kubia").await.is_empty())
+        .until("its pods are collected", async || {
+            cluster.list(&PODS, "default", "app=kubia").await.is_empty()
+        })
         .await;
 }
 
@@ -98,7 +100,9 @@ async fn a_deployment_rolls_out_and_back() {
 
     let foreground = DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
     c.delete(&DEPLOYMENTS, "default", "web", &foreground).await.unwrap();
-    cluster.until("the deployment goes last", async || gone(&cluster, &DEPLOYMENTS, "default", "web").await).await;
+    cluster
+        .until("the deployment goes last", async || gone(&cluster, &DEPLOYMENTS, "default", "web").await)
+        .await;
     assert!(cluster.list(&REPLICA_SETS, "default", "app=web").await.is_empty());
 }
 
@@ -109,7 +113,9 @@ async fn namespaces_get_what_pods_need_and_are_emptied() {
     let namespace = Object(value!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}));
     c.create(&NAMESPACES, "", &namespace).await.unwrap();
     cluster.until("its account", async || c.get(&SERVICE_ACCOUNTS, "team", "default").await.is_ok()).await;
-    cluster.until("its root CA", async || c.get(&CONFIG_MAPS, "team", "kube-root-ca.crt").await.is_ok()).await;
+    cluster
+        .until("its root CA", async || c.get(&CONFIG_MAPS, "team", "kube-root-ca.crt").await.is_ok())
+        .await;
     let mut rs = replica_set("kubia", 2);
     rs.metadata_mut().set("namespace", "team");
     c.create(&REPLICA_SETS, "team", &rs).await.unwrap();
@@ -130,7 +136,9 @@ async fn services_find_their_pods() {
     }));
     c.create(&SERVICES, "default", &service).await.unwrap();
     c.create(&REPLICA_SETS, "default", &replica_set("web", 2)).await.unwrap();
-    let ready = |o: &Object| o["endpoints"].items().iter().filter(|e| e["conditions"]["ready"] == Value::Bool(true)).count();
+    let ready = |o: &Object| {
+        o["endpoints"].items().iter().filter(|e| e["conditions"]["ready"] == Value::Bool(true)).count()
+    };
     cluster
         .until("two endpoints in slices", async || {
             let slices = cluster.list(&ENDPOINT_SLICES, "default", "kubernetes.io/service-name=web").await;
@@ -175,7 +183,8 @@ async fn leadership_moves_and_the_deposed_are_fenced() {
     cluster
         .until("the Lease is renewed and keeps its epoch", async || {
             let now = cluster.client.get(&LEASES, "kube-system", "kube-controller-manager").await.unwrap();
-            now.annotation("trireme.io/fence-epoch") == Some(&epoch.to_string()) && now.spec()["renewTime"] != renewed
+            now.annotation("trireme.io/fence-epoch") == Some(&epoch.to_string())
+                && now.spec()["renewTime"] != renewed
         })
         .await;
     let map = Object(value!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}}));
@@ -193,7 +202,9 @@ async fn leadership_moves_and_the_deposed_are_fenced() {
 }
 
 fn pod(name: &str, spec: Value) -> Object {
-    let mut pod = Object(value!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}}));
+    let mut pod = Object(
+        value!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}}),
+    );
     pod.make(&[]).set("spec", spec);
     pod
 }
@@ -203,9 +214,7 @@ async fn hollow_containers_end_as_their_commands_say() {
     let cluster = Cluster::whole().await;
     let c = &cluster.client;
     cluster.until("the account", async || c.get(&SERVICE_ACCOUNTS, "default", "default").await.is_ok()).await;
-    let run = |policy: &str, command: &str| {
-        value!({"restartPolicy": policy, "containers": [{"name": "c", "image": "i", "command": ["sh", "-c", command]}]})
-    };
+    let run = |policy: &str, command: &str| value!({"restartPolicy": policy, "containers": [{"name": "c", "image": "i", "command": ["sh", "-c", command]}]});
     let with_init = value!({
         "initContainers": [{"name": "first", "image": "i"}],
         "containers": [{"name": "c", "image": "i"}],
@@ -219,7 +228,9 @@ async fn hollow_containers_end_as_their_commands_say() {
     ] {
         c.create(&PODS, "default", &pod(name, spec)).await.unwrap();
     }
-    let phase = async |name: &str| c.get(&PODS, "default", name).await.unwrap().status()["phase"].str_or_empty().to_owned();
+    let phase = async |name: &str| {
+        c.get(&PODS, "default", name).await.unwrap().status()["phase"].str_or_empty().to_owned()
+    };
     cluster.until("it succeeds", async || phase("good").await == "Succeeded").await;
     cluster.until("it fails", async || phase("over").await == "Failed").await;
     let over = c.get(&PODS, "default", "over").await.unwrap();
@@ -228,7 +239,8 @@ async fn hollow_containers_end_as_their_commands_say() {
         .until("it is held back after its restart", async || {
             let bad = c.get(&PODS, "default", "bad").await.unwrap();
             let container = &bad.status()["containerStatuses"][0];
-            container["restartCount"].as_i64() == Some(1) && container["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+            container["restartCount"].as_i64() == Some(1)
+                && container["state"]["waiting"]["reason"] == "CrashLoopBackOff"
         })
         .await;
     let ready = async || is_running(&c.get(&PODS, "default", "gated").await.unwrap());
@@ -238,7 +250,10 @@ async fn hollow_containers_end_as_their_commands_say() {
     c.patch(&PODS, "default", "gated", "status", PatchKind::Strategic, &open).await.unwrap();
     cluster.until("it is ready", ready).await;
     let gated = c.get(&PODS, "default", "gated").await.unwrap();
-    assert_eq!(gated.status()["initContainerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64(), Some(0));
+    assert_eq!(
+        gated.status()["initContainerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64(),
+        Some(0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -276,7 +291,12 @@ async fn pods_leave_a_node_that_has_gone_silent() {
     let many = cluster.nodes(2, 20);
     let ready = async || {
         let nodes = cluster.list(&NODES, "", "trireme.io/runtime=hollow").await;
-        nodes.iter().filter(|n| n.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == "True")).count()
+        nodes
+            .iter()
+            .filter(|n| {
+                n.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+            })
+            .count()
     };
     cluster.until("all nodes are ready", async || ready().await == 21).await;
     cluster
@@ -302,6 +322,10 @@ async fn pods_leave_a_node_that_has_gone_silent() {
         })
         .await;
     let silent = c.get(&NODES, "", "hollow-2").await.unwrap();
-    let unreachable = silent.spec()["taints"].items().iter().filter(|t| t["key"] == "node.kubernetes.io/unreachable").count();
+    let unreachable = silent.spec()["taints"]
+        .items()
+        .iter()
+        .filter(|t| t["key"] == "node.kubernetes.io/unreachable")
+        .count();
     assert_eq!(unreachable, 2, "{silent:?}");
 }

@@ -157,7 +157,8 @@ impl Agent {
                 none
             });
         }
-        let ready = node.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        let ready =
+            node.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
         if change.deleted() || !ready {
             played.stale.notify_one();
         }

@@ -83,7 +83,8 @@ impl Registration {
             "pods": self.capacity.pods.to_string(),
         });
         let condition = |kind: &str, status: &str, reason: &str, message: &str| {
-            let known = old["conditions"].items().iter().find(|c| c["type"] == *kind && c["status"] == *status);
+            let known =
+                old["conditions"].items().iter().find(|c| c["type"] == *kind && c["status"] == *status);
             let since = known.map_or(time.as_str(), |c| c["lastTransitionTime"].str_or_empty());
             value!({
                 "type": kind, "status": status, "lastHeartbeatTime": time, "lastTransitionTime": since,
@@ -134,7 +135,9 @@ impl Registration {
 
     async fn try_register(&self) -> Result<Object, Error> {
         let status = self.status(&Value::Null, Timestamp::now());
-        let node = Object(value!({"apiVersion": "v1", "kind": "Node", "metadata": self.metadata(), "status": status}));
+        let node = Object(
+            value!({"apiVersion": "v1", "kind": "Node", "metadata": self.metadata(), "status": status}),
+        );
         match self.client.create(&NODES, "", &node).await {
             Err(e) if e.is_already_exists() => {
                 let metadata = self.metadata();
@@ -207,7 +210,8 @@ impl Registration {
                 Err(e) => return Err(e),
             },
         };
-        let owner = value!([{"apiVersion": "v1", "kind": "Node", "name": self.name.as_str(), "uid": node.uid()}]);
+        let owner =
+            value!([{"apiVersion": "v1", "kind": "Node", "name": self.name.as_str(), "uid": node.uid()}]);
         let create = there.is_none();
         let mut lease = there.unwrap_or_else(|| {
             Object(value!({

@@ -21,7 +21,11 @@ pub fn object(response: Response) -> Result<Object, Error> {
 
 /// Passes answers below 400 through.
 pub fn good(response: Response) -> Result<Response, Error> {
-    if response.status.as_u16() < 400 { Ok(response) } else { Err(status_error(response.status.as_u16(), &response.body)) }
+    if response.status.as_u16() < 400 {
+        Ok(response)
+    } else {
+        Err(status_error(response.status.as_u16(), &response.body))
+    }
 }
 
 fn parse(body: &[u8]) -> Result<Value, Error> {
@@ -154,9 +158,11 @@ mod tests {
 
     #[test]
     fn errors_keep_what_the_caller_decides_by() {
-        let gone = watch_event(br#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}"#);
+        let gone =
+            watch_event(br#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}"#);
         assert!(gone.unwrap_err().is_gone());
-        let taken = object(response(409, r#"{"kind":"Status","code":409,"reason":"AlreadyExists","message":"m"}"#));
+        let taken =
+            object(response(409, r#"{"kind":"Status","code":409,"reason":"AlreadyExists","message":"m"}"#));
         assert!(taken.unwrap_err().is_already_exists());
         let proxy = object(response(503, "upstream connect error")).unwrap_err();
         assert_eq!((proxy.status(), proxy.to_string().contains("upstream connect")), (503, true));

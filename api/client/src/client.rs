@@ -176,7 +176,12 @@ impl Client {
     }
 
     /// One page, or everything where `params` has no limit.
-    pub async fn list(&self, r: &Resource, namespace: Option<&str>, params: &ListParams) -> Result<List, Error> {
+    pub async fn list(
+        &self,
+        r: &Resource,
+        namespace: Option<&str>,
+        params: &ListParams,
+    ) -> Result<List, Error> {
         let limit = if params.limit == 0 { String::new() } else { params.limit.to_string() };
         let path = with_query(
             &r.collection(namespace),
@@ -192,14 +197,21 @@ impl Client {
         loop {
             attempt += 1;
             match self.transport.list(&path).await {
-                Err(e) if attempt < ATTEMPTS_MAX && repeatable(&e, true) => tokio::time::sleep(pause(attempt)).await,
+                Err(e) if attempt < ATTEMPTS_MAX && repeatable(&e, true) => {
+                    tokio::time::sleep(pause(attempt)).await
+                }
                 other => return other,
             }
         }
     }
 
     /// Everything, read in pages. A continue token that expired starts the list again, once.
-    pub async fn list_all(&self, r: &Resource, namespace: Option<&str>, params: &ListParams) -> Result<List, Error> {
+    pub async fn list_all(
+        &self,
+        r: &Resource,
+        namespace: Option<&str>,
+        params: &ListParams,
+    ) -> Result<List, Error> {
         let mut restarts = 0;
         'again: loop {
             let mut params = ListParams { limit: LIST_PAGE_ITEMS, ..params.clone() };
@@ -287,7 +299,13 @@ impl Client {
     }
 
     /// Server-side apply.
-    pub async fn apply(&self, r: &Resource, object: &Object, manager: &str, force: bool) -> Result<Object, Error> {
+    pub async fn apply(
+        &self,
+        r: &Resource,
+        object: &Object,
+        manager: &str,
+        force: bool,
+    ) -> Result<Object, Error> {
         let path = with_query(
             &r.object(object.namespace(), object.name()),
             &[("fieldManager", manager), ("force", if force { "true" } else { "" })],
@@ -341,7 +359,8 @@ impl Client {
             "metadata": {"namespace": namespace, "name": name, "uid": uid},
             "target": {"kind": "Node", "apiVersion": "v1", "name": node},
         });
-        self.call(Method::POST, resource::PODS.object(namespace, name) + "/binding", Some(&body), None).await?;
+        self.call(Method::POST, resource::PODS.object(namespace, name) + "/binding", Some(&body), None)
+            .await?;
         Ok(())
     }
 

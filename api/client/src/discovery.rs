@@ -92,8 +92,11 @@ impl Discovery {
     }
 
     fn once_per_row(&mut self) {
-        let served: HashSet<(String, String)> =
-            self.resources.iter().map(|r| (r.resource.group.to_string(), r.resource.plural.to_string())).collect();
+        let served: HashSet<(String, String)> = self
+            .resources
+            .iter()
+            .map(|r| (r.resource.group.to_string(), r.resource.plural.to_string()))
+            .collect();
         self.resources.retain(|r| {
             !SAME_ROW.iter().any(|(group, plural, owner)| {
                 r.resource.group == *group
@@ -119,7 +122,11 @@ fn parse(group_version: &str, list: &Value) -> Vec<ApiResource> {
         .iter()
         .filter(|r| !r["name"].str_or_empty().contains('/'))
         .map(|r| ApiResource {
-            resource: Resource::discovered(group_version, r["name"].str_or_empty(), r["namespaced"].as_bool().unwrap_or(false)),
+            resource: Resource::discovered(
+                group_version,
+                r["name"].str_or_empty(),
+                r["namespaced"].as_bool().unwrap_or(false),
+            ),
             kind: r["kind"].str_or_empty().to_owned(),
             verbs: r["verbs"].items().iter().map(|v| v.str_or_empty().to_owned()).collect(),
         })

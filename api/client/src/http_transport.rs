@@ -134,7 +134,10 @@ impl Http {
                     return Ok((sender, at));
                 }
                 Ok(Err(e)) => last = Some(format!("{}: {e}", self.endpoints[at].authority)),
-                Err(_) => last = Some(format!("{}: no connection in {DIAL_DEADLINE:?}", self.endpoints[at].authority)),
+                Err(_) => {
+                    last =
+                        Some(format!("{}: no connection in {DIAL_DEADLINE:?}", self.endpoints[at].authority))
+                }
             }
             self.current.store(at + 1, Ordering::Relaxed);
         }
@@ -287,7 +290,10 @@ impl Lines {
                 None => self.ended = true,
                 Some(Err(e)) => {
                     self.ended = true;
-                    return Some((Err(Error::Unreachable(format!("the watch broke off: {}", chain(&e)))), self));
+                    return Some((
+                        Err(Error::Unreachable(format!("the watch broke off: {}", chain(&e)))),
+                        self,
+                    ));
                 }
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -296,7 +302,8 @@ impl Lines {
                         cut_lines(&mut self.buffer, searched, &mut self.ready);
                         if self.buffer.len() > WATCH_LINE_BYTES_MAX {
                             self.ended = true;
-                            let e = Error::Decode(format!("a watch event of over {WATCH_LINE_BYTES_MAX} bytes"));
+                            let e =
+                                Error::Decode(format!("a watch event of over {WATCH_LINE_BYTES_MAX} bytes"));
                             return Some((Err(e), self));
                         }
                     }

@@ -129,7 +129,8 @@ impl Kubeconfig {
             .find(|c| c.name == context.cluster)
             .ok_or_else(|| KubeconfigError::Missing { what: "cluster", name: context.cluster.clone() })?
             .cluster;
-        let user = file.users.into_iter().find(|u| u.name == context.user).map(|u| u.user).unwrap_or_default();
+        let user =
+            file.users.into_iter().find(|u| u.name == context.user).map(|u| u.user).unwrap_or_default();
         if cluster.insecure_skip_tls_verify {
             return Err(KubeconfigError::Unsupported("insecure-skip-tls-verify"));
         }
@@ -148,8 +149,12 @@ impl Kubeconfig {
             cluster.certificate_authority,
             base,
         )?;
-        let certificate =
-            data_or_file("client-certificate-data", user.client_certificate_data, user.client_certificate, base)?;
+        let certificate = data_or_file(
+            "client-certificate-data",
+            user.client_certificate_data,
+            user.client_certificate,
+            base,
+        )?;
         let key = data_or_file("client-key-data", user.client_key_data, user.client_key, base)?;
         let token = match (user.token, user.token_file) {
             (Some(token), _) => Some(token),
@@ -168,10 +173,8 @@ impl Kubeconfig {
 
     /// A transport to the context's server.
     pub fn transport(&self, user_agent: &str) -> Result<Arc<Http>, KubeconfigError> {
-        let identity = self
-            .certificate_and_key
-            .as_ref()
-            .map(|(certificate, key)| Identity { certificate, key });
+        let identity =
+            self.certificate_and_key.as_ref().map(|(certificate, key)| Identity { certificate, key });
         Ok(Arc::new(Http::new(HttpConfig {
             endpoints: vec![self.server.clone()],
             tls: tls::client_config(&self.ca, identity)?,

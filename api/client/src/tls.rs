@@ -47,7 +47,8 @@ pub fn client_config(ca: &[u8], identity: Option<Identity<'_>>) -> Result<Arc<Cl
             if chain.is_empty() {
                 return Err(TlsError::Certificate("no certificate in it".into()));
             }
-            let key = PrivateKeyDer::from_pem_slice(identity.key).map_err(|e| TlsError::Key(e.to_string()))?;
+            let key =
+                PrivateKeyDer::from_pem_slice(identity.key).map_err(|e| TlsError::Key(e.to_string()))?;
             builder.with_client_auth_cert(chain, key).map_err(|e| TlsError::Key(e.to_string()))?
         }
     };

@@ -41,7 +41,10 @@ pub enum WatchEvent {
     Modified(Arc<Object>),
     Deleted(Arc<Object>),
     /// Everything up to this `resourceVersion` was delivered.
-    Bookmark { resource_version: String, initial_events_end: bool },
+    Bookmark {
+        resource_version: String,
+        initial_events_end: bool,
+    },
 }
 
 pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, Error>> + Send>>;

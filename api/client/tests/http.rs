@@ -12,7 +12,9 @@ use trireme_api::{Object, value};
 use trireme_apiserver::{Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
 use trireme_client::resource::CONFIG_MAPS;
 use trireme_client::tls::{Identity, client_config};
-use trireme_client::{Client, DeleteOptions, Error, Http, HttpConfig, InformerFactory, ListParams, PatchKind, Scope};
+use trireme_client::{
+    Client, DeleteOptions, Error, Http, HttpConfig, InformerFactory, ListParams, PatchKind, Scope,
+};
 use trireme_store::engine::Model;
 use trireme_store::{Kv, Local, Store};
 
@@ -39,7 +41,8 @@ impl Authority {
     /// Certificate and key for a name in a group; `host` for servers.
     fn issue(&self, name: &str, group: &str, host: Option<&str>) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(host.map(str::to_owned).into_iter().collect::<Vec<_>>()).unwrap();
+        let mut params =
+            CertificateParams::new(host.map(str::to_owned).into_iter().collect::<Vec<_>>()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         if !group.is_empty() {
             params.distinguished_name.push(DnType::OrganizationName, group);
@@ -110,7 +113,9 @@ fn client(authority: &Authority, trusted: &str, endpoints: Vec<String>) -> Clien
 }
 
 fn config_map(name: &str) -> Object {
-    Object(value!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}}))
+    Object(
+        value!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}}),
+    )
 }
 
 /// A port where nobody listens.
@@ -139,7 +144,8 @@ async fn verbs_and_errors() {
     let page = ListParams { limit: 3, ..ListParams::default() };
     let first = c.list(&CONFIG_MAPS, Some("default"), &page).await.unwrap();
     assert_eq!((first.items.len(), first.continue_token.is_empty()), (3, false));
-    let all = c.list_all(&CONFIG_MAPS, Some("default"), &ListParams::fields("metadata.name!=m1")).await.unwrap();
+    let all =
+        c.list_all(&CONFIG_MAPS, Some("default"), &ListParams::fields("metadata.name!=m1")).await.unwrap();
     assert_eq!(all.items.len(), 6);
     assert!(all.items.iter().all(|o| o.kind() == "ConfigMap"));
 
@@ -166,7 +172,11 @@ async fn a_cache_goes_on_at_another_server_and_forgets_nothing() {
     let stop = CancellationToken::new();
     let watching = client(&authority, &authority.pem(), vec![first_url, second_url]);
     let informers = InformerFactory::new(watching, stop.clone());
-    let scope = Scope { namespace: Some("default".into()), field_selector: "metadata.name!=kube-root-ca.crt".into(), ..Scope::default() };
+    let scope = Scope {
+        namespace: Some("default".into()),
+        field_selector: "metadata.name!=kube-root-ca.crt".into(),
+        ..Scope::default()
+    };
     let cache = informers.scoped(&CONFIG_MAPS, scope);
     let said = Arc::new(Mutex::new(Vec::new()));
     let _subscription = cache.on_change({

@@ -19,8 +19,8 @@ use trireme_client::{Change, Client, DeleteOptions, Informer};
 use crate::manager::Context;
 use crate::pods;
 use crate::runtime::{
-    CONTROLLER_INDEX, Clock, Controller, EventKind, Failure, Next, Reconciled, Recorder, Running, WorkQueue, claim,
-    controller_index, orphans_of, owned_by,
+    CONTROLLER_INDEX, Clock, Controller, EventKind, Failure, Next, Reconciled, Recorder, Running, WorkQueue,
+    claim, controller_index, orphans_of, owned_by,
 };
 use plan::{Action, Observed};
 
@@ -114,7 +114,8 @@ impl Controller for Deployments {
     async fn reconcile(&self, key: &str) -> Reconciled {
         let Some(deployment) = self.deployments.store().get(key) else { return Ok(Next::Done) };
         // An empty selector would claim every set of the namespace.
-        let selector = LabelSelector::from_object(&deployment.spec()["selector"]).ok().filter(|s| !s.is_everything());
+        let selector =
+            LabelSelector::from_object(&deployment.spec()["selector"]).ok().filter(|s| !s.is_everything());
         let Some(selector) = selector else {
             let message = "This deployment is selecting all pods. A non-empty selector is required.";
             self.event(&deployment, true, "SelectingAll", message.to_owned());
@@ -123,8 +124,11 @@ impl Controller for Deployments {
         let controlled = owned_by(self.sets.store(), deployment.uid());
         let orphans = orphans_of(self.sets.store(), deployment.namespace());
         let mut claim = claim(&deployment, &selector, &controlled, &orphans);
-        claim.execute(&self.client, &deployment, (&DEPLOYMENTS, "apps/v1", "Deployment"), &REPLICA_SETS).await?;
-        let set_pods: Vec<_> = claim.owned.iter().flat_map(|s| owned_by(self.pods.store(), s.uid())).collect();
+        claim
+            .execute(&self.client, &deployment, (&DEPLOYMENTS, "apps/v1", "Deployment"), &REPLICA_SETS)
+            .await?;
+        let set_pods: Vec<_> =
+            claim.owned.iter().flat_map(|s| owned_by(self.pods.store(), s.uid())).collect();
         let observed = Observed { deployment: &deployment, sets: &claim.owned, pods: &set_pods };
         let actions = plan::plan(&observed, self.clock.now());
 
@@ -132,7 +136,9 @@ impl Controller for Deployments {
         let mut current = deployment.clone();
         for action in actions {
             match action {
-                Action::AfterSeconds(seconds) => next = next.sooner(Next::After(Duration::from_secs(seconds))),
+                Action::AfterSeconds(seconds) => {
+                    next = next.sooner(Next::After(Duration::from_secs(seconds)))
+                }
                 other => {
                     if let Some(changed) = self.execute(&current, other).await? {
                         current = Arc::new(changed);
@@ -168,7 +174,9 @@ impl Deployments {
                     _ => {}
                 }
             }
-            Action::UpdateDeployment(changed) => return Ok(Some(self.client.update(&DEPLOYMENTS, &changed).await?)),
+            Action::UpdateDeployment(changed) => {
+                return Ok(Some(self.client.update(&DEPLOYMENTS, &changed).await?));
+            }
             Action::Status(status) => {
                 let mut changed = d.clone();
                 changed.make(&[]).set("status", status);
@@ -207,7 +215,14 @@ impl Deployments {
             Err(e) => {
                 let message = format!("Failed to create new replica set {:?}: {e}", set.name());
                 let mut status = d.status().clone();
-                status::set_condition(&mut status, "Progressing", "False", "ReplicaSetCreateError", &message, self.clock.now());
+                status::set_condition(
+                    &mut status,
+                    "Progressing",
+                    "False",
+                    "ReplicaSetCreateError",
+                    &message,
+                    self.clock.now(),
+                );
                 let mut changed = d.clone();
                 changed.make(&[]).set("status", status);
                 self.client.update_status(&DEPLOYMENTS, &changed).await?;

@@ -25,13 +25,20 @@ pub(super) enum Action {
     /// Metadata of a set; its size stays.
     UpdateSet(Box<Object>),
     /// The set with its new size, and the size before.
-    Resize { set: Box<Object>, from: i64 },
+    Resize {
+        set: Box<Object>,
+        from: i64,
+    },
     DeleteSet(Set),
     /// Metadata or template of the Deployment itself.
     UpdateDeployment(Box<Object>),
     Status(Value),
     AfterSeconds(u64),
-    Event { warning: bool, reason: &'static str, message: String },
+    Event {
+        warning: bool,
+        reason: &'static str,
+        message: String,
+    },
 }
 
 pub(super) fn plan(o: &Observed<'_>, now: Timestamp) -> Vec<Action> {
@@ -50,7 +57,11 @@ pub(super) fn plan(o: &Observed<'_>, now: Timestamp) -> Vec<Action> {
     if paused || rolling::is_scaling(d, o.sets) {
         return keep_size(o, new, &old, paused, now);
     }
-    if d.spec()["strategy"]["type"] == "Recreate" { recreate(o, new, &old, now) } else { roll(o, new, &old, now) }
+    if d.spec()["strategy"]["type"] == "Recreate" {
+        recreate(o, new, &old, now)
+    } else {
+        roll(o, new, &old, now)
+    }
 }
 
 /// Paused, or scaled in the middle of a rollout: sizes follow, the rollout does not go on.
@@ -193,7 +204,9 @@ fn outlived(d: &Object, old: &[Set]) -> Vec<Action> {
     cleanable
         .into_iter()
         .take(beyond)
-        .filter(|s| count(s, "replicas") == 0 && replicas(s) == 0 && s.generation() <= count(s, "observedGeneration"))
+        .filter(|s| {
+            count(s, "replicas") == 0 && replicas(s) == 0 && s.generation() <= count(s, "observedGeneration")
+        })
         .map(Action::DeleteSet)
         .collect()
 }

@@ -52,7 +52,8 @@ impl World {
                 Action::CreateSet(mut set) => {
                     let n = self.sets.len();
                     set.make(&["metadata"]).set("uid", format!("s{n}"));
-                    set.make(&["metadata"]).set("creationTimestamp", super::super::runtime::rfc3339(at(n as i64)));
+                    set.make(&["metadata"])
+                        .set("creationTimestamp", super::super::runtime::rfc3339(at(n as i64)));
                     set.make(&["metadata"]).set("generation", 1);
                     done.push(format!("+{}", sets::replicas(&set)));
                     self.sets.push(Arc::new(*set));
@@ -114,7 +115,9 @@ impl World {
     }
 
     fn set_image(&mut self, image: &str) {
-        self.deployment.make(&["spec", "template", "spec"]).set("containers", value!([{"name": "c", "image": image}]));
+        self.deployment
+            .make(&["spec", "template", "spec"])
+            .set("containers", value!([{"name": "c", "image": image}]));
     }
 
     fn progressing(&self) -> String {
@@ -201,7 +204,10 @@ fn rollback_by_annotation() {
     w.deployment.set_annotation(sets::ROLLBACK_TO, "0");
     w.run();
     assert_eq!(w.deployment.spec()["template"]["spec"]["containers"][0]["image"], "a");
-    assert_eq!((w.deployment.annotation(sets::ROLLBACK_TO), w.said.as_slice()), (None, &["DeploymentRollback".to_owned()][..]));
+    assert_eq!(
+        (w.deployment.annotation(sets::ROLLBACK_TO), w.said.as_slice()),
+        (None, &["DeploymentRollback".to_owned()][..])
+    );
     w.deployment.set_annotation(sets::ROLLBACK_TO, "77");
     w.run();
     assert_eq!(w.said.last().map(String::as_str), Some("DeploymentRollbackRevisionNotFound"));

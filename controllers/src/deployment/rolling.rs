@@ -2,7 +2,9 @@
 
 use trireme_api::Object;
 
-use super::sets::{DESIRED_REPLICAS, MAX_REPLICAS, Set, annotated, by_age, count, is_active, limits, replicas, sum};
+use super::sets::{
+    DESIRED_REPLICAS, MAX_REPLICAS, Set, annotated, by_age, count, is_active, limits, replicas, sum,
+};
 
 /// A set and the size it gets.
 #[derive(Clone, Debug, PartialEq)]

@@ -130,7 +130,10 @@ pub(super) fn template_hash(template: &Value, collisions: Option<i64>) -> String
 /// Annotations a set takes over from its Deployment: all but kubectl's and our own.
 fn copied(deployment: &Object) -> impl Iterator<Item = (&Key, &Value)> {
     deployment.metadata()["annotations"].members().iter().map(|(k, v)| (k, v)).filter(|(k, _)| {
-        !matches!(&***k, LAST_APPLIED | REVISION | REVISION_HISTORY | DESIRED_REPLICAS | MAX_REPLICAS | ROLLBACK_TO)
+        !matches!(
+            &***k,
+            LAST_APPLIED | REVISION | REVISION_HISTORY | DESIRED_REPLICAS | MAX_REPLICAS | ROLLBACK_TO
+        )
     })
 }
 
@@ -157,7 +160,8 @@ pub(super) fn brought_up_to_date(set: &Object, deployment: &Object, revision_wan
     }
     if revision(set) < revision_wanted {
         if let Some(former) = set.annotation(REVISION) {
-            let mut history: Vec<&str> = set.annotation(REVISION_HISTORY).unwrap_or("").split(',').filter(|r| !r.is_empty()).collect();
+            let mut history: Vec<&str> =
+                set.annotation(REVISION_HISTORY).unwrap_or("").split(',').filter(|r| !r.is_empty()).collect();
             history.push(former);
             while history.iter().map(|r| r.len() + 1).sum::<usize>() > HISTORY_BYTES_MAX {
                 history.remove(0);
@@ -242,7 +246,10 @@ mod tests {
         let set = new_set(&d, 2, 7);
         assert_eq!(set.label("app"), Some("a"));
         assert_eq!(set.spec()["selector"]["matchLabels"][HASH_LABEL].as_str(), set.label(HASH_LABEL));
-        assert_eq!((revision(&set), annotated(&set, MAX_REPLICAS), set.annotation("note")), (7, Some(5), Some("x")));
+        assert_eq!(
+            (revision(&set), annotated(&set, MAX_REPLICAS), set.annotation("note")),
+            (7, Some(5), Some("x"))
+        );
         assert_eq!(set.annotation(LAST_APPLIED), None);
         let set = Arc::new(set);
         assert!(split(&d, &[set.clone()]).0.is_some());

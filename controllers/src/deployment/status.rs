@@ -66,7 +66,8 @@ pub(super) fn of_rollout(d: &Object, new: Option<&Set>, all: &[Set], now: Timest
         } else if is_progressing(d, &status) {
             let message = format!("{what} is progressing.");
             // Every step of progress starts the deadline again.
-            let since = current.as_ref().filter(|c| c["status"] == "True").map(|c| c["lastTransitionTime"].clone());
+            let since =
+                current.as_ref().filter(|c| c["status"] == "True").map(|c| c["lastTransitionTime"].clone());
             remove_condition(&mut status, "Progressing");
             set_condition(&mut status, "Progressing", "True", "ReplicaSetUpdated", &message, now);
             if let (Some(since), Some(Value::Array(conditions))) = (since, status.get_mut("conditions"))
@@ -83,7 +84,14 @@ pub(super) fn of_rollout(d: &Object, new: Option<&Set>, all: &[Set], now: Timest
     match failing {
         Some(c) => {
             let text = |f: &str| c[f].str_or_empty().to_owned();
-            set_condition(&mut status, "ReplicaFailure", &text("status"), &text("reason"), &text("message"), now);
+            set_condition(
+                &mut status,
+                "ReplicaFailure",
+                &text("status"),
+                &text("reason"),
+                &text("message"),
+                now,
+            );
         }
         None => remove_condition(&mut status, "ReplicaFailure"),
     }
@@ -115,7 +123,9 @@ fn is_progressing(d: &Object, status: &Value) -> bool {
 }
 
 fn has_timed_out(d: &Object, status: &Value, now: Timestamp) -> bool {
-    let Some(c) = status["conditions"].items().iter().find(|c| c["type"] == "Progressing") else { return false };
+    let Some(c) = status["conditions"].items().iter().find(|c| c["type"] == "Progressing") else {
+        return false;
+    };
     match c["reason"].str_or_empty() {
         AVAILABLE_NEW_SET => false,
         TIMED_OUT => true,
@@ -137,7 +147,14 @@ fn time_left(d: &Object, status: &Value, now: Timestamp) -> Option<u64> {
 }
 
 /// Sets a condition; one with the same status and reason stays as it is.
-pub(super) fn set_condition(status: &mut Value, kind: &str, state: &str, reason: &str, message: &str, now: Timestamp) {
+pub(super) fn set_condition(
+    status: &mut Value,
+    kind: &str,
+    state: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
     let time = rfc3339(now);
     let conditions = status.make(&[]).entry_or("conditions", || Value::Array(Vec::new()));
     if !conditions.is_array() {

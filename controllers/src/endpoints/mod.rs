@@ -18,7 +18,8 @@ pub(crate) const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 /// None for a Service whose endpoints are somebody else's business.
 fn selector_of(service: &Object) -> Option<LabelSelector> {
     let pairs = service.spec()["selector"].members();
-    (!pairs.is_empty()).then(|| LabelSelector::from_pairs(pairs.iter().map(|(k, v)| (&**k, v.str_or_empty()))))
+    (!pairs.is_empty())
+        .then(|| LabelSelector::from_pairs(pairs.iter().map(|(k, v)| (&**k, v.str_or_empty()))))
 }
 
 fn is_headless(service: &Object) -> bool {
@@ -38,9 +39,7 @@ fn pods_of(service: &Object, pods: &Informer) -> Vec<Arc<Object>> {
 fn address_of(pod: &Object, v6: bool) -> Option<String> {
     let all = pod.status()["podIPs"].items().iter().map(|ip| ip["ip"].str_or_empty());
     let one = pod.status()["podIP"].str_or_empty();
-    all.chain([one])
-        .find(|ip| ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6() == v6))
-        .map(str::to_owned)
+    all.chain([one]).find(|ip| ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6() == v6)).map(str::to_owned)
 }
 
 /// A Service port's number on a pod: a number, or the name of a container's port.
@@ -50,7 +49,8 @@ fn target_port(pod: &Object, port: &Value) -> Option<i64> {
         None => target.as_i64().filter(|n| *n != 0).or_else(|| port["port"].as_i64()),
         Some(name) => {
             let protocol = port["protocol"].as_str().unwrap_or("TCP");
-            let sidecars = pod.spec()["initContainers"].items().iter().filter(|c| c["restartPolicy"] == "Always");
+            let sidecars =
+                pod.spec()["initContainers"].items().iter().filter(|c| c["restartPolicy"] == "Always");
             let all = pod.spec()["containers"].items().iter().chain(sidecars);
             all.flat_map(|c| c["ports"].items())
                 .find(|p| p["name"] == *name && p["protocol"].as_str().unwrap_or("TCP") == protocol)

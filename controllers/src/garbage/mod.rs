@@ -15,7 +15,8 @@ use parking_lot::{Mutex, RwLock};
 use trireme_api::{Object, Value, value};
 use trireme_client::informer::indexes::{OWNER_UID, UID, owner_uid, uid};
 use trireme_client::{
-    Change, Client, DeleteOptions, Discovery, Error, Informer, InformerFactory, PatchKind, Resource, Subscription,
+    Change, Client, DeleteOptions, Discovery, Error, Informer, InformerFactory, PatchKind, Resource,
+    Subscription,
 };
 
 use crate::manager::{self, Context};
@@ -164,7 +165,8 @@ impl Collector {
             for reference in references {
                 owners.push(self.owner_state(object, monitor, reference).await?);
             }
-            let has_dependents = owners.contains(&Owner::Waiting) && !self.dependents(object.uid()).is_empty();
+            let has_dependents =
+                owners.contains(&Owner::Waiting) && !self.dependents(object.uid()).is_empty();
             plan::plan_living(object, &owners, has_dependents)
         };
         let resource = &monitor.resource;
@@ -208,15 +210,30 @@ impl Collector {
     }
 
     /// Compare-and-swap of a list in the metadata; an empty one is taken out.
-    async fn set(&self, resource: &Resource, object: &Object, field: &'static str, list: Vec<Value>) -> Result<(), Error> {
+    async fn set(
+        &self,
+        resource: &Resource,
+        object: &Object,
+        field: &'static str,
+        list: Vec<Value>,
+    ) -> Result<(), Error> {
         let list = if list.is_empty() { Value::Null } else { Value::Array(list) };
-        let mut patch = value!({"metadata": {"uid": object.uid(), "resourceVersion": object.resource_version()}});
+        let mut patch =
+            value!({"metadata": {"uid": object.uid(), "resourceVersion": object.resource_version()}});
         patch.make(&["metadata"]).set(field, list);
-        self.client.patch(resource, object.namespace(), object.name(), "", PatchKind::Merge, &patch).await.map(drop)
+        self.client
+            .patch(resource, object.namespace(), object.name(), "", PatchKind::Merge, &patch)
+            .await
+            .map(drop)
     }
 
     /// An owner is only believed to be gone when the API says so, not when a cache does not know it.
-    async fn owner_state(&self, object: &Object, monitor: &Monitor, reference: &Value) -> Result<Owner, Failure> {
+    async fn owner_state(
+        &self,
+        object: &Object,
+        monitor: &Monitor,
+        reference: &Value,
+    ) -> Result<Owner, Failure> {
         let uid = reference["uid"].str_or_empty();
         let state = |owner: &Object| if plan::is_waiting(owner) { Owner::Waiting } else { Owner::Solid };
         if let Some((_, owner)) = self.find(uid) {
@@ -267,7 +284,8 @@ fn changed(collector: &Weak<Collector>, id: &str, change: &Change) {
         }
     }
     // Below it: owners that went, or began to wait for their dependents.
-    let began_to_wait = plan::is_waiting(object) && change.old.as_ref().is_none_or(|old| !plan::is_waiting(old));
+    let began_to_wait =
+        plan::is_waiting(object) && change.old.as_ref().is_none_or(|old| !plan::is_waiting(old));
     if change.deleted() || began_to_wait {
         for (monitor, dependent) in collector.dependents(object.uid()) {
             collector.enqueue(&monitor, &dependent);

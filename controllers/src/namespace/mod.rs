@@ -51,7 +51,12 @@ pub(crate) fn start(context: &Context) -> Running {
         }
     });
     let controller = Namespaces { client: context.client(NAME), namespaces, clock: context.clock.clone() };
-    Running { controller: Arc::new(controller), queue, workers: WORKERS, subscriptions: vec![subscription, last_pod] }
+    Running {
+        controller: Arc::new(controller),
+        queue,
+        workers: WORKERS,
+        subscriptions: vec![subscription, last_pod],
+    }
 }
 
 #[async_trait]
@@ -102,7 +107,9 @@ impl Namespaces {
         let (first, rest): (Vec<ApiResource>, Vec<ApiResource>) = discovery
             .resources
             .into_iter()
-            .filter(|r| r.resource.namespaced && r.can("list") && (r.can("delete") || r.can("deletecollection")))
+            .filter(|r| {
+                r.resource.namespaced && r.can("list") && (r.can("delete") || r.can("deletecollection"))
+            })
             .partition(|r| r.resource == PODS);
         for stage in [first, rest] {
             let mut emptied = futures::stream::iter(stage)
@@ -122,7 +129,11 @@ impl Namespaces {
     }
 
     /// What is left of one resource after it was asked to go.
-    async fn empty_one(&self, namespace: &str, r: &ApiResource) -> Result<Vec<Arc<Object>>, trireme_client::Error> {
+    async fn empty_one(
+        &self,
+        namespace: &str,
+        r: &ApiResource,
+    ) -> Result<Vec<Arc<Object>>, trireme_client::Error> {
         let everything = ListParams::default();
         let list = |r: ApiResource| {
             let everything = everything.clone();
@@ -135,7 +146,8 @@ impl Namespaces {
         if there.iter().all(|o| o.deletion_timestamp().is_some()) {
             return Ok(there);
         }
-        let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+        let options =
+            DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
         let mut one_by_one = !r.can("deletecollection");
         if !one_by_one {
             match self.client.delete_collection(&r.resource, Some(namespace), &everything, &options).await {

@@ -50,7 +50,8 @@ pub(super) fn plan(namespace: &Object, content: &Content, now: Timestamp) -> Vec
         map.set("conditions", conditions);
         actions.push(Action::Status(status));
     }
-    let clean = content.errors.is_empty() && content.discovery_errors.is_empty() && content.remaining.is_empty();
+    let clean =
+        content.errors.is_empty() && content.discovery_errors.is_empty() && content.remaining.is_empty();
     if clean {
         let kept: Vec<Value> =
             namespace.spec()["finalizers"].items().iter().filter(|f| **f != *FINALIZER).cloned().collect();
@@ -76,7 +77,11 @@ fn conditions(old: &[Value], c: &Content, now: &str) -> Vec<Value> {
             "NamespaceDeletionDiscoveryFailure",
             !c.discovery_errors.is_empty(),
             "DiscoveryFailed",
-            format!("Discovery failed for some groups, {} failing: {}", c.discovery_errors.len(), c.discovery_errors.join(", ")),
+            format!(
+                "Discovery failed for some groups, {} failing: {}",
+                c.discovery_errors.len(),
+                c.discovery_errors.join(", ")
+            ),
             "ResourcesDiscovered",
             "All resources successfully discovered",
         ),
@@ -92,7 +97,11 @@ fn conditions(old: &[Value], c: &Content, now: &str) -> Vec<Value> {
             "NamespaceDeletionContentFailure",
             !c.errors.is_empty(),
             "ContentDeletionFailed",
-            format!("Failed to delete all resource types, {} remaining: {}", c.errors.len(), c.errors.join(", ")),
+            format!(
+                "Failed to delete all resource types, {} remaining: {}",
+                c.errors.len(),
+                c.errors.join(", ")
+            ),
             "ContentDeleted",
             "All content successfully deleted, may be waiting on finalization",
         ),
@@ -115,8 +124,11 @@ fn conditions(old: &[Value], c: &Content, now: &str) -> Vec<Value> {
     ];
     let mut out = old.to_vec();
     for (kind, bad, bad_reason, bad_message, good_reason, good_message) in rows {
-        let (status, reason, message) =
-            if bad { ("True", bad_reason, bad_message.as_str()) } else { ("False", good_reason, good_message) };
+        let (status, reason, message) = if bad {
+            ("True", bad_reason, bad_message.as_str())
+        } else {
+            ("False", good_reason, good_message)
+        };
         let known = out.iter_mut().find(|c| c["type"] == *kind);
         let fresh = value!({
             "type": kind, "status": status, "lastTransitionTime": now, "reason": reason, "message": message,
@@ -177,10 +189,13 @@ mod tests {
             .filter(|c| c["status"] == "True")
             .map(|c| c["message"].str_or_empty())
             .collect();
-        assert_eq!(told, [
-            "Some resources are remaining: pods has 2 resource instances",
-            "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances",
-        ]);
+        assert_eq!(
+            told,
+            [
+                "Some resources are remaining: pods has 2 resource instances",
+                "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances",
+            ]
+        );
         ns.make(&[]).set("status", status.clone());
         let later = "2024-01-01T00:00:20Z".parse().unwrap();
         assert_eq!(plan(&ns, &content, later), [Action::AfterMs(3000)], "told once");

@@ -20,6 +20,10 @@ pub struct Options {
 impl Default for Options {
     /// Room for thirty thousand nodes with 250 pods each.
     fn default() -> Options {
-        Options { monitor_grace: Duration::from_secs(40), pod_cidr: "10.128.0.0/9".into(), pod_cidr_mask_bits: 24 }
+        Options {
+            monitor_grace: Duration::from_secs(40),
+            pod_cidr: "10.128.0.0/9".into(),
+            pod_cidr_mask_bits: 24,
+        }
     }
 }

@@ -57,7 +57,9 @@ impl Controller for PodGc {
         let pods = self.pods.store().list();
         let gone = self.nodes_gone(&pods).await?;
         let node = |name: &str| self.nodes.store().get(name);
-        for (pod, why) in plan::plan(&pods, &|name| gone.iter().any(|g| g == name), &node, self.terminated_max) {
+        for (pod, why) in
+            plan::plan(&pods, &|name| gone.iter().any(|g| g == name), &node, self.terminated_max)
+        {
             if let Err(e) = self.delete(&pod, why).await {
                 tracing::debug!(namespace = pod.namespace(), name = pod.name(), error = %e, "pod not collected");
             }
@@ -100,7 +102,9 @@ impl PodGc {
                 "lastTransitionTime": rfc3339(self.clock.now()),
             });
             let patch = value!({"metadata": {"uid": pod.uid()}, "status": {"phase": "Failed", "conditions": [condition]}});
-            self.client.patch(&PODS, pod.namespace(), pod.name(), "status", PatchKind::Strategic, &patch).await?;
+            self.client
+                .patch(&PODS, pod.namespace(), pod.name(), "status", PatchKind::Strategic, &patch)
+                .await?;
         }
         let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::uid(pod.uid()) };
         self.client.delete(&PODS, pod.namespace(), pod.name(), &options).await.map(drop)

@@ -60,7 +60,9 @@ pub(super) fn plan(
         }
     }
     if terminated_max > 0 && terminated.len() > terminated_max {
-        terminated.sort_by_key(|p| (p.metadata()["creationTimestamp"].str_or_empty().to_owned(), p.name().to_owned()));
+        terminated.sort_by_key(|p| {
+            (p.metadata()["creationTimestamp"].str_or_empty().to_owned(), p.name().to_owned())
+        });
         let beyond = terminated.len() - terminated_max;
         out.extend(terminated.into_iter().take(beyond).map(|p| (p.clone(), Why::Terminated)));
     }
@@ -94,16 +96,26 @@ mod tests {
     #[test]
     fn what_nobody_else_deletes() {
         let all: Vec<_> = [
-            "a n1 Succeeded 3", "b n1 Failed 1", "c n1 Succeeded 2", "d n1 Running 1", "e lost Running 1",
-            "f - Pending 1 d", "g - Pending 1", "h out Running 1 d", "i out Running 1",
+            "a n1 Succeeded 3",
+            "b n1 Failed 1",
+            "c n1 Succeeded 2",
+            "d n1 Running 1",
+            "e lost Running 1",
+            "f - Pending 1 d",
+            "g - Pending 1",
+            "h out Running 1 d",
+            "i out Running 1",
         ]
         .iter()
         .map(|l| pod(l))
         .collect();
-        let out = Arc::new(Object(value!({"spec": {"taints": [{"key": OUT_OF_SERVICE, "effect": "NoExecute"}]}})));
+        let out =
+            Arc::new(Object(value!({"spec": {"taints": [{"key": OUT_OF_SERVICE, "effect": "NoExecute"}]}})));
         let node = |name: &str| (name == "out").then(|| out.clone());
-        let got: Vec<String> =
-            plan(&all, &|n| n == "lost", &node, 1).iter().map(|(p, why)| format!("{} {why:?}", p.name())).collect();
+        let got: Vec<String> = plan(&all, &|n| n == "lost", &node, 1)
+            .iter()
+            .map(|(p, why)| format!("{} {why:?}", p.name()))
+            .collect();
         assert_eq!(got, ["e NodeGone", "f NeverScheduled", "h OutOfService", "b Terminated", "c Terminated"]);
         assert!(plan(&all, &|_| false, &node, 0).iter().all(|(_, why)| *why != Why::Terminated));
         assert_eq!(missing_nodes(&all, &|n| n == "n1"), ["lost".to_owned(), "out".to_owned()].into());

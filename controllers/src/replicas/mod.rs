@@ -15,8 +15,8 @@ use trireme_client::{Change, Client, DeleteOptions, Error, Informer};
 use crate::manager::Context;
 use crate::pods;
 use crate::runtime::{
-    CONTROLLER_INDEX, Clock, Controller, EventKind, Expectations, Failure, Next, Reconciled, Recorder, Running,
-    WorkQueue, claim, controller_index, orphans_of, owned_by, owner_reference, slow_start,
+    CONTROLLER_INDEX, Clock, Controller, EventKind, Expectations, Failure, Next, Reconciled, Recorder,
+    Running, WorkQueue, claim, controller_index, orphans_of, owned_by, owner_reference, slow_start,
 };
 use plan::{Action, Observed};
 
@@ -109,7 +109,13 @@ fn controller_key(flavour: Flavour, pod: &Object, owners: &Informer) -> Option<S
     Some(key)
 }
 
-fn pod_changed(flavour: Flavour, change: &Change, owners: &Informer, queue: &WorkQueue, expectations: &Expectations) {
+fn pod_changed(
+    flavour: Flavour,
+    change: &Change,
+    owners: &Informer,
+    queue: &WorkQueue,
+    expectations: &Expectations,
+) {
     let pod = change.object();
     let key = controller_key(flavour, pod, owners);
     if let Some(key) = &key {
@@ -155,12 +161,14 @@ impl Controller for Replicas {
         let settled = self.expectations.satisfied(key);
         let Flavour { resource, api_version, kind, .. } = self.flavour;
         let controlled = owned_by(self.pods.store(), owner.uid());
-        let mut claim = claim(&owner, &selector, &controlled, &orphans_of(self.pods.store(), owner.namespace()));
+        let mut claim =
+            claim(&owner, &selector, &controlled, &orphans_of(self.pods.store(), owner.namespace()));
         claim.execute(&self.client, &owner, (resource, api_version, kind), &PODS).await?;
 
         let now = self.clock.now();
         let related = self.related(&owner);
-        let observed = Observed { owner: &owner, pods: &claim.owned, related: &related, settled, burst: BURST_REPLICAS };
+        let observed =
+            Observed { owner: &owner, pods: &claim.owned, related: &related, settled, burst: BURST_REPLICAS };
         let mut failure = None;
         for action in plan::manage(&observed, now) {
             failure = match action {
@@ -169,7 +177,8 @@ impl Controller for Replicas {
             }
             .or(failure);
         }
-        let (status, next) = plan::status(&observed, failure.as_ref().map(|(reason, e)| (*reason, e.to_string())), now);
+        let (status, next) =
+            plan::status(&observed, failure.as_ref().map(|(reason, e)| (*reason, e.to_string())), now);
         if let Some(status) = status {
             let mut changed = (*owner).clone();
             changed.make(&[]).set("status", status);
@@ -190,7 +199,8 @@ impl Replicas {
             Some(parent) => owned_by(self.owners.store(), parent["uid"].str_or_empty()),
             None => Vec::new(),
         };
-        let uids = if siblings.is_empty() { vec![owner.uid()] } else { siblings.iter().map(|s| s.uid()).collect() };
+        let uids =
+            if siblings.is_empty() { vec![owner.uid()] } else { siblings.iter().map(|s| s.uid()).collect() };
         uids.into_iter().flat_map(|uid| owned_by(self.pods.store(), uid)).collect()
     }
 
@@ -213,14 +223,20 @@ impl Replicas {
     /// The name is chosen here, so that asking again cannot make a second pod.
     async fn create_one(&self, owner: &Object) -> Result<(), Error> {
         let reference = owner_reference(owner, self.flavour.api_version, self.flavour.kind);
-        let mut pod = pods::from_template(&owner.spec()["template"], owner, reference.clone(), &pods::random_suffix());
+        let mut pod =
+            pods::from_template(&owner.spec()["template"], owner, reference.clone(), &pods::random_suffix());
         let mut in_doubt = false;
         for attempt in 1.. {
             let created = self.client.create(&PODS, owner.namespace(), &pod).await;
             match created {
                 Err(e) if e.is_already_exists() && in_doubt => break,
                 Err(e) if e.is_already_exists() && attempt < CREATE_ATTEMPTS_MAX => {
-                    pod = pods::from_template(&owner.spec()["template"], owner, reference.clone(), &pods::random_suffix());
+                    pod = pods::from_template(
+                        &owner.spec()["template"],
+                        owner,
+                        reference.clone(),
+                        &pods::random_suffix(),
+                    );
                 }
                 Err(Error::OutcomeUnknown(_)) if attempt < CREATE_ATTEMPTS_MAX => {
                     in_doubt = true;

@@ -49,7 +49,11 @@ fn wanted(owner: &Object) -> usize {
 }
 
 /// In the order in which they are missed least.
-fn first_to_go(mut candidates: Vec<Arc<Object>>, related: &[Arc<Object>], now: Timestamp) -> Vec<Arc<Object>> {
+fn first_to_go(
+    mut candidates: Vec<Arc<Object>>,
+    related: &[Arc<Object>],
+    now: Timestamp,
+) -> Vec<Arc<Object>> {
     let mut on_node: HashMap<&str, usize> = HashMap::new();
     for pod in related.iter().filter(|p| pods::is_active(p)) {
         *on_node.entry(pod.spec()["nodeName"].str_or_empty()).or_default() += 1;
@@ -98,7 +102,9 @@ impl Rank {
                 .into(),
             crowd: std::cmp::Reverse(on_node.get(node).copied().unwrap_or(0)),
             ready_age: magnitude(pods::ready_since(pod)),
-            restarts: std::cmp::Reverse(containers.iter().map(|c| c["restartCount"].as_i64().unwrap_or(0)).max().unwrap_or(0)),
+            restarts: std::cmp::Reverse(
+                containers.iter().map(|c| c["restartCount"].as_i64().unwrap_or(0)).max().unwrap_or(0),
+            ),
             age: magnitude(parse_time(pod.metadata()["creationTimestamp"].str_or_empty())),
             name: pod.name().to_owned(),
         }
@@ -107,7 +113,11 @@ impl Rank {
 
 /// The status where it differs from the one that is there, and in how many seconds a pod will
 /// count as available.
-pub(super) fn status(o: &Observed<'_>, failure: Option<(&str, String)>, now: Timestamp) -> (Option<Value>, Option<u64>) {
+pub(super) fn status(
+    o: &Observed<'_>,
+    failure: Option<(&str, String)>,
+    now: Timestamp,
+) -> (Option<Value>, Option<u64>) {
     let template_labels = o.owner.spec()["template"]["metadata"]["labels"].members();
     let min_ready = o.owner.spec()["minReadySeconds"].as_i64().unwrap_or(0);
     let (mut replicas, mut labelled, mut ready, mut available) = (0i64, 0i64, 0i64, 0i64);
@@ -140,7 +150,12 @@ pub(super) fn status(o: &Observed<'_>, failure: Option<(&str, String)>, now: Tim
     for (name, value) in old.members() {
         let ours = matches!(
             &**name,
-            "replicas" | "fullyLabeledReplicas" | "readyReplicas" | "availableReplicas" | "observedGeneration" | "conditions"
+            "replicas"
+                | "fullyLabeledReplicas"
+                | "readyReplicas"
+                | "availableReplicas"
+                | "observedGeneration"
+                | "conditions"
         );
         if !ours {
             map.insert(name.clone(), value.clone());
@@ -195,7 +210,8 @@ mod tests {
             match flag.split_at(1) {
                 ("d", _) => p.make(&["metadata"]).set("deletionTimestamp", NOW),
                 ("c", cost) => {
-                    p.make(&["metadata", "annotations"]).insert("controller.kubernetes.io/pod-deletion-cost", cost);
+                    p.make(&["metadata", "annotations"])
+                        .insert("controller.kubernetes.io/pod-deletion-cost", cost);
                 }
                 ("r", count) => p
                     .make(&["status"])
@@ -219,14 +235,17 @@ mod tests {
         let o = Observed { owner: &owner, pods: &pods, related: &pods, settled, burst: 500 };
         let show = |a: &Action| match a {
             Action::Create(n) => format!("+{n}"),
-            Action::Delete(pods) => pods.iter().map(|p| format!("-{}", p.name())).collect::<Vec<_>>().join(" "),
+            Action::Delete(pods) => {
+                pods.iter().map(|p| format!("-{}", p.name())).collect::<Vec<_>>().join(" ")
+            }
         };
         manage(&o, now()).iter().map(show).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn makes_what_is_missing_and_takes_away_what_is_missed_least() {
-        let check = |replicas, pods: &[&str], want: &str| assert_eq!(decide(replicas, pods, true), want, "{pods:?}");
+        let check =
+            |replicas, pods: &[&str], want: &str| assert_eq!(decide(replicas, pods, true), want, "{pods:?}");
         check(3, &[], "+3");
         check(1000, &[], "+500");
         check(3, &["a Running n 5", "b Running n 5", "c Failed n -"], "+1");

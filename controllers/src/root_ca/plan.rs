@@ -32,7 +32,11 @@ pub(super) fn plan(namespace: &Object, known: Option<&Object>, pem: &str) -> Act
             },
             "data": {KEY: pem},
         }))),
-        Some(known) if known["data"] == data && known.annotation(DESCRIPTION_ANNOTATION) == Some(DESCRIPTION) => Action::Nothing,
+        Some(known)
+            if known["data"] == data && known.annotation(DESCRIPTION_ANNOTATION) == Some(DESCRIPTION) =>
+        {
+            Action::Nothing
+        }
         Some(known) => {
             let mut map = known.clone();
             map.make(&[]).set("data", data);
@@ -54,7 +58,8 @@ mod tests {
         assert_eq!(plan(&namespace, Some(&map), "PEM"), Action::Nothing);
         let Action::Update(renewed) = plan(&namespace, Some(&map), "NEW") else { panic!() };
         assert_eq!(renewed["data"], value!({KEY: "NEW"}));
-        let ending = Object(value!({"metadata": {"name": "ns", "deletionTimestamp": "2024-01-01T00:00:00Z"}}));
+        let ending =
+            Object(value!({"metadata": {"name": "ns", "deletionTimestamp": "2024-01-01T00:00:00Z"}}));
         assert_eq!(plan(&ending, None, "PEM"), Action::Nothing);
     }
 }

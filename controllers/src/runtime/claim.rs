@@ -59,7 +59,12 @@ pub struct Claim {
 
 /// Sorts out the objects an owner controls and those without controller in its namespace. An
 /// owner that is being deleted neither adopts nor releases.
-pub fn claim(owner: &Object, selector: &LabelSelector, controlled: &[Arc<Object>], orphans: &[Arc<Object>]) -> Claim {
+pub fn claim(
+    owner: &Object,
+    selector: &LabelSelector,
+    controlled: &[Arc<Object>],
+    orphans: &[Arc<Object>],
+) -> Claim {
     let mut out = Claim::default();
     let deleting = owner.deletion_timestamp().is_some();
     let selected = |o: &Object| selector.matches_labels(&o.metadata()["labels"]);
@@ -145,11 +150,10 @@ mod tests {
         let orphans = [object("found", "a", None), object("other", "b", None)];
         let mut owner = Object(value!({"metadata": {"namespace": "ns", "name": "o", "uid": "u"}}));
         let c = claim(&owner, &selector, &controlled, &orphans);
-        assert_eq!((names(&c.owned), names(&c.adopt), names(&c.release)), (
-            vec!["mine".into()],
-            vec!["found".into()],
-            vec!["strayed".into()]
-        ));
+        assert_eq!(
+            (names(&c.owned), names(&c.adopt), names(&c.release)),
+            (vec!["mine".into()], vec!["found".into()], vec!["strayed".into()])
+        );
         owner.metadata_mut().set("deletionTimestamp", "2024-01-01T00:00:00Z");
         let c = claim(&owner, &selector, &controlled, &orphans);
         assert_eq!((c.owned.len(), c.adopt.len(), c.release.len()), (1, 0, 0));

@@ -62,7 +62,15 @@ impl Recorder {
     }
 
     /// `api_version` and `kind` are the object's, which may lack them in a list.
-    pub fn event(&self, object: &Object, api_version: &str, kind: &str, what: EventKind, reason: &str, message: impl Into<String>) {
+    pub fn event(
+        &self,
+        object: &Object,
+        api_version: &str,
+        kind: &str,
+        what: EventKind,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
         let regarding = value!({
             "kind": kind,
             "namespace": object.namespace(),
@@ -186,7 +194,8 @@ impl Writer {
         if !known.name.is_empty() {
             let count = known.count + 1;
             let patch = value!({"count": count, "lastTimestamp": time.as_str(), "message": message.as_str()});
-            match self.client.patch(&CORE_EVENTS, &namespace, &known.name, "", PatchKind::Merge, &patch).await {
+            match self.client.patch(&CORE_EVENTS, &namespace, &known.name, "", PatchKind::Merge, &patch).await
+            {
                 Ok(_) => {
                     self.known.entry(key, Known::default).count = count;
                     return;

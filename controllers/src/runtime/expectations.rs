@@ -34,7 +34,8 @@ impl Expectations {
     fn satisfied_at(&self, key: &str, now: Instant) -> bool {
         let mut all = self.pending.lock();
         let Some(p) = all.get(key) else { return true };
-        let satisfied = (p.creations <= 0 && p.deletions.is_empty()) || now.duration_since(p.since) > EXPECTATION_TTL;
+        let satisfied =
+            (p.creations <= 0 && p.deletions.is_empty()) || now.duration_since(p.since) > EXPECTATION_TTL;
         if satisfied {
             all.remove(key);
         }

@@ -89,7 +89,13 @@ enum Renewed {
 impl Election {
     /// `client` writes the Lease; `informers` watches it. The identity must be this process's
     /// alone, also across restarts.
-    pub fn new(client: Client, informers: &InformerFactory, namespace: &str, name: &str, identity: &str) -> Election {
+    pub fn new(
+        client: Client,
+        informers: &InformerFactory,
+        namespace: &str,
+        name: &str,
+        identity: &str,
+    ) -> Election {
         let cache = informers.scoped(
             &LEASES,
             Scope {
@@ -274,7 +280,8 @@ impl Election {
                 tracing::warn!(lease = self.key, "the Lease could not be renewed in time");
                 return;
             }
-            let renewed = timeout(left.min(WRITE_DEADLINE), self.renew(lease)).await.unwrap_or(Renewed::Unknown);
+            let renewed =
+                timeout(left.min(WRITE_DEADLINE), self.renew(lease)).await.unwrap_or(Renewed::Unknown);
             pause = match renewed {
                 Renewed::Held(now) => {
                     *lease = *now;
@@ -294,7 +301,9 @@ impl Election {
             Ok(lease) => Renewed::Held(Box::new(lease)),
             // Either another took it, or an earlier renewal of ours was done after all.
             Err(e) if e.is_conflict() => match self.client.get(&LEASES, &self.namespace, &self.name).await {
-                Ok(lease) if lease.spec()["holderIdentity"] == *self.identity => Renewed::Held(Box::new(lease)),
+                Ok(lease) if lease.spec()["holderIdentity"] == *self.identity => {
+                    Renewed::Held(Box::new(lease))
+                }
                 Ok(_) => Renewed::Lost,
                 Err(e) if e.is_not_found() => Renewed::Lost,
                 Err(_) => Renewed::Unknown,

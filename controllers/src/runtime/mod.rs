@@ -21,7 +21,7 @@ pub use claim::{CONTROLLER_INDEX, Claim, claim, controller_index, orphans_of, ow
 pub use clock::{Clock, parse_time, rfc3339, rfc3339_micro};
 pub use events::{EventKind, Recorder};
 pub use expectations::Expectations;
-pub use leader::{Election, HolderGone, LeaseTiming, Leadership};
+pub use leader::{Election, HolderGone, Leadership, LeaseTiming};
 pub use metrics::Metrics;
 pub use outcome::{Failure, Next, Reconciled};
 pub use queue::WorkQueue;

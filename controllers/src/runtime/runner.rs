@@ -37,7 +37,12 @@ pub struct Running {
 }
 
 /// Runs until `stop`. `on_fenced` is called when the store says that another leader has taken over.
-pub async fn run(running: Running, metrics: Arc<Metrics>, stop: CancellationToken, on_fenced: Arc<dyn Fn() + Send + Sync>) {
+pub async fn run(
+    running: Running,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    on_fenced: Arc<dyn Fn() + Send + Sync>,
+) {
     let mut workers = JoinSet::new();
     for _ in 0..running.workers {
         let (controller, queue) = (running.controller.clone(), running.queue.clone());
@@ -50,12 +55,18 @@ pub async fn run(running: Running, metrics: Arc<Metrics>, stop: CancellationToke
     drop(running.subscriptions);
 }
 
-async fn work(controller: &dyn Controller, queue: &WorkQueue, metrics: &Metrics, on_fenced: &(dyn Fn() + Send + Sync)) {
+async fn work(
+    controller: &dyn Controller,
+    queue: &WorkQueue,
+    metrics: &Metrics,
+    on_fenced: &(dyn Fn() + Send + Sync),
+) {
     let name = controller.name();
     loop {
         let key = queue.next().await;
         let started = Instant::now();
-        let outcome = timeout(RECONCILE_DEADLINE, AssertUnwindSafe(controller.reconcile(&key)).catch_unwind()).await;
+        let outcome =
+            timeout(RECONCILE_DEADLINE, AssertUnwindSafe(controller.reconcile(&key)).catch_unwind()).await;
         metrics.reconciled(name, started.elapsed(), matches!(outcome, Ok(Ok(Ok(_)))), queue.depth());
         match outcome {
             Ok(Ok(Ok(next))) => {
@@ -80,7 +91,11 @@ async fn work(controller: &dyn Controller, queue: &WorkQueue, metrics: &Metrics,
                 queue.retry(&key);
             }
             Err(_) => {
-                tracing::warn!(controller = name, key = &*key, "reconcile took longer than {RECONCILE_DEADLINE:?}");
+                tracing::warn!(
+                    controller = name,
+                    key = &*key,
+                    "reconcile took longer than {RECONCILE_DEADLINE:?}"
+                );
                 queue.retry(&key);
             }
         }

@@ -24,7 +24,8 @@ mod tests {
     #[test]
     fn only_namespaces_that_stay_and_lack_it_get_one() {
         let active = Object(value!({"metadata": {"name": "ns"}, "status": {"phase": "Active"}}));
-        let ending = Object(value!({"metadata": {"name": "ns", "deletionTimestamp": "2024-01-01T00:00:00Z"}}));
+        let ending =
+            Object(value!({"metadata": {"name": "ns", "deletionTimestamp": "2024-01-01T00:00:00Z"}}));
         let account = plan(&active, None).unwrap();
         assert_eq!((account.namespace(), account.name()), ("ns", "default"));
         assert_eq!(plan(&active, Some(&account)), None);

@@ -44,7 +44,11 @@ impl Transport for InProcess {
 
     async fn list(&self, path: &str) -> Result<List, Error> {
         let list = self.server.list(path, &self.identity).await.map_err(error)?;
-        Ok(List { resource_version: list.resource_version, continue_token: list.continue_token, items: list.items })
+        Ok(List {
+            resource_version: list.resource_version,
+            continue_token: list.continue_token,
+            items: list.items,
+        })
     }
 
     async fn watch(&self, path: &str) -> Result<WatchStream, Error> {

@@ -132,7 +132,8 @@ impl Runtime for Hollow {
             tokio::time::sleep(takes).await;
         }
         let now = Timestamp::now();
-        if let Some(c) = self.pods.lock().get_mut(pod.uid()).and_then(|p| p.containers.iter_mut().find(|c| c.id == id))
+        if let Some(c) =
+            self.pods.lock().get_mut(pod.uid()).and_then(|p| p.containers.iter_mut().find(|c| c.id == id))
             && matches!(c.state(now), State::Running { .. })
         {
             c.end = Some((now, 0));

@@ -40,7 +40,11 @@ pub fn of(pod: &Object, container: &Value) -> Program {
         return Program::Ends { after: INIT_CONTAINER, code: 0 };
     }
     let must_end = matches!(pod.spec()["restartPolicy"].str_or_empty(), "Never" | "OnFailure");
-    if must_end && !line.is_empty() { Program::Ends { after: UNKNOWN_COMMAND, code: 0 } } else { Program::Forever }
+    if must_end && !line.is_empty() {
+        Program::Ends { after: UNKNOWN_COMMAND, code: 0 }
+    } else {
+        Program::Forever
+    }
 }
 
 /// How long a container takes to stop when it is told to.
@@ -58,7 +62,8 @@ fn annotated(pod: &Object) -> Option<Program> {
 }
 
 fn understood(line: &str) -> Option<Program> {
-    let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || ";&|\"'()".contains(c)).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        line.split(|c: char| c.is_whitespace() || ";&|\"'()".contains(c)).filter(|w| !w.is_empty()).collect();
     if words.iter().any(|w| matches!(*w, "while" | "until")) || line.contains("tail -f") {
         return Some(Program::Forever);
     }
@@ -113,7 +118,8 @@ mod tests {
         let pod = Object(value!({"spec": {"restartPolicy": policy}}));
         let mut container = value!({"name": "c"});
         container.make(&[]).set("command", command.to_vec());
-        let want = want.map_or(Program::Forever, |(ms, code)| Program::Ends { after: Duration::from_millis(ms), code });
+        let want = want
+            .map_or(Program::Forever, |(ms, code)| Program::Ends { after: Duration::from_millis(ms), code });
         assert_eq!(of(&pod, &container), want, "{policy} {command:?}");
     }
 
@@ -123,7 +129,11 @@ mod tests {
         check("Always", &["nginx", "-g", "daemon off;"], None);
         check("Always", &["sh", "-c", "exit 1"], Some((0, 1)));
         check("Never", &["sleep", "5"], Some((5000, 0)));
-        check("Never", &["/bin/sh", "-c", "echo hi; sleep 0.5 && sleep 1m; exit 3; sleep 9"], Some((60_500, 3)));
+        check(
+            "Never",
+            &["/bin/sh", "-c", "echo hi; sleep 0.5 && sleep 1m; exit 3; sleep 9"],
+            Some((60_500, 3)),
+        );
         check("Never", &["sleep", "infinity"], None);
         check("Never", &["sh", "-c", "while true; do sleep 1; done"], None);
         check("OnFailure", &["perl", "-Mbignum=bpi", "-wle", "print bpi(2000)"], Some((1000, 0)));
@@ -137,7 +147,9 @@ mod tests {
             "metadata": {"annotations": {EXIT_AFTER: "2s", EXIT_CODE: "7", STOP_AFTER: "300ms"}},
             "spec": {"initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}], "containers": [{"name": "c"}]},
         }));
-        let of = |name: &str| of(&pod, &value!({"name": name, "restartPolicy": if name == "s" { "Always" } else { "" }}));
+        let of = |name: &str| {
+            of(&pod, &value!({"name": name, "restartPolicy": if name == "s" { "Always" } else { "" }}))
+        };
         assert_eq!(of("c"), Program::Ends { after: Duration::from_secs(2), code: 7 });
         assert_eq!(of("i"), Program::Ends { after: INIT_CONTAINER, code: 0 });
         assert_eq!(of("s"), Program::Forever);

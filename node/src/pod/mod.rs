@@ -63,7 +63,8 @@ pub(crate) async fn drive(host: Host, mut pods: watch::Receiver<Option<Arc<Objec
     worker.recover(&first).await;
     loop {
         let Some(pod) = pods.borrow_and_update().clone() else { break };
-        let step = if pod.deletion_timestamp().is_some() { worker.end(&pod).await } else { worker.step(&pod).await };
+        let step =
+            if pod.deletion_timestamp().is_some() { worker.end(&pod).await } else { worker.step(&pod).await };
         let wake = match step {
             Ok(Step::Gone) => break,
             Ok(Step::Wait(wake)) => {
@@ -202,13 +203,17 @@ impl Worker {
         let host_ip = self.host.address.to_string();
         let current = self.as_written(pod);
         let pod = &current;
-        let observed = status::Observed { pod, containers: &containers, sandbox, host_ip: &host_ip, failed, ending };
+        let observed =
+            status::Observed { pod, containers: &containers, sandbox, host_ip: &host_ip, failed, ending };
         let status = status::of(&observed, Timestamp::now());
         if self.written.as_ref() == Some(&status) || covers(pod.status(), &status) {
             return Ok(());
         }
         let patch = value!({"metadata": {"uid": pod.uid()}, "status": status});
-        self.host.client.patch(&PODS, pod.namespace(), pod.name(), "status", PatchKind::Strategic, &patch).await?;
+        self.host
+            .client
+            .patch(&PODS, pod.namespace(), pod.name(), "status", PatchKind::Strategic, &patch)
+            .await?;
         self.written = Some(status);
         Ok(())
     }
@@ -235,7 +240,9 @@ impl Worker {
         match trouble {
             Trouble::Api(e) => tracing::debug!(namespace, name, error = %e, "pod waits for the API"),
             Trouble::Runtime(e) => tracing::warn!(namespace, name, error = %e, "pod waits for the runtime"),
-            Trouble::NoAddress => tracing::warn!(namespace, name, "pod waits for an address: its node has none left"),
+            Trouble::NoAddress => {
+                tracing::warn!(namespace, name, "pod waits for an address: its node has none left")
+            }
         }
         let wait = RETRY_FIRST.saturating_mul(1 << self.retries.min(10)).min(RETRY_MAX);
         self.retries += 1;

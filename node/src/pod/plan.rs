@@ -71,7 +71,8 @@ pub(super) fn plan(pod: &Object, containers: &[Container], now: Timestamp) -> Pl
     }
     if let Some(left) = deadline_left(pod, now) {
         if left <= 0 {
-            out.failed = Some(("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"));
+            out.failed =
+                Some(("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"));
             stop_all(&mut out, containers, |_| true);
             return out;
         }
@@ -119,7 +120,8 @@ pub(super) fn plan(pod: &Object, containers: &[Container], now: Timestamp) -> Pl
         let known = latest(containers, name);
         out.start_if_due(name, known, policy, now);
         if let Some(Container { state: State::Running { since }, .. }) = known {
-            let ready_at = since.as_second() + spec["readinessProbe"]["initialDelaySeconds"].as_i64().unwrap_or(0);
+            let ready_at =
+                since.as_second() + spec["readinessProbe"]["initialDelaySeconds"].as_i64().unwrap_or(0);
             if ready_at > now.as_second() {
                 out.wake_in(Duration::from_secs((ready_at - now.as_second()).unsigned_abs()));
             }
@@ -178,7 +180,13 @@ mod tests {
         made(name, attempt, State::Exited { since: at(0), finished: at(finished), code })
     }
     fn made(name: &str, attempt: u32, state: State) -> Container {
-        Container { id: format!("{name}{attempt}"), name: name.into(), attempt, image_id: String::new(), state }
+        Container {
+            id: format!("{name}{attempt}"),
+            name: name.into(),
+            attempt,
+            image_id: String::new(),
+            state,
+        }
     }
     fn pod(policy: &str) -> Object {
         Object(value!({"spec": {

@@ -26,7 +26,8 @@ pub(super) fn of(o: &Observed<'_>, now: Timestamp) -> Value {
     let specs = pod.spec()["containers"].items();
     let initialized = is_initialized(o, init_specs, specs);
     let phase = phase(o, init_specs, specs, initialized);
-    let init: Vec<Value> = init_specs.iter().map(|s| container_status(o, s, true, initialized, now)).collect();
+    let init: Vec<Value> =
+        init_specs.iter().map(|s| container_status(o, s, true, initialized, now)).collect();
     let main: Vec<Value> = specs.iter().map(|s| container_status(o, s, false, initialized, now)).collect();
 
     let mut out = Value::object();
@@ -89,7 +90,8 @@ fn phase(o: &Observed<'_>, init: &[Value], main: &[Value], initialized: bool) ->
     let known = |s: &Value| latest(o.containers, s["name"].str_or_empty()).map(|c| c.state);
     if !initialized {
         let failed = init.iter().any(|s| {
-            !is_sidecar(s) && matches!(known(s), Some(State::Exited { code, .. }) if code != 0 && policy == "Never")
+            !is_sidecar(s)
+                && matches!(known(s), Some(State::Exited { code, .. }) if code != 0 && policy == "Never")
         });
         return if failed || (o.ending && !o.containers.is_empty()) { "Failed" } else { "Pending" };
     }
@@ -97,7 +99,9 @@ fn phase(o: &Observed<'_>, init: &[Value], main: &[Value], initialized: bool) ->
     for spec in main {
         match known(spec) {
             None => waiting += 1,
-            Some(State::Exited { code, .. }) if o.ending || !restarts(policy, code) => failed += i32::from(code != 0),
+            Some(State::Exited { code, .. }) if o.ending || !restarts(policy, code) => {
+                failed += i32::from(code != 0)
+            }
             Some(_) => running += 1,
         }
     }
@@ -124,7 +128,9 @@ fn terminated(c: &Container) -> Option<Value> {
 fn container_status(o: &Observed<'_>, spec: &Value, init: bool, initialized: bool, now: Timestamp) -> Value {
     let name = spec["name"].str_or_empty();
     let known = latest(o.containers, name);
-    let before = known.and_then(|c| o.containers.iter().filter(|b| b.name == name && b.attempt < c.attempt).max_by_key(|b| b.attempt));
+    let before = known.and_then(|c| {
+        o.containers.iter().filter(|b| b.name == name && b.attempt < c.attempt).max_by_key(|b| b.attempt)
+    });
     let sidecar = init && is_sidecar(spec);
     let policy = match (init, sidecar) {
         (_, true) => "Always",
@@ -141,7 +147,9 @@ fn container_status(o: &Observed<'_>, spec: &Value, init: bool, initialized: boo
             let reason = if waits_for_init { "PodInitializing" } else { "ContainerCreating" };
             state = value!({"waiting": {"reason": reason}});
         }
-        Some(Container { state: State::Created, .. }) => state = value!({"waiting": {"reason": "ContainerCreating"}}),
+        Some(Container { state: State::Created, .. }) => {
+            state = value!({"waiting": {"reason": "ContainerCreating"}})
+        }
         Some(Container { state: State::Running { since }, .. }) => {
             state.make(&["running"]).set("startedAt", rfc3339(*since));
             started = true;
@@ -149,12 +157,18 @@ fn container_status(o: &Observed<'_>, spec: &Value, init: bool, initialized: boo
             ready = (!init || sidecar) && since.as_second() + delay <= now.as_second();
         }
         Some(c @ Container { state: State::Exited { code, .. }, .. }) => {
-            let held_back = !o.ending && o.failed.is_none() && restarts(policy, *code) && restart_at(c).is_some_and(|at| at > now);
+            let held_back = !o.ending
+                && o.failed.is_none()
+                && restarts(policy, *code)
+                && restart_at(c).is_some_and(|at| at > now);
             if held_back {
                 let pod = o.pod;
                 let message = format!(
                     "back-off {}s restarting failed container={name} pod={}_{}({})",
-                    restart_wait_seconds(c), pod.name(), pod.namespace(), pod.uid(),
+                    restart_wait_seconds(c),
+                    pod.name(),
+                    pod.namespace(),
+                    pod.uid(),
                 );
                 state = value!({"waiting": {"reason": "CrashLoopBackOff", "message": message}});
                 last = terminated(c);
@@ -179,13 +193,22 @@ fn container_status(o: &Observed<'_>, spec: &Value, init: bool, initialized: boo
     out
 }
 
-fn conditions(o: &Observed<'_>, phase: &str, initialized: bool, init: &[Value], main: &[Value], now: Timestamp) -> Vec<Value> {
+fn conditions(
+    o: &Observed<'_>,
+    phase: &str,
+    initialized: bool,
+    init: &[Value],
+    main: &[Value],
+    now: Timestamp,
+) -> Vec<Value> {
     let names = |list: &mut dyn Iterator<Item = &Value>| {
         format!("[{}]", list.map(|c| c["name"].str_or_empty()).collect::<Vec<_>>().join(" "))
     };
     let completed = phase == "Succeeded";
     let not_ready = |c: &&Value| c["ready"] != Value::Bool(true);
-    let sidecars = || init.iter().zip(o.pod.spec()["initContainers"].items()).filter(|(_, s)| is_sidecar(s)).map(|(c, _)| c);
+    let sidecars = || {
+        init.iter().zip(o.pod.spec()["initContainers"].items()).filter(|(_, s)| is_sidecar(s)).map(|(c, _)| c)
+    };
     let unready = main.iter().chain(sidecars()).any(|c| not_ready(&c));
     let (containers_reason, containers_message) = if completed {
         ("PodCompleted", String::new())
@@ -206,7 +229,12 @@ fn conditions(o: &Observed<'_>, phase: &str, initialized: bool, init: &[Value], 
     if initialized {
         push("Initialized", true, if completed { "PodCompleted" } else { "" }, "");
     } else {
-        push("Initialized", false, "ContainersNotInitialized", &format!("containers with incomplete status: {init_message}"));
+        push(
+            "Initialized",
+            false,
+            "ContainersNotInitialized",
+            &format!("containers with incomplete status: {init_message}"),
+        );
     }
     match (containers_ready, &gate) {
         (true, None) => push("Ready", true, "", ""),
@@ -239,7 +267,8 @@ fn readiness_gate(pod: &Object) -> Option<String> {
 
 fn condition(pod: &Object, kind: &str, good: bool, reason: &str, message: &str, now: Timestamp) -> Value {
     let status = if good { "True" } else { "False" };
-    let old = pod.status()["conditions"].items().iter().find(|c| c["type"] == *kind && c["status"] == *status);
+    let old =
+        pod.status()["conditions"].items().iter().find(|c| c["type"] == *kind && c["status"] == *status);
     let since = old.map_or_else(|| rfc3339(now), |c| c["lastTransitionTime"].str_or_empty().to_owned());
     let mut out = value!({"type": kind, "status": status, "lastTransitionTime": since});
     let map = out.make(&[]);

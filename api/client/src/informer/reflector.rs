@@ -91,7 +91,10 @@ async fn fill(shared: &Shared, streamed: &mut bool) -> Result<Option<WatchStream
             other => return other.map(Some),
         }
     }
-    let list = shared.client.list_all(&shared.resource, shared.scope.namespace.as_deref(), &params(shared, "")).await?;
+    let list = shared
+        .client
+        .list_all(&shared.resource, shared.scope.namespace.as_deref(), &params(shared, ""))
+        .await?;
     shared.apply(|store| store.replace(list.items));
     *shared.revision.lock() = list.resource_version;
     Ok(None)
@@ -139,7 +142,12 @@ async fn watch(shared: &Shared) -> Result<WatchStream, Error> {
     let revision = shared.revision.lock().clone();
     shared
         .client
-        .watch(&shared.resource, shared.scope.namespace.as_deref(), &params(shared, &revision), watch_timeout())
+        .watch(
+            &shared.resource,
+            shared.scope.namespace.as_deref(),
+            &params(shared, &revision),
+            watch_timeout(),
+        )
         .await
 }
 

@@ -221,12 +221,14 @@ mod tests {
     #[test]
     fn a_list_in_the_middle_tells_only_what_changed() {
         let store = Store::default();
-        assert_eq!(show(store.replace(vec![pod("a", "1", 1, ""), pod("b", "2", 2, ""), pod("c", "3", 3, "")])), [
-            "+a", "+b", "+c"
-        ]);
-        assert_eq!(show(store.replace(vec![pod("a", "1", 1, ""), pod("b", "2", 9, ""), pod("c", "4", 8, "")])), [
-            "+c", "-c", "~b"
-        ]);
+        assert_eq!(
+            show(store.replace(vec![pod("a", "1", 1, ""), pod("b", "2", 2, ""), pod("c", "3", 3, "")])),
+            ["+a", "+b", "+c"]
+        );
+        assert_eq!(
+            show(store.replace(vec![pod("a", "1", 1, ""), pod("b", "2", 9, ""), pod("c", "4", 8, "")])),
+            ["+c", "-c", "~b"]
+        );
         assert_eq!(show(store.replace(vec![pod("a", "1", 1, ""), pod("b", "2", 5, "")])), ["-c"]);
         assert_eq!(store.get("ns/b").unwrap().resource_version(), "9", "an older list does not go back");
     }
@@ -247,7 +249,9 @@ mod tests {
         let store = Store::default();
         store.upsert(pod("a", "1", 1, ""));
         store.add_index("node", super::super::indexes::node_name);
-        let on = |node: &str| show(store.by_index("node", node).into_iter().map(|o| Change { old: None, new: Some(o) }));
+        let on = |node: &str| {
+            show(store.by_index("node", node).into_iter().map(|o| Change { old: None, new: Some(o) }))
+        };
         assert_eq!(on(""), ["+a"]);
         store.upsert(pod("a", "1", 2, "n1"));
         store.upsert(pod("b", "2", 3, "n1"));

@@ -49,7 +49,11 @@ impl Controller for Endpoints {
         let known = self.endpoints.store().get(key);
         let Some(service) = self.services.store().get(key) else {
             if let Some(left) = known.filter(|e| plan::is_ours(e)) {
-                match self.client.delete(&ENDPOINTS, left.namespace(), left.name(), &DeleteOptions::uid(left.uid())).await {
+                match self
+                    .client
+                    .delete(&ENDPOINTS, left.namespace(), left.name(), &DeleteOptions::uid(left.uid()))
+                    .await
+                {
                     Err(e) if !e.is_not_found() => return Err(e.into()),
                     _ => {}
                 }

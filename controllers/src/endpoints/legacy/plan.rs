@@ -143,17 +143,27 @@ mod tests {
 
     #[test]
     fn ready_pods_and_others_apart_by_port() {
-        let Action::Create(e) = plan(&service(), &[pod("b", "10.1.0.3", true), pod("a", "10.1.0.2", true), pod("c", "10.1.0.4", false), pod("d", "", true)], None) else {
+        let Action::Create(e) = plan(
+            &service(),
+            &[
+                pod("b", "10.1.0.3", true),
+                pod("a", "10.1.0.2", true),
+                pod("c", "10.1.0.4", false),
+                pod("d", "", true),
+            ],
+            None,
+        ) else {
             panic!()
         };
-        let address = |name: &str, ip: &str| {
-            value!({"ip": ip, "nodeName": "n", "targetRef": {"kind": "Pod", "namespace": "ns", "name": name, "uid": name}})
-        };
-        assert_eq!(e["subsets"], Value::Array(vec![value!({
-            "addresses": [address("a", "10.1.0.2"), address("b", "10.1.0.3")],
-            "notReadyAddresses": [address("c", "10.1.0.4")],
-            "ports": [{"port": 8080, "protocol": "TCP"}],
-        })]));
+        let address = |name: &str, ip: &str| value!({"ip": ip, "nodeName": "n", "targetRef": {"kind": "Pod", "namespace": "ns", "name": name, "uid": name}});
+        assert_eq!(
+            e["subsets"],
+            Value::Array(vec![value!({
+                "addresses": [address("a", "10.1.0.2"), address("b", "10.1.0.3")],
+                "notReadyAddresses": [address("c", "10.1.0.4")],
+                "ports": [{"port": 8080, "protocol": "TCP"}],
+            })])
+        );
         assert_eq!((e.label("team"), is_ours(&e)), (Some("x"), true));
         let same = [pod("a", "10.1.0.2", true), pod("b", "10.1.0.3", true), pod("c", "10.1.0.4", false)];
         assert_eq!(plan(&service(), &same, Some(&e)), Action::Nothing);

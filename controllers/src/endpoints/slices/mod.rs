@@ -70,11 +70,15 @@ impl Controller for Slices {
 
     async fn reconcile(&self, key: &str) -> Reconciled {
         // Slices of a Service that is gone are the garbage collector's: it owns them.
-        let Some(service) = self.services.store().get(key).filter(|s| s.deletion_timestamp().is_none()) else {
+        let Some(service) = self.services.store().get(key).filter(|s| s.deletion_timestamp().is_none())
+        else {
             self.expectations.forget(key);
             return Ok(Next::Done);
         };
-        if selector_of(&service).is_none() || service.spec()["type"] == "ExternalName" || !self.expectations.satisfied(key) {
+        if selector_of(&service).is_none()
+            || service.spec()["type"] == "ExternalName"
+            || !self.expectations.satisfied(key)
+        {
             return Ok(Next::Done);
         }
         let known = self.slices.store().by_index(INDEX, key);
@@ -100,7 +104,11 @@ impl Controller for Slices {
                 Action::Update(slice) => self.client.update(&ENDPOINT_SLICES, slice).await,
                 Action::Delete(slice) => {
                     let options = DeleteOptions::uid(slice.uid());
-                    match self.client.delete(&ENDPOINT_SLICES, slice.namespace(), slice.name(), &options).await {
+                    match self
+                        .client
+                        .delete(&ENDPOINT_SLICES, slice.namespace(), slice.name(), &options)
+                        .await
+                    {
                         Err(e) if e.is_not_found() => continue,
                         other => other,
                     }

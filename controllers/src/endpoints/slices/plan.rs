@@ -38,7 +38,8 @@ pub(super) fn plan(
     }
     let mut actions = Vec::new();
     for family in &families {
-        let mut slices: Vec<Arc<Object>> = known.iter().filter(|s| s["addressType"] == **family).cloned().collect();
+        let mut slices: Vec<Arc<Object>> =
+            known.iter().filter(|s| s["addressType"] == **family).cloned().collect();
         slices.sort_by(|a, b| a.name().cmp(b.name()));
         of_family(service, family, groups(service, pods, family, zone), slices, &mut actions);
     }
@@ -57,7 +58,8 @@ fn groups(
     for pod in all.iter().filter(|p| !pods::is_terminal(p)) {
         let Some(ip) = address_of(pod, family == "IPv6") else { continue };
         let ports = ports_on(pod, service, true);
-        let group = groups.entry(Value::Array(ports.clone()).to_string()).or_insert_with(|| (ports, BTreeMap::new()));
+        let group =
+            groups.entry(Value::Array(ports.clone()).to_string()).or_insert_with(|| (ports, BTreeMap::new()));
         group.1.insert(pod.uid().to_owned(), endpoint(service, pod, &ip, zone));
     }
     groups
@@ -125,7 +127,9 @@ fn of_family(
     let mut placeholder = !anything;
     for (slice, holds) in kept {
         match holds {
-            Some(holds) if !holds.is_empty() => update(service, &slice, slice["ports"].items().to_vec(), holds, actions),
+            Some(holds) if !holds.is_empty() => {
+                update(service, &slice, slice["ports"].items().to_vec(), holds, actions)
+            }
             _ if placeholder => {
                 placeholder = false;
                 update(service, &slice, Vec::new(), Vec::new(), actions);
@@ -152,7 +156,13 @@ fn of_family(
     }
 }
 
-fn update(service: &Object, slice: &Arc<Object>, ports: Vec<Value>, endpoints: Vec<Value>, actions: &mut Vec<Action>) {
+fn update(
+    service: &Object,
+    slice: &Arc<Object>,
+    ports: Vec<Value>,
+    endpoints: Vec<Value>,
+    actions: &mut Vec<Action>,
+) {
     let mut wanted = (**slice).clone();
     fill(service, &mut wanted, ports, endpoints);
     // Absent, null and empty are the same.
@@ -241,9 +251,18 @@ mod tests {
     fn an_endpoint_says_how_its_pod_is() {
         let mut p = (*pod(1)).clone();
         p.metadata_mut().set("deletionTimestamp", "2024-01-01T00:00:00Z");
-        let [Action::Create(slice)] = &plan(&service(), &[Arc::new(p)], &[], &|_| Some("z".into()))[..] else { panic!() };
-        assert_eq!(slice["endpoints"][0]["conditions"], value!({"ready": false, "serving": true, "terminating": true}));
-        assert_eq!((slice["endpoints"][0]["zone"].str_or_empty(), slice["ports"][0]["port"].as_i64()), ("z", Some(80)));
+        let [Action::Create(slice)] = &plan(&service(), &[Arc::new(p)], &[], &|_| Some("z".into()))[..]
+        else {
+            panic!()
+        };
+        assert_eq!(
+            slice["endpoints"][0]["conditions"],
+            value!({"ready": false, "serving": true, "terminating": true})
+        );
+        assert_eq!(
+            (slice["endpoints"][0]["zone"].str_or_empty(), slice["ports"][0]["port"].as_i64()),
+            ("z", Some(80))
+        );
         assert_eq!(slice.label(SERVICE_NAME), Some("svc"));
         assert_eq!(slice.controller_ref().map(|r| r["kind"].str_or_empty()), Some("Service"));
     }

@@ -38,7 +38,8 @@ pub(crate) fn start(context: &Context) -> Running {
         nodes.on_change({
             let (queue, pods) = (queue.clone(), pods.clone());
             move |change| {
-                let taints = |o: &Option<Arc<trireme_api::Object>>| o.as_ref().map(|n| n.spec()["taints"].clone());
+                let taints =
+                    |o: &Option<Arc<trireme_api::Object>>| o.as_ref().map(|n| n.spec()["taints"].clone());
                 if taints(&change.old) != taints(&change.new) {
                     for pod in pods.store().by_index(NODE_NAME, change.object().name()) {
                         queue.add(&pods::key(&pod));
@@ -74,7 +75,9 @@ impl Controller for Eviction {
 
     async fn reconcile(&self, key: &str) -> Reconciled {
         let Some(pod) = self.pods.store().get(key) else { return Ok(Next::Done) };
-        let Some(node) = self.nodes.store().get(pod.spec()["nodeName"].str_or_empty()) else { return Ok(Next::Done) };
+        let Some(node) = self.nodes.store().get(pod.spec()["nodeName"].str_or_empty()) else {
+            return Ok(Next::Done);
+        };
         match plan::plan(&pod, &node, self.clock.now()) {
             Verdict::Stays => Ok(Next::Done),
             Verdict::After(seconds) => Ok(Next::After(Duration::from_secs(seconds))),
@@ -89,12 +92,19 @@ impl Controller for Eviction {
                     "lastTransitionTime": rfc3339(self.clock.now()),
                 });
                 let patch = value!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [condition]}});
-                let patched = self.client.patch(&PODS, pod.namespace(), pod.name(), "status", PatchKind::Strategic, &patch).await;
+                let patched = self
+                    .client
+                    .patch(&PODS, pod.namespace(), pod.name(), "status", PatchKind::Strategic, &patch)
+                    .await;
                 match patched {
                     Err(e) if e.is_not_found() => return Ok(Next::Done),
                     other => other?,
                 };
-                match self.client.delete(&PODS, pod.namespace(), pod.name(), &DeleteOptions::uid(pod.uid())).await {
+                match self
+                    .client
+                    .delete(&PODS, pod.namespace(), pod.name(), &DeleteOptions::uid(pod.uid()))
+                    .await
+                {
                     Err(e) if !e.is_not_found() => Err(e.into()),
                     _ => Ok(Next::Done),
                 }

@@ -31,7 +31,8 @@ pub(super) fn plan(pod: &Object, node: &Object, now: Timestamp) -> Verdict {
             (false, _) => 0,
             (true, None) => continue,
             (true, Some(s)) => {
-                let since = parse_time(taint["timeAdded"].str_or_empty()).map_or(now.as_second(), Timestamp::as_second);
+                let since = parse_time(taint["timeAdded"].str_or_empty())
+                    .map_or(now.as_second(), Timestamp::as_second);
                 since.saturating_add(s.max(0)) - now.as_second()
             }
         };
@@ -55,7 +56,9 @@ fn tolerates(toleration: &Value, taint: &Value) -> bool {
     match toleration["operator"].str_or_empty() {
         "Exists" => true,
         // An empty key tolerates everything only with Exists.
-        "" | "Equal" => !key.is_empty() && toleration["value"].str_or_empty() == taint["value"].str_or_empty(),
+        "" | "Equal" => {
+            !key.is_empty() && toleration["value"].str_or_empty() == taint["value"].str_or_empty()
+        }
         _ => false,
     }
 }
@@ -78,11 +81,17 @@ mod tests {
         };
         check(Value::Null, Verdict::Goes);
         check(value!([{"operator": "Exists"}]), Verdict::Stays);
-        check(value!([{"key": "down", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]), Verdict::After(200));
+        check(
+            value!([{"key": "down", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]),
+            Verdict::After(200),
+        );
         check(value!([{"key": "down", "operator": "Exists", "tolerationSeconds": 100}]), Verdict::Goes);
         check(value!([{"key": "down", "value": "v"}]), Verdict::Stays);
         check(value!([{"key": "down", "value": "w"}]), Verdict::Goes);
         check(value!([{"operator": "Exists", "effect": "NoSchedule"}]), Verdict::Goes);
-        check(value!([{"key": "down", "operator": "Exists", "tolerationSeconds": 300}, {"operator": "Exists", "tolerationSeconds": 150}]), Verdict::After(50));
+        check(
+            value!([{"key": "down", "operator": "Exists", "tolerationSeconds": 300}, {"operator": "Exists", "tolerationSeconds": 150}]),
+            Verdict::After(50),
+        );
     }
 }

@@ -37,7 +37,10 @@ pub(crate) fn start(context: &Context) -> Running {
     let options = &context.options.node;
     let range = Range::parse(&options.pod_cidr, options.pod_cidr_mask_bits);
     if range.is_none() && !options.pod_cidr.is_empty() {
-        tracing::error!(cidr = options.pod_cidr, "not an IPv4 range that holds nodes' ranges: nodes get none");
+        tracing::error!(
+            cidr = options.pod_cidr,
+            "not an IPv4 range that holds nodes' ranges: nodes get none"
+        );
     }
     let controller = Ipam {
         client: context.client(ACCOUNT),

@@ -57,7 +57,10 @@ mod tests {
     fn parts_are_found_counted_and_run_out() {
         let r = Range::parse("10.128.0.0/9", 24).unwrap();
         assert_eq!((r.cidr(0).as_str(), r.cidr(257).as_str()), ("10.128.0.0/24", "10.129.1.0/24"));
-        assert_eq!((r.index_of("10.129.1.0/24"), r.index_of("192.168.0.0/24"), r.index_of("")), (Some(257), None, None));
+        assert_eq!(
+            (r.index_of("10.129.1.0/24"), r.index_of("192.168.0.0/24"), r.index_of("")),
+            (Some(257), None, None)
+        );
         assert_eq!(r.free(&[0, 1, 3].into()), Some(2));
         let small = Range::parse("10.0.0.0/23", 24).unwrap();
         assert_eq!(small.free(&[0, 1].into()), None);

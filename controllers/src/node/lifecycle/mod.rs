@@ -73,7 +73,8 @@ impl Controller for Lifecycle {
         let silent_for = self.silence(&node);
         let silent = silent_for >= self.grace;
         // When all have gone silent, it is more likely that we cannot hear.
-        let others_alive = || self.nodes.store().list().iter().any(|n| plan::ready_status(n) == "True" && n.name() != key);
+        let others_alive =
+            || self.nodes.store().list().iter().any(|n| plan::ready_status(n) == "True" && n.name() != key);
         let well = !silent && plan::ready_status(&node) == "True";
         let evict = well || self.nodes.store().len() == 1 || others_alive();
         let observed = Observed { node: &node, silent, evict };
@@ -98,7 +99,11 @@ impl Controller for Lifecycle {
                 Action::PodsNotReady => self.pods_not_ready(key).await?,
             }
         }
-        Ok(if silent { Next::Done } else { Next::After((self.grace - silent_for).max(Duration::from_millis(10))) })
+        Ok(if silent {
+            Next::Done
+        } else {
+            Next::After((self.grace - silent_for).max(Duration::from_millis(10)))
+        })
     }
 }
 
@@ -126,7 +131,10 @@ impl Lifecycle {
             let now = rfc3339(self.clock.now());
             let condition = value!({"type": "Ready", "status": "False", "lastTransitionTime": now});
             let patch = value!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [condition]}});
-            let patched = self.client.patch(&PODS, pod.namespace(), pod.name(), "status", PatchKind::Strategic, &patch).await;
+            let patched = self
+                .client
+                .patch(&PODS, pod.namespace(), pod.name(), "status", PatchKind::Strategic, &patch)
+                .await;
             match patched {
                 Err(e) if !e.is_not_found() => return Err(e),
                 _ => {}

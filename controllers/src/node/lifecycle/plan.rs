@@ -48,7 +48,9 @@ pub(super) fn own_heartbeat(node: &Object) -> &str {
 pub(super) fn plan(o: &Observed<'_>, now: Timestamp) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut node = o.node.clone();
-    if o.silent && let Some(conditions) = unknown(&node, now) {
+    if o.silent
+        && let Some(conditions) = unknown(&node, now)
+    {
         node.make(&["status"]).set("conditions", conditions.clone());
         actions.push(Action::Conditions(conditions));
     }
@@ -138,7 +140,10 @@ mod tests {
     fn node(ready: &str, taints: Value) -> Object {
         let mut n = Object(value!({"metadata": {"name": "n"}, "spec": {}, "status": {}}));
         if !ready.is_empty() {
-            n.make(&["status"]).set("conditions", value!([{"type": "Ready", "status": ready}, {"type": "DiskPressure", "status": "False"}]));
+            n.make(&["status"]).set(
+                "conditions",
+                value!([{"type": "Ready", "status": ready}, {"type": "DiskPressure", "status": "False"}]),
+            );
         }
         if !taints.is_null() {
             n.make(&["spec"]).set("taints", taints);
@@ -152,7 +157,9 @@ mod tests {
         };
         let actions = plan(&Observed { node, silent, evict }, now());
         let one = |a: &Action| match a {
-            Action::Conditions(c) => format!("unknown×{}", c.iter().filter(|c| c["status"] == "Unknown").count()),
+            Action::Conditions(c) => {
+                format!("unknown×{}", c.iter().filter(|c| c["status"] == "Unknown").count())
+            }
             Action::Taints(t) => format!("[{}]", t.iter().map(short).collect::<Vec<_>>().join(" ")),
             Action::PodsNotReady => "pods".to_owned(),
         };
@@ -162,8 +169,14 @@ mod tests {
     #[test]
     fn silent_and_unwell_nodes_are_marked_and_put_right_again() {
         assert_eq!(show(&node("True", Value::Null), false, true), "");
-        assert_eq!(show(&node("False", Value::Null), false, true), "[not-ready:NoSchedule not-ready:NoExecute]");
-        assert_eq!(show(&node("True", Value::Null), true, true), "unknown×4 [unreachable:NoSchedule unreachable:NoExecute] pods");
+        assert_eq!(
+            show(&node("False", Value::Null), false, true),
+            "[not-ready:NoSchedule not-ready:NoExecute]"
+        );
+        assert_eq!(
+            show(&node("True", Value::Null), true, true),
+            "unknown×4 [unreachable:NoSchedule unreachable:NoExecute] pods"
+        );
         assert_eq!(show(&node("True", Value::Null), true, false), "unknown×4 [unreachable:NoSchedule] pods");
         let marked = value!([
             {"key": "mine", "effect": "NoSchedule"},
