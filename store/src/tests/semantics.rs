@@ -1,10 +1,13 @@
 //! The machine against the plain reference, and what the reference does not know.
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 use proptest::prelude::*;
 
 use super::reference::{Reference, command, range_request};
 use super::{apply, dump, entry, model, put};
+use crate::engine::{Engine, Model};
 use crate::kv::{Error, KeyRange, LeaseId, RangeRequest, Revision, WatchItem, WatchRequest};
 use crate::log::{
     Command, CommandOp, Entry, EntryBody, LeaseExpiry, LogPosition, Mark, MarkedHash, Outcome, ProposalId,
@@ -39,8 +42,12 @@ fn watched(store: &Store, from: Revision) -> Vec<crate::kv::Event> {
     all
 }
 
-fn check(runs: Vec<Vec<CommandOp>>, reads: Vec<RangeRequest>) -> Result<(), TestCaseError> {
-    let (model, store) = model();
+fn check(
+    engine: Arc<dyn Engine>,
+    runs: Vec<Vec<CommandOp>>,
+    reads: Vec<RangeRequest>,
+) -> Result<(), TestCaseError> {
+    let store = Store::open(engine.clone()).expect("open");
     let mut reference = Reference::new();
     let mut index = 0;
     for run in runs {
@@ -64,6 +71,9 @@ fn check(runs: Vec<Vec<CommandOp>>, reads: Vec<RangeRequest>) -> Result<(), Test
         }
         prop_assert_eq!(outcomes, expected);
         prop_assert_eq!(store.revision(), reference.revision());
+        if index % 3 == 0 {
+            store.flush().expect("flush");
+        }
     }
     for request in &reads {
         prop_assert_eq!(store.range(request), reference.range(request), "{:?}", request);
@@ -75,10 +85,10 @@ fn check(runs: Vec<Vec<CommandOp>>, reads: Vec<RangeRequest>) -> Result<(), Test
     // The ring still has what was before a version, even past a compaction.
     let mut live = watched(&store, from);
     // A store opened again knows nothing but the engine, and scrubs while it is read.
-    crate::engine::Engine::flush(&*model).expect("flush");
+    store.flush().expect("flush");
     let hash = store.applied();
     drop(store);
-    let store = Store::open(model).expect("open");
+    let store = Store::open(engine).expect("open");
     prop_assert_eq!(store.applied(), hash);
     if reference.compact.0 > 0 {
         futures::executor::block_on(store.scrubbed(reference.compact)).expect("scrub");
@@ -105,7 +115,22 @@ proptest! {
         runs in proptest::collection::vec(proptest::collection::vec(command(), 1..8), 1..8),
         reads in proptest::collection::vec(range_request(), 1..12),
     ) {
-        check(runs, reads)?;
+        check(Arc::new(Model::new()), runs, reads)?;
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 25, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn does_what_the_reference_does_on_rocksdb(
+        runs in proptest::collection::vec(proptest::collection::vec(command(), 1..8), 4..20),
+        reads in proptest::collection::vec(range_request(), 1..40),
+    ) {
+        use crate::engine::{RocksEngine, RocksOptions};
+        let dir = tempfile::tempdir().expect("a directory");
+        check(Arc::new(RocksEngine::open(dir.path(), RocksOptions::default()).expect("open")), runs, reads)?;
     }
 }
 
@@ -310,7 +335,7 @@ fn the_index_of_times_is_bounded() {
 
 /// Readers of the past beside a writer, compactions and their clean-up: the right answer, or
 /// `Compacted`.
-fn reads_are_right_while_history_goes(engine: std::sync::Arc<dyn crate::engine::Engine>, writes: i64) {
+fn reads_are_right_while_history_goes(engine: Arc<dyn Engine>, writes: i64) {
     use std::sync::atomic::{AtomicBool, Ordering};
     const KEYS: i64 = 10;
     let store = Store::open(engine).expect("open");
@@ -355,7 +380,7 @@ fn reads_are_right_while_history_goes(engine: std::sync::Arc<dyn crate::engine::
 
 #[test]
 fn reads_are_right_while_history_goes_on_the_model() {
-    reads_are_right_while_history_goes(std::sync::Arc::new(crate::engine::Model::new()), 3000);
+    reads_are_right_while_history_goes(Arc::new(Model::new()), 3000);
 }
 
 #[cfg(feature = "rocksdb")]
@@ -364,8 +389,5 @@ fn reads_are_right_while_history_goes_on_rocksdb() {
     use crate::engine::{RocksEngine, RocksOptions};
     let dir = tempfile::tempdir().expect("a directory");
     let options = RocksOptions { write_buffer_bytes: 64 << 10, ..Default::default() };
-    reads_are_right_while_history_goes(
-        std::sync::Arc::new(RocksEngine::open(dir.path(), options).expect("open")),
-        5000,
-    );
+    reads_are_right_while_history_goes(Arc::new(RocksEngine::open(dir.path(), options).expect("open")), 5000);
 }
