@@ -27,6 +27,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(150);
 const WRITE_DEADLINE: Duration = Duration::from_millis(600);
 /// How often a candidate asks whether the holder's process is gone.
 const GONE_POLL: Duration = Duration::from_millis(100);
+/// How long a leader whose writes are fenced goes on without a renewal.
+const FENCED_DEADLINE: Duration = Duration::from_secs(15);
 /// What a term's work gets to end in before the next term may start.
 const WORK_END_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -37,7 +39,8 @@ pub struct LeaseTiming {
     pub duration_seconds: i64,
     /// A candidate takes over when it has seen no change for this long.
     pub takeover_after: Duration,
-    /// A leader that could not renew for this long stops; less than `takeover_after`.
+    /// A leader whose writes are not fenced stops when it could not renew for this long; less than
+    /// `takeover_after`.
     pub renew_deadline: Duration,
     pub renew_every: Duration,
 }
@@ -275,7 +278,15 @@ impl Election {
                 () = sleep(pause) => {}
             }
             let started = Instant::now();
-            let left = self.timing.renew_deadline.saturating_sub(renewed_at.elapsed());
+            // With a fence the store itself refuses what a deposed leader writes: then it need not
+            // stop for a stall in which nobody can write, and start again with cold controllers.
+            let fenced = self.fence.get().is_some();
+            let deadline = if fenced {
+                self.timing.renew_deadline.max(FENCED_DEADLINE)
+            } else {
+                self.timing.renew_deadline
+            };
+            let left = deadline.saturating_sub(renewed_at.elapsed());
             if left.is_zero() {
                 tracing::warn!(lease = self.key, "the Lease could not be renewed in time");
                 return;
