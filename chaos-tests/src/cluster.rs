@@ -49,7 +49,10 @@ pub fn binary() -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    bail!("no trireme binary beside {}: build it with `cargo build --release --package trireme`", here.display());
+    bail!(
+        "no trireme binary beside {}: build it with `cargo build --release --package trireme`",
+        here.display()
+    );
 }
 
 impl Cluster {
@@ -155,7 +158,9 @@ impl Cluster {
         let mut last = String::from("no member answered");
         while Instant::now() < deadline {
             for master in self.masters() {
-                let status = async { Ok::<_, anyhow::Error>(self.store_at(vec![master.client.clone()])?.status().await?) };
+                let status = async {
+                    Ok::<_, anyhow::Error>(self.store_at(vec![master.client.clone()])?.status().await?)
+                };
                 match tokio::time::timeout(Duration::from_secs(2), status).await {
                     Ok(Ok(status)) if status.leader_id == status.member_id && status.leader_id != 0 => {
                         return Ok(master.name);
@@ -189,7 +194,8 @@ impl Cluster {
     async fn healed(&self) -> Result<Option<String>> {
         let mut leaders = std::collections::BTreeSet::new();
         for master in self.masters() {
-            let status = async { Ok::<_, anyhow::Error>(self.store_at(vec![master.client.clone()])?.status().await?) };
+            let status =
+                async { Ok::<_, anyhow::Error>(self.store_at(vec![master.client.clone()])?.status().await?) };
             let status = tokio::time::timeout(Duration::from_secs(2), status)
                 .await
                 .map_err(|_| anyhow!("{} does not answer", master.name))?

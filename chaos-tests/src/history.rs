@@ -15,9 +15,14 @@ pub struct Tick(pub u64);
 /// up, so that any value read tells how far the key has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
-    Write { key: String, value: u64 },
+    Write {
+        key: String,
+        value: u64,
+    },
     /// Linearizable.
-    Read { key: String },
+    Read {
+        key: String,
+    },
 }
 
 /// What the client was told.

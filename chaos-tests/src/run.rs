@@ -61,7 +61,8 @@ pub async fn run(options: &Options) -> Result<Report> {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
     });
     println!("seed {seed}: {} faults on {} masters", options.faults, options.masters);
-    let temporary = tempfile::Builder::new().prefix("trireme-chaos-").tempdir().context("temporary folder")?;
+    let temporary =
+        tempfile::Builder::new().prefix("trireme-chaos-").tempdir().context("temporary folder")?;
     let dir = options.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     let recorder = Arc::new(Recorder::default());
     let outcome = drive(seed, options, &dir.join("cluster"), &recorder).await;
@@ -99,7 +100,12 @@ async fn drive(seed: u64, options: &Options, dir: &Path, recorder: &Arc<Recorder
     result.and(stopped)
 }
 
-async fn drive_cluster(seed: u64, options: &Options, cluster: &Cluster, recorder: &Arc<Recorder>) -> Result<()> {
+async fn drive_cluster(
+    seed: u64,
+    options: &Options,
+    cluster: &Cluster,
+    recorder: &Arc<Recorder>,
+) -> Result<()> {
     let store = cluster.store()?;
     let api = cluster.api()?;
     create_replica_set(&api).await?;
@@ -116,7 +122,14 @@ async fn drive_cluster(seed: u64, options: &Options, cluster: &Cluster, recorder
         let (id, stop) = (FIRST_API_CLIENT + n, stop_clients.clone());
         let (api, recorder) = (cluster.api()?, recorder.clone());
         // They read each other's objects: numbers from zero are nobody's.
-        clients.spawn(traffic::api::client(id, FIRST_API_CLIENT + options.clients, seed, api, recorder, stop));
+        clients.spawn(traffic::api::client(
+            id,
+            FIRST_API_CLIENT + options.clients,
+            seed,
+            api,
+            recorder,
+            stop,
+        ));
     }
     for (n, master) in cluster.masters().into_iter().enumerate() {
         let n = u32::try_from(n)?;
@@ -153,7 +166,11 @@ async fn inflict_all(seed: u64, count: usize, cluster: &Cluster, recorder: &Reco
         wait_for_progress(recorder).await.with_context(|| format!("before fault {}", n + 1))?;
         sleep(pause).await;
         let whom = faults::inflict(cluster, fault, seed.wrapping_add(n as u64)).await?;
-        println!("  {:>2}/{count} {fault:?}: {whom} ({} writes acknowledged)", n + 1, recorder.acknowledged().await);
+        println!(
+            "  {:>2}/{count} {fault:?}: {whom} ({} writes acknowledged)",
+            n + 1,
+            recorder.acknowledged().await
+        );
         // Two losses of different members may not overlap: that would be the loss of a quorum,
         // from which nothing follows but waiting.
         cluster.wait_healed().await.with_context(|| format!("after fault {}, {fault:?} of {whom}", n + 1))?;
@@ -198,9 +215,8 @@ async fn finish(cluster: &Cluster, api: &Client, recorder: &Recorder) -> Result<
 
 async fn wait_for_watchers(masters: u16, recorder: &Recorder) {
     loop {
-        let done = recorder
-            .with(|h| h.watchers.iter().filter(|w| w.prefix == traffic::store::PREFIX).count())
-            .await;
+        let done =
+            recorder.with(|h| h.watchers.iter().filter(|w| w.prefix == traffic::store::PREFIX).count()).await;
         if done >= usize::from(masters) {
             return;
         }

@@ -82,7 +82,9 @@ async fn reload(pki: &Pki, transports: &HashMap<String, (Files, Arc<Http>)>) {
     for (node, (files, http)) in transports {
         match files.client_config(pki.ca.certificate_pem()) {
             Ok(tls) => http.set_tls(tls).await,
-            Err(error) => tracing::error!(node, error = format!("{error:#}"), "the node keeps its old certificate"),
+            Err(error) => {
+                tracing::error!(node, error = format!("{error:#}"), "the node keeps its old certificate")
+            }
         }
     }
 }

@@ -24,7 +24,13 @@ use tracing_subscriber::EnvFilter;
 #[command(name = "trireme", version, max_term_width = 100)]
 struct Cli {
     /// What to log: a level, or `target=level` pairs with commas between them
-    #[arg(long, global = true, env = "TRIREME_LOG", default_value = "info,openraft=warn", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "TRIREME_LOG",
+        default_value = "info,openraft=warn",
+        value_name = "FILTER"
+    )]
     log: String,
     #[command(subcommand)]
     command: Command,

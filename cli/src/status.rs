@@ -13,13 +13,14 @@ use serde_json::Value;
 
 use crate::exit::ConfigContext;
 use crate::pki::{Files, Pki};
-use crate::up::{Layout, PKI_DIR, absolute};
 use crate::probe;
 use crate::store_client::StoreClient;
+use crate::up::{Layout, PKI_DIR, absolute};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Leases that say who leads, as upstream names them.
-const LEASES: [(&str, &str); 2] = [("controllers", "kube-controller-manager"), ("scheduler", "kube-scheduler")];
+const LEASES: [(&str, &str); 2] =
+    [("controllers", "kube-controller-manager"), ("scheduler", "kube-scheduler")];
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -135,7 +136,10 @@ fn targets(options: &Options) -> Result<(PathBuf, Vec<Target>)> {
         };
         let targets: Option<Vec<Target>> = options.members.iter().map(parse).collect();
         let targets = targets.filter(|t| !t.is_empty());
-        return Ok((pki_dir.clone(), targets.context("--members: NAME=STORE_HOST:PORT/API_HOST:PORT is expected")?));
+        return Ok((
+            pki_dir.clone(),
+            targets.context("--members: NAME=STORE_HOST:PORT/API_HOST:PORT is expected")?,
+        ));
     }
     let dir = absolute(&options.dir)?;
     let Some(layout) = Layout::read(&dir)? else {
@@ -207,7 +211,10 @@ async fn leaders(tls: &Arc<ClientConfig>, members: &[Member]) -> serde_json::Map
         for member in members.iter().filter(|member| member.healthy) {
             if let Ok((StatusCode::OK, body)) = probe::get(tls, &member.api, &path, ANSWER_TIMEOUT).await {
                 let lease: Value = serde_json::from_slice(&body).unwrap_or_default();
-                holder = lease["spec"]["holderIdentity"].as_str().filter(|h| !h.is_empty()).map_or(Value::Null, Value::from);
+                holder = lease["spec"]["holderIdentity"]
+                    .as_str()
+                    .filter(|h| !h.is_empty())
+                    .map_or(Value::Null, Value::from);
                 break;
             }
         }
@@ -218,8 +225,10 @@ async fn leaders(tls: &Arc<ClientConfig>, members: &[Member]) -> serde_json::Map
 
 fn text(status: &Status) -> String {
     let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
-    let mut rows =
-        vec![["MEMBER", "ROLE", "TERM", "LAST", "APPLIED", "LAG", "REVISION", "DB SIZE", "HEALTH"].map(str::to_owned)];
+    let mut rows = vec![
+        ["MEMBER", "ROLE", "TERM", "LAST", "APPLIED", "LAG", "REVISION", "DB SIZE", "HEALTH"]
+            .map(str::to_owned),
+    ];
     for m in &status.members {
         rows.push([
             m.name.clone(),

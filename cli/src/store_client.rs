@@ -23,7 +23,8 @@ impl StoreClient {
     /// `endpoints` are `host:port`. Connects when it is first used.
     pub(crate) fn new(ca_pem: &str, files: &Files, endpoints: Vec<String>) -> Result<StoreClient> {
         let tls = Arc::new(ArcSwap::new(files.client_config(ca_pem)?));
-        let remote = Remote::connect(RemoteConfig { endpoints, tls: tls.clone() }).context("store").config()?;
+        let remote =
+            Remote::connect(RemoteConfig { endpoints, tls: tls.clone() }).context("store").config()?;
         Ok(StoreClient { kv: Arc::new(remote), tls, ca_pem: ca_pem.to_owned(), files: files.clone() })
     }
 

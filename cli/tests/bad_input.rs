@@ -17,7 +17,8 @@ fn curl(cluster: &Cluster, certificate: Option<&str>, arguments: &[&str], path: 
         command.arg("--cert").arg(cluster.pki(&format!("{name}.crt")));
         command.arg("--key").arg(cluster.pki(&format!("{name}.key")));
     }
-    let output = command.args(arguments).arg(format!("{}{path}", cluster.server())).output().expect("run curl");
+    let output =
+        command.args(arguments).arg(format!("{}{path}", cluster.server())).output().expect("run curl");
     let said = String::from_utf8_lossy(&output.stdout);
     let (body, status) = said.rsplit_once('\n').unwrap_or_else(|| panic!("curl: {}", text(&output)));
     let status = status.parse().unwrap_or_else(|_| panic!("curl: {}", text(&output)));
@@ -48,7 +49,8 @@ fn a_body_that_cannot_be_read() {
     refused(&post(MAPS, "text/plain", "hello"), 415, &[]);
     let pod = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}"#;
     refused(&post(MAPS, "application/json", pod), 400, &["Pod", "ConfigMap"]);
-    let elsewhere = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"kube-system"}}"#;
+    let elsewhere =
+        r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"kube-system"}}"#;
     refused(&post(MAPS, "application/json", elsewhere), 400, &["namespace"]);
     let unknown = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"bogus":1}"#;
     refused(&post(&format!("{MAPS}?fieldValidation=Strict"), "application/json", unknown), 400, &["bogus"]);
@@ -59,7 +61,9 @@ fn a_body_that_is_too_large() {
     let folder = tempfile::tempdir().expect("folder");
     let file = folder.path().join("body");
     let value = "x".repeat(4 << 20);
-    let body = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"big"}},"data":{{"a":"{value}"}}}}"#);
+    let body = format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"big"}},"data":{{"a":"{value}"}}}}"#
+    );
     std::fs::write(&file, body).expect("write");
     let from = format!("@{}", file.display());
     refused(&post(MAPS, "application/json", &from), 413, &[]);
@@ -137,7 +141,8 @@ fn a_busy_port_is_named() {
     let folder = tempfile::tempdir().expect("folder");
     let port = free_ports();
     let _taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).expect("the port");
-    let output = server(&folder.path().join("d"), &folder.path().join("pki"), port, &[]).output().expect("run");
+    let output =
+        server(&folder.path().join("d"), &folder.path().join("pki"), port, &[]).output().expect("run");
     let flag = format!("--client-listen 127.0.0.1:{}", port + 1);
     ends_misconfigured(&output, &[&flag, "Address already in use"]);
 }

@@ -5,8 +5,18 @@ use std::path::Path;
 const DOCUMENTS: &[&str] = &["README.md", "docs/architecture.md", "docs/operations.md"];
 /// Folders whose files a document may mean with a path in backticks.
 const ROOTS: &[&str] = &[
-    "store/", "raft/", "api/", "apiserver/", "controllers/", "node/", "cli/", "chaos-tests/", "deploy/", "docs/",
-    "xtask/", ".ci/",
+    "store/",
+    "raft/",
+    "api/",
+    "apiserver/",
+    "controllers/",
+    "node/",
+    "cli/",
+    "chaos-tests/",
+    "deploy/",
+    "docs/",
+    "xtask/",
+    ".ci/",
 ];
 
 #[test]
@@ -17,7 +27,8 @@ fn paths_named_in_documents_exist() {
         let text = std::fs::read_to_string(root.join(document)).unwrap_or_else(|e| panic!("{document}: {e}"));
         // Every second part lies between backticks.
         for path in text.split('`').skip(1).step_by(2) {
-            let is_path = ROOTS.iter().any(|root| path.starts_with(root)) && !path.contains([' ', '*', '<', '\n']);
+            let is_path =
+                ROOTS.iter().any(|root| path.starts_with(root)) && !path.contains([' ', '*', '<', '\n']);
             if is_path && !root.join(path).exists() {
                 missing.push(format!("{document} names {path}"));
             }

@@ -21,7 +21,8 @@ fn kubectl_works_through_haproxy_though_a_master_dies() {
     let cluster = shared();
     let address = format!("127.0.0.1:{}", free_ports());
     let configuration = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/haproxy/haproxy.cfg");
-    let program = ["/usr/sbin/haproxy", "haproxy"].into_iter().find(|p| Path::new(p).exists()).unwrap_or("haproxy");
+    let program =
+        ["/usr/sbin/haproxy", "haproxy"].into_iter().find(|p| Path::new(p).exists()).unwrap_or("haproxy");
     let log = std::fs::File::create(cluster.dir.join("haproxy.log")).expect("log");
     let child = Command::new(program)
         .arg("-db")
@@ -42,13 +43,19 @@ fn kubectl_works_through_haproxy_though_a_master_dies() {
         let mut all = vec![server.as_str()];
         all.extend_from_slice(arguments);
         let output = cluster.kubectl(&all);
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()).ok_or_else(|| text(&output))
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+            .ok_or_else(|| text(&output))
     };
     eventually("an answer through HAProxy", || kubectl(&["get", "--raw", "/readyz"]));
     for master in ["master-1", "master-2", "master-3"] {
         cluster.kill(master);
         let name = format!("made-while-{master}-is-dead");
-        eventually("a write through HAProxy", || kubectl(&["create", "configmap", &name, "--from-literal=a=b"]));
+        eventually("a write through HAProxy", || {
+            kubectl(&["create", "configmap", &name, "--from-literal=a=b"])
+        });
         assert_eq!(kubectl(&["get", "configmap", &name, "-o", "jsonpath={.data.a}"]), Ok("b".to_owned()));
         // The next one dies only when this one is back, or no quorum is left.
         eventually("all members healthy", || {

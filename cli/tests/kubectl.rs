@@ -58,7 +58,10 @@ fn a_v1beta2_deployment_is_scaled_updated_and_undone() {
     let created = cluster.kubectl(&["-n", "beta", "create", "-f", &file]);
     assert!(created.status.success(), "{}", text(&created));
     let said = text(&created);
-    assert!(said.contains("apps/v1beta2") && said.to_lowercase().contains("deprecated"), "no warning: {said}");
+    assert!(
+        said.contains("apps/v1beta2") && said.to_lowercase().contains("deprecated"),
+        "no warning: {said}"
+    );
     let name = "deployment/nginx-deployment";
     let status = |n| {
         let timeout = format!("--timeout={}s", support::DEADLINE.as_secs());
@@ -79,7 +82,10 @@ fn a_v1beta2_deployment_is_scaled_updated_and_undone() {
         assert_eq!(pod["spec"]["containers"][0]["image"], "nginx:1.9.1");
     }
     let history = cluster.kubectl_ok(&["-n", "beta", "rollout", "history", name]);
-    assert!(history.lines().any(|l| l.starts_with('1')) && history.lines().any(|l| l.starts_with('2')), "{history}");
+    assert!(
+        history.lines().any(|l| l.starts_with('1')) && history.lines().any(|l| l.starts_with('2')),
+        "{history}"
+    );
     cluster.kubectl_ok(&["-n", "beta", "rollout", "undo", name]);
     status("undone");
     for pod in running_pods("beta", "app=nginx", 10) {
@@ -130,10 +136,18 @@ fn an_extensions_deployment_gets_the_defaults_of_its_version() {
 #[test]
 fn bad_manifests_are_refused_with_what_is_wrong_and_nothing_is_stored() {
     let cases: [(&str, &str, &[&str]); 4] = [
-        ("bad-01-deployment-no-selector.yaml", "deployments", &["spec.selector", "spec.template.metadata.labels"]),
+        (
+            "bad-01-deployment-no-selector.yaml",
+            "deployments",
+            &["spec.selector", "spec.template.metadata.labels"],
+        ),
         ("bad-02-service-name-with-space.yaml", "services", &["metadata.name", "DNS-1035"]),
         ("bad-03-pod-unknown-field.yaml", "pods", &["strict decoding error", "spec.volumes[0].hostpath"]),
-        ("bad-04-replicaset-selector-mismatch.yaml", "replicasets", &["`selector` does not match template `labels`"]),
+        (
+            "bad-04-replicaset-selector-mismatch.yaml",
+            "replicasets",
+            &["`selector` does not match template `labels`"],
+        ),
     ];
     let Some(_) = reference("manifests") else { return };
     let cluster = shared();

@@ -28,7 +28,9 @@ fn a_cluster_detaches_resumes_and_goes_down() {
     let said = text(&started);
     assert!(said.contains("1 master, 1 hollow node"), "{said}");
     assert!(said.contains(&format!("export KUBECONFIG={dir_text}/admin.kubeconfig")), "{said}");
-    for file in ["admin.kubeconfig", "pki/ca.crt", "master-1/pid", "master-1/log", "balancer/pid", "nodes/pid"] {
+    for file in
+        ["admin.kubeconfig", "pki/ca.crt", "master-1/pid", "master-1/log", "balancer/pid", "nodes/pid"]
+    {
         assert!(dir.join(file).exists(), "{file} is missing");
     }
 

@@ -53,10 +53,16 @@ pub(super) async fn measure(cluster: &Cluster, time: Duration, table: &mut Table
         clients.push(cluster.api()?);
     }
     let mut figures = Vec::new();
-    for (kind, resource, make) in
-        [("ConfigMap", CONFIG_MAPS, config_map as fn(&str) -> Object), ("Pod", PODS, pod as fn(&str) -> Object)]
-    {
-        let verbs = [(Verb::Create, "create"), (Verb::Get, "get"), (Verb::Update, "update"), (Verb::Delete, "delete")];
+    for (kind, resource, make) in [
+        ("ConfigMap", CONFIG_MAPS, config_map as fn(&str) -> Object),
+        ("Pod", PODS, pod as fn(&str) -> Object),
+    ] {
+        let verbs = [
+            (Verb::Create, "create"),
+            (Verb::Get, "get"),
+            (Verb::Update, "update"),
+            (Verb::Delete, "delete"),
+        ];
         for (verb, word) in verbs {
             let name = format!("{word} {kind}");
             let (cpu, begin) = (usage.cpu(), Instant::now());
@@ -65,8 +71,17 @@ pub(super) async fn measure(cluster: &Cluster, time: Duration, table: &mut Table
             let cpu_ms = usage.cpu().saturating_sub(cpu).as_secs_f64() * 1e3 / calls.max(1) as f64;
             println!("  {name}: {per_second:.0}/s, {cpu_ms:.2} CPU ms, {failed} failed");
             let upstream = UPSTREAM_CPU_MS.iter().find(|(n, _)| *n == name).map_or(f64::NAN, |(_, ms)| *ms);
-            table.ratio(&format!("CPU ms per call: {name}"), cpu_ms, upstream, "beside upstream's figure of another day");
-            table.figure(&format!("calls per second: {name}"), format!("{per_second:.0}"), "64 clients on the same cores");
+            table.ratio(
+                &format!("CPU ms per call: {name}"),
+                cpu_ms,
+                upstream,
+                "beside upstream's figure of another day",
+            );
+            table.figure(
+                &format!("calls per second: {name}"),
+                format!("{per_second:.0}"),
+                "64 clients on the same cores",
+            );
             figures.push(json!({
                 "call": name, "per_second": per_second, "cpu_ms": cpu_ms, "failed": failed, "upstream_cpu_ms": upstream,
             }));
@@ -77,7 +92,13 @@ pub(super) async fn measure(cluster: &Cluster, time: Duration, table: &mut Table
 
 /// Calls that succeeded and calls that failed. Get, update and delete work on objects that create
 /// left; update and delete end when they have been through them.
-async fn run(clients: &[Client], resource: &Resource, make: fn(&str) -> Object, verb: Verb, time: Duration) -> Result<(u64, u64)> {
+async fn run(
+    clients: &[Client],
+    resource: &Resource,
+    make: fn(&str) -> Object,
+    verb: Verb,
+    time: Duration,
+) -> Result<(u64, u64)> {
     let end = Instant::now() + time;
     let failures = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
@@ -103,7 +124,10 @@ async fn run(clients: &[Client], resource: &Resource, make: fn(&str) -> Object, 
                     Verb::Get => client.get(&resource, NAMESPACE, &name).await.map(|_| ()),
                     Verb::Update => {
                         let mut object = make(&name);
-                        object.metadata_mut().object_mut("annotations").insert("turn", n.to_string().as_str());
+                        object
+                            .metadata_mut()
+                            .object_mut("annotations")
+                            .insert("turn", n.to_string().as_str());
                         client.update(&resource, &object).await.map(|_| ())
                     }
                     Verb::Delete => {

@@ -40,9 +40,12 @@ impl Etcd {
                 .args(["--client-cert-auth", "--peer-client-cert-auth"]);
             for side in ["", "peer-"] {
                 command
-                    .arg(format!("--{side}cert-file")).arg(pki.join("member.crt"))
-                    .arg(format!("--{side}key-file")).arg(pki.join("member.key"))
-                    .arg(format!("--{side}trusted-ca-file")).arg(pki.join("ca.crt"));
+                    .arg(format!("--{side}cert-file"))
+                    .arg(pki.join("member.crt"))
+                    .arg(format!("--{side}key-file"))
+                    .arg(pki.join("member.key"))
+                    .arg(format!("--{side}trusted-ca-file"))
+                    .arg(pki.join("ca.crt"));
             }
             command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
             children.push(command.spawn().context("run etcd (Debian's package etcd-server)")?);
@@ -51,7 +54,9 @@ impl Etcd {
         let etcd = Etcd { dir: pki, children, endpoints };
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            let write = async { Ok::<_, anyhow::Error>(etcd.connect(0).await?.put(b"ready".into(), Vec::new()).await?) };
+            let write = async {
+                Ok::<_, anyhow::Error>(etcd.connect(0).await?.put(b"ready".into(), Vec::new()).await?)
+            };
             match tokio::time::timeout(Duration::from_secs(2), write).await {
                 Ok(Ok(())) => return Ok(etcd),
                 outcome if Instant::now() > deadline => bail!("etcd did not start: {outcome:?}"),
@@ -82,21 +87,39 @@ impl Etcd {
 /// With openssl, as an operator would: P-256 as in our own.
 fn make_certificates(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).context("folder of certificates")?;
-    std::fs::write(dir.join("ext"), "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n")?;
+    std::fs::write(
+        dir.join("ext"),
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n",
+    )?;
     let run = |arguments: &[&str]| -> Result<()> {
-        let output = Command::new("openssl").args(arguments).current_dir(dir).output().context("run openssl")?;
+        let output =
+            Command::new("openssl").args(arguments).current_dir(dir).output().context("run openssl")?;
         anyhow::ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     };
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-    let mut ca = vec!["req", "-x509", "-days", "10", "-subj", "/CN=bench-ca", "-keyout", "ca.key", "-out", "ca.crt"];
+    let mut ca =
+        vec!["req", "-x509", "-days", "10", "-subj", "/CN=bench-ca", "-keyout", "ca.key", "-out", "ca.crt"];
     ca.extend(key);
     run(&ca)?;
     let mut request = vec!["req", "-subj", "/CN=bench", "-keyout", "member.key", "-out", "member.csr"];
     request.extend(key);
     run(&request)?;
     run(&[
-        "x509", "-req", "-in", "member.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "10",
-        "-extfile", "ext", "-out", "member.crt",
+        "x509",
+        "-req",
+        "-in",
+        "member.csr",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "10",
+        "-extfile",
+        "ext",
+        "-out",
+        "member.crt",
     ])
 }

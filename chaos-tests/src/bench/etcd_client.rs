@@ -32,7 +32,9 @@ impl EtcdClient {
             std::fs::read(&path).with_context(|| format!("read {}", path.display()))
         };
         let identity = Identity::from_pem(read(format!("{name}.crt"))?, read(format!("{name}.key"))?);
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca.to_owned())?)).identity(identity);
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read(ca.to_owned())?))
+            .identity(identity);
         let channel = Endpoint::from_shared(format!("https://{address}"))?
             .tls_config(tls)?
             .tcp_nodelay(true)

@@ -23,7 +23,8 @@ pub(super) async fn measure(cluster: &Cluster, kills: u32, table: &mut Table) ->
         tokio::time::sleep(SETTLE).await;
         let leader = cluster.leader().await?;
         // A client of the survivors, connected beforehand as an API server would be.
-        let survivors = cluster.masters().into_iter().filter(|m| m.name != leader).map(|m| m.client).collect();
+        let survivors =
+            cluster.masters().into_iter().filter(|m| m.name != leader).map(|m| m.client).collect();
         let kv = cluster.store_at(survivors)?;
         put(&kv, n).await.context("a write before the kill")?;
         let pid = cluster.pid(&leader)?;

@@ -93,7 +93,11 @@ async fn measure_writes(time: Duration, table: &mut Table) -> Result<Value> {
         let etcd = etcd::Etcd::start(folder.path(), ETCD_PORT).await?;
         let usage = Usage::of(etcd.pids());
         for clients in writes::CLIENTS {
-            results.push(writes::measure(clients, time, &usage, async |n| etcd.connect(n).await).await.context("etcd")?);
+            results.push(
+                writes::measure(clients, time, &usage, async |n| etcd.connect(n).await)
+                    .await
+                    .context("etcd")?,
+            );
         }
         etcd.stop().await?;
     }
@@ -113,7 +117,12 @@ async fn measure_writes(time: Duration, table: &mut Table) -> Result<Value> {
         let ours = writes::measure(clients, time, &usage, connect).await.context("trireme")?;
         let theirs = &results[n];
         table.ratio(&format!("writes per second, {clients} clients"), ours.per_second, theirs.per_second, "");
-        table.ratio(&format!("CPU ms per write, {clients} clients"), ours.cpu_ms, theirs.cpu_ms, "all members; idle work of the API server and controllers is in ours");
+        table.ratio(
+            &format!("CPU ms per write, {clients} clients"),
+            ours.cpu_ms,
+            theirs.cpu_ms,
+            "all members; idle work of the API server and controllers is in ours",
+        );
         figures.push(json!({ "clients": clients, "trireme": ours.json(), "etcd": theirs.json() }));
     }
     cluster.stop().await?;

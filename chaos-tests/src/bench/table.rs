@@ -32,8 +32,15 @@ impl fmt::Display for Table {
             writeln!(
                 f,
                 "{:<a$}  {:>b$}  {:>c$}  {:>d$}  {}",
-                row[0], row[1], row[2], row[3], row[4],
-                a = width(0), b = width(1), c = width(2), d = width(3)
+                row[0],
+                row[1],
+                row[2],
+                row[3],
+                row[4],
+                a = width(0),
+                b = width(1),
+                c = width(2),
+                d = width(3)
             )?;
         }
         Ok(())

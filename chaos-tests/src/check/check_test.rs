@@ -4,7 +4,13 @@ use super::*;
 use crate::history::{Call, Operation, Outcome, Seen, Tick, Watcher};
 
 fn write(client: u32, begin: u64, end: u64, key: &str, value: u64, outcome: Outcome) -> Operation {
-    Operation { client, begin: Tick(begin), end: Tick(end), call: Call::Write { key: key.into(), value }, outcome }
+    Operation {
+        client,
+        begin: Tick(begin),
+        end: Tick(end),
+        call: Call::Write { key: key.into(), value },
+        outcome,
+    }
 }
 
 fn read(begin: u64, end: u64, key: &str, value: Option<u64>, revision: i64) -> Operation {

@@ -109,7 +109,9 @@ pub(super) fn members_agree(history: &History) -> Vec<String> {
             .iter()
             .find(|kv| !found.contains(kv))
             .map(|kv| format!("{kv:?} is on {first} alone"))
-            .or_else(|| found.iter().find(|kv| !expected.contains(kv)).map(|kv| format!("{kv:?} is on {name} alone")))
+            .or_else(|| {
+                found.iter().find(|kv| !expected.contains(kv)).map(|kv| format!("{kv:?} is on {name} alone"))
+            })
             .unwrap_or_else(|| "the order differs".to_owned());
         wrong.push(format!("{first} and {name} differ: {difference}"));
     }

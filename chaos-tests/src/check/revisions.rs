@@ -31,7 +31,9 @@ pub(super) fn never_go_back(history: &History) -> Vec<String> {
         };
         match (&operation.call, &operation.outcome) {
             (Call::Write { key, value }, Outcome::Written { revision }) if *revision <= before => {
-                wrong.push(format!("{key}={value} was written at {revision} after {before} had been answered"));
+                wrong.push(format!(
+                    "{key}={value} was written at {revision} after {before} had been answered"
+                ));
             }
             (Call::Read { key }, Outcome::Read { revision: Some(revision), .. }) if *revision < before => {
                 wrong.push(format!("{key} was read at {revision} after {before} had been answered"));
@@ -47,10 +49,12 @@ pub(super) fn belong_to_one_write(history: &History) -> Vec<String> {
     let mut owner: BTreeMap<i64, (&str, u64)> = BTreeMap::new();
     let mut wrong = Vec::new();
     for operation in &history.operations {
-        if let (Call::Write { key, value }, Outcome::Written { revision }) = (&operation.call, &operation.outcome)
+        if let (Call::Write { key, value }, Outcome::Written { revision }) =
+            (&operation.call, &operation.outcome)
             && let Some((other, other_value)) = owner.insert(*revision, (key, *value))
         {
-            wrong.push(format!("revision {revision} was given to {other}={other_value} and to {key}={value}"));
+            wrong
+                .push(format!("revision {revision} was given to {other}={other_value} and to {key}={value}"));
         }
     }
     wrong

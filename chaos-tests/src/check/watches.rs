@@ -9,7 +9,9 @@ use crate::history::{Call, History, Outcome, Seen};
 pub(super) fn deliver_everything(history: &History) -> Vec<String> {
     let mut expected: BTreeSet<(i64, &str, u64)> = BTreeSet::new();
     for operation in &history.operations {
-        if let (Call::Write { key, value }, Outcome::Written { revision }) = (&operation.call, &operation.outcome) {
+        if let (Call::Write { key, value }, Outcome::Written { revision }) =
+            (&operation.call, &operation.outcome)
+        {
             expected.insert((*revision, key, *value));
         }
     }
@@ -22,7 +24,8 @@ pub(super) fn deliver_everything(history: &History) -> Vec<String> {
     let nothing = BTreeSet::new();
     for watcher in &history.watchers {
         let delivered = delivered.get(&watcher.id).unwrap_or(&nothing);
-        for (revision, key, value) in expected.range((watcher.from + 1, "", 0)..(watcher.reached + 1, "", 0)) {
+        for (revision, key, value) in expected.range((watcher.from + 1, "", 0)..(watcher.reached + 1, "", 0))
+        {
             if key.starts_with(&watcher.prefix) && !delivered.contains(&(*revision, *key, *value)) {
                 wrong.push(format!("watcher {} never got {key}={value} of revision {revision}", watcher.id));
             }

@@ -55,7 +55,14 @@ fn config_map(name: &str, value: u64, resource_version: &str) -> Object {
 }
 
 /// Writes and reads until `stop`.
-pub async fn client(id: u32, clients: u32, seed: u64, api: Client, recorder: Arc<Recorder>, stop: CancellationToken) {
+pub async fn client(
+    id: u32,
+    clients: u32,
+    seed: u64,
+    api: Client,
+    recorder: Arc<Recorder>,
+    stop: CancellationToken,
+) {
     let mut random = StdRng::seed_from_u64(seed ^ (u64::from(id) << 32));
     // The resource version known of each key; empty where it is not there.
     let mut known = vec![String::new(); KEYS_PER_CLIENT as usize];
@@ -85,7 +92,14 @@ pub async fn client(id: u32, clients: u32, seed: u64, api: Client, recorder: Arc
     }
 }
 
-async fn write(id: u32, name: &str, value: u64, known: &str, api: &Client, recorder: &Recorder) -> Option<String> {
+async fn write(
+    id: u32,
+    name: &str,
+    value: u64,
+    known: &str,
+    api: &Client,
+    recorder: &Recorder,
+) -> Option<String> {
     let object = config_map(name, value, known);
     let begin = recorder.tick();
     let call = async {
@@ -172,7 +186,8 @@ async fn list_version(api: &Client, stop: &CancellationToken) -> Option<String> 
             return None;
         }
         let params = ListParams::labels(SELECTOR);
-        if let Ok(Ok(list)) = timeout(ANSWER_TIMEOUT, api.list(&CONFIG_MAPS, Some(NAMESPACE), &params)).await {
+        if let Ok(Ok(list)) = timeout(ANSWER_TIMEOUT, api.list(&CONFIG_MAPS, Some(NAMESPACE), &params)).await
+        {
             return Some(list.resource_version);
         }
         sleep(PAUSE).await;

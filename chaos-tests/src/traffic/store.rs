@@ -34,7 +34,14 @@ pub fn decode(kv: &KeyValue) -> Option<u64> {
 }
 
 /// Writes and reads until `stop`.
-pub async fn client(id: u32, clients: u32, seed: u64, kv: Arc<dyn Kv>, recorder: Arc<Recorder>, stop: CancellationToken) {
+pub async fn client(
+    id: u32,
+    clients: u32,
+    seed: u64,
+    kv: Arc<dyn Kv>,
+    recorder: Arc<Recorder>,
+    stop: CancellationToken,
+) {
     let mut random = StdRng::seed_from_u64(seed ^ u64::from(id));
     let mut known = vec![Revision(0); KEYS_PER_CLIENT as usize];
     let mut values = vec![0; KEYS_PER_CLIENT as usize];
@@ -65,7 +72,14 @@ pub async fn client(id: u32, clients: u32, seed: u64, kv: Arc<dyn Kv>, recorder:
 }
 
 /// The new revision, if it was certainly written.
-pub async fn write(id: u32, key: &str, value: u64, known: Revision, kv: &dyn Kv, recorder: &Recorder) -> Option<Revision> {
+pub async fn write(
+    id: u32,
+    key: &str,
+    value: u64,
+    known: Revision,
+    kv: &dyn Kv,
+    recorder: &Recorder,
+) -> Option<Revision> {
     let request = TxnRequest {
         compare: vec![Compare::mod_revision(key.to_owned(), known)],
         success: vec![Op::Put(PutRequest::new(key.to_owned(), encode(value)))],
@@ -108,7 +122,13 @@ async fn read(id: u32, key: &str, kv: &dyn Kv, recorder: &Recorder) -> Option<Re
 
 /// Follows every key of the traffic from `from` on, starting again where it was when the watch
 /// ends, until it has seen the end key.
-pub async fn watcher(id: u32, from: Revision, kv: Arc<dyn Kv>, recorder: Arc<Recorder>, stop: CancellationToken) {
+pub async fn watcher(
+    id: u32,
+    from: Revision,
+    kv: Arc<dyn Kv>,
+    recorder: Arc<Recorder>,
+    stop: CancellationToken,
+) {
     let mut reached = from;
     loop {
         let request = WatchRequest {
@@ -129,7 +149,13 @@ pub async fn watcher(id: u32, from: Revision, kv: Arc<dyn Kv>, recorder: Arc<Rec
 }
 
 /// Whether the end key was seen.
-async fn follow(id: u32, request: WatchRequest, reached: &mut Revision, kv: &dyn Kv, recorder: &Recorder) -> bool {
+async fn follow(
+    id: u32,
+    request: WatchRequest,
+    reached: &mut Revision,
+    kv: &dyn Kv,
+    recorder: &Recorder,
+) -> bool {
     let Ok(Ok(mut stream)) = timeout(ANSWER_TIMEOUT, kv.watch(request)).await else { return false };
     while let Some(Ok(item)) = stream.next().await {
         match item {
@@ -158,6 +184,8 @@ pub async fn contents(kv: &dyn Kv, serializable: bool) -> Result<Vec<(String, u6
     Ok(response
         .kvs
         .iter()
-        .filter_map(|kv| Some((String::from_utf8_lossy(&kv.key).into_owned(), decode(kv)?, kv.mod_revision.0)))
+        .filter_map(|kv| {
+            Some((String::from_utf8_lossy(&kv.key).into_owned(), decode(kv)?, kv.mod_revision.0))
+        })
         .collect())
 }

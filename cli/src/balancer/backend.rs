@@ -119,7 +119,8 @@ impl Backend {
                     }
                 }
             }
-            tokio::time::sleep(if self.is_up() { check.every } else { check.every.min(CHECK_DOWN_EVERY) }).await;
+            tokio::time::sleep(if self.is_up() { check.every } else { check.every.min(CHECK_DOWN_EVERY) })
+                .await;
         }
     }
 

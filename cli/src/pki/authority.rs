@@ -28,8 +28,12 @@ impl Authority {
         match (cert_path.exists(), key_path.exists()) {
             (false, false) => Self::create(&cert_path, &key_path, common_name)?,
             (true, true) => {}
-            (true, false) => bail!("{} is there but its key {} is not", cert_path.display(), key_path.display()),
-            (false, true) => bail!("{} is there but its certificate {} is not", key_path.display(), cert_path.display()),
+            (true, false) => {
+                bail!("{} is there but its key {} is not", cert_path.display(), key_path.display())
+            }
+            (false, true) => {
+                bail!("{} is there but its certificate {} is not", key_path.display(), cert_path.display())
+            }
         }
         let certificate_pem = read(&cert_path)?;
         let key = KeyPair::from_pem(&read(&key_path)?)
@@ -114,7 +118,8 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let temporary = path.with_file_name(name);
     let attempt = || -> std::io::Result<()> {
         let _ = std::fs::remove_file(&temporary);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)

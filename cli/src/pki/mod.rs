@@ -82,9 +82,14 @@ impl Pki {
 
     /// What an API server shows to its clients.
     pub(crate) fn api_server(&self, dir: &Path, names: &[String]) -> LeafFile<'_> {
-        let mut leaf = Leaf::server("kube-apiserver", &["localhost", "127.0.0.1", "::1", KUBERNETES_SERVICE_IP]);
-        for name in ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-        {
+        let mut leaf =
+            Leaf::server("kube-apiserver", &["localhost", "127.0.0.1", "::1", KUBERNETES_SERVICE_IP]);
+        for name in [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ] {
             leaf.names.push(name.to_owned());
         }
         leaf.names.extend_from_slice(names);

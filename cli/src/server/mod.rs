@@ -188,7 +188,8 @@ fn members(options: &Options) -> Result<BTreeMap<String, String>> {
         let Some((member, address)) = item.split_once('=') else {
             bail!("--initial-cluster {item:?}: NAME=HOST:PORT is expected");
         };
-        if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+        if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        {
             bail!("--initial-cluster {item:?}: {address:?} is not HOST:PORT");
         }
         if members.insert(member.to_owned(), address.to_owned()).is_some() {

@@ -96,8 +96,8 @@ impl Layout {
             "--api-replicas {}: at most {API_REPLICAS_MAX}",
             self.api_replicas
         );
-        let last = u32::from(self.port)
-            + u32::from(PORTS_PER_PROCESS) * u32::from(FIRST_REPLICA + API_REPLICAS_MAX);
+        let last =
+            u32::from(self.port) + u32::from(PORTS_PER_PROCESS) * u32::from(FIRST_REPLICA + API_REPLICAS_MAX);
         ensure!(
             self.port >= 1024 && last <= u32::from(u16::MAX),
             "--port {}: a cluster uses up to {} ports from there on, between 1024 and 65535",

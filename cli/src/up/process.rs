@@ -36,12 +36,27 @@ pub(super) struct Spec {
 /// What happened to a process, for the display and the supervisor.
 #[derive(Debug)]
 pub(super) enum Report {
-    Started { name: String, pid: u32, again: bool },
+    Started {
+        name: String,
+        pid: u32,
+        again: bool,
+    },
     /// `last_words`: the end of its log.
-    Died { name: String, how: String, restart_after: Option<Duration>, last_words: String },
+    Died {
+        name: String,
+        how: String,
+        restart_after: Option<Duration>,
+        last_words: String,
+    },
     /// It cannot run as it was told to; it stays dead.
-    Misconfigured { name: String, last_words: String },
-    NotStarted { name: String, error: String },
+    Misconfigured {
+        name: String,
+        last_words: String,
+    },
+    NotStarted {
+        name: String,
+        error: String,
+    },
 }
 
 impl Spec {
@@ -134,7 +149,11 @@ fn open_log(path: &Path) -> Result<File> {
     if std::fs::metadata(path).is_ok_and(|m| m.len() > LOG_BYTES_MAX) {
         let _ = std::fs::rename(path, path.with_extension("1"));
     }
-    OpenOptions::new().create(true).append(true).open(path).with_context(|| format!("open {}", path.display()))
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))
 }
 
 /// The last line that says something, which is where an error stands.

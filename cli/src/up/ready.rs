@@ -37,10 +37,17 @@ impl Summary {
         let mut line = |line: String| {
             let _ = writeln!(text, "{line}");
         };
-        line(format!("Trireme is up after {:.1} s: {layout}, Kubernetes {}", took.as_secs_f64(), self.version));
+        line(format!(
+            "Trireme is up after {:.1} s: {layout}, Kubernetes {}",
+            took.as_secs_f64(),
+            self.version
+        ));
         line(format!("  balancer     https://{}", layout.balancer()));
         for master in layout.masters() {
-            line(format!("  {:<12} https://{}   store {}   peers {}", master.name, master.api, master.client, master.peer));
+            line(format!(
+                "  {:<12} https://{}   store {}   peers {}",
+                master.name, master.api, master.client, master.peer
+            ));
         }
         for (name, address) in layout.replicas() {
             line(format!("  {name:<12} https://{address}"));
@@ -106,7 +113,8 @@ async fn wait_for_nodes(tls: &Arc<ClientConfig>, layout: &Layout, progress: &Pro
                 probe::get(tls, &layout.balancer(), "/api/v1/nodes?resourceVersion=0", ANSWER_TIMEOUT).await
             && let Ok(list) = serde_json::from_slice::<Value>(&body)
         {
-            let ready = list["items"].as_array().map_or(0, |items| items.iter().filter(|n| is_ready(n)).count());
+            let ready =
+                list["items"].as_array().map_or(0, |items| items.iter().filter(|n| is_ready(n)).count());
             if ready >= wanted {
                 return say(format!("{ready} ready"), true);
             }

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::PKI_DIR;
 use super::layout::Layout;
 use super::process::Spec;
-use super::PKI_DIR;
 
 pub(super) const BALANCER: &str = "balancer";
 pub(super) const NODES: &str = "nodes";
@@ -33,9 +33,8 @@ pub(super) fn groups(dir: &Path, layout: &Layout, restart: bool) -> Vec<Vec<Spec
         nodes.push(spec(NODES, arguments));
     }
 
-    let mut balancer = Arguments::new("balancer")
-        .with("--listen", layout.balancer())
-        .with("--ca", pki.join("ca.crt"));
+    let mut balancer =
+        Arguments::new("balancer").with("--listen", layout.balancer()).with("--ca", pki.join("ca.crt"));
     for address in masters.iter().map(|m| &m.api).chain(replicas.iter().map(|(_, address)| address)) {
         balancer = balancer.with("--backend", address);
     }

@@ -208,10 +208,8 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>)
 /// The reference data beside the workspace, or `$TRIREME_SHARED`. Tests that need it are skipped
 /// by name where it is absent.
 pub fn reference(file: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("TRIREME_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
-        PathBuf::from,
-    );
+    let root = std::env::var_os("TRIREME_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let path = root.join(file);
     if path.exists() {
         return Some(path);
