@@ -32,7 +32,6 @@ pub(crate) struct Pki {
     pub cluster: String,
     pub ca: Authority,
     pub store_ca: Authority,
-    pub front_proxy_ca: Authority,
 }
 
 impl Pki {
@@ -54,8 +53,9 @@ impl Pki {
             cluster: authority::open_or_create_cluster_name(dir)?,
             ca: Authority::open_or_create(dir, "ca", "kubernetes-ca")?,
             store_ca: Authority::open_or_create(dir, "store-ca", "trireme-store-ca")?,
-            front_proxy_ca: Authority::open_or_create(dir, "front-proxy-ca", "front-proxy-ca")?,
         };
+        // Nobody here asks for its certificates; whoever runs an authenticating proxy does.
+        Authority::open_or_create(dir, "front-proxy-ca", "front-proxy-ca")?;
         authority::open_or_create_signing_key(dir, "sa")?;
         Ok(pki)
     }
@@ -94,12 +94,6 @@ impl Pki {
         }
         leaf.names.extend_from_slice(names);
         LeafFile::new(&self.ca, dir, "apiserver", leaf)
-    }
-
-    /// What an API server shows to the API servers that it proxies to.
-    pub(crate) fn front_proxy_client(&self, dir: &Path) -> LeafFile<'_> {
-        let leaf = Leaf::client("front-proxy-client", &[]);
-        LeafFile::new(&self.front_proxy_ca, dir, "front-proxy-client", leaf)
     }
 
     /// What a master shows to its peers and at the store's port, and with which it calls them.

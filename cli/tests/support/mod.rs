@@ -173,7 +173,7 @@ pub fn shared() -> &'static Cluster {
 }
 
 pub fn kubectl_with(kubeconfig: &Path, arguments: &[&str]) -> Output {
-    Command::new("kubectl")
+    Command::new(std::env::var_os("KUBECTL").unwrap_or_else(|| "kubectl".into()))
         .arg("--kubeconfig")
         .arg(kubeconfig)
         .args(arguments)
