@@ -3,7 +3,7 @@
 //! how to patch and look up whether `dryRun` is known by them.
 //!
 //! Pure functions that take milliseconds: whoever serves the documents keeps them. Descriptions
-//! are left out: see `docs/schema.md`.
+//! are not in the table; [`describe`] adds them from wherever the caller has them.
 
 mod gnostic;
 mod operation;
@@ -13,7 +13,7 @@ mod v2;
 mod v3;
 
 pub use gnostic::encode as v2_protobuf;
-pub use schemas::definition_name;
+pub use schemas::{definition_name, describe};
 pub use v2::document as v2;
 pub use v3::{document as v3, index as v3_index};
 

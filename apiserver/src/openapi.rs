@@ -38,9 +38,9 @@ impl OpenApi {
             return Some(found.clone());
         }
         let bytes: Bytes = match name {
-            V2_JSON => wire::encode(&openapi::v2(), Format::Json, false, None),
-            V2_PROTOBUF => openapi::v2_protobuf(&openapi::v2()).into(),
-            name => wire::encode(&openapi::v3(name)?, Format::Json, false, None),
+            V2_JSON => wire::encode(&described(openapi::v2()), Format::Json, false, None),
+            V2_PROTOBUF => openapi::v2_protobuf(&described(openapi::v2())).into(),
+            name => wire::encode(&described(openapi::v3(name)?), Format::Json, false, None),
         };
         let document = Arc::new(Document { hash: hex(&Sha512::digest(&bytes)), bytes });
         self.documents.lock().insert(name.to_owned(), document.clone());
@@ -98,7 +98,16 @@ pub(crate) fn v3(call: &Call, name: &str) -> Result<Response<Body>> {
     Ok(response)
 }
 
-/// The description of a message's field. The schema table holds no prose.
-pub(crate) fn describe(_message: &str, _field: &str) -> Option<&'static str> {
-    None
+/// The description of a message's field.
+pub(crate) fn describe(message: &str, field: &str) -> Option<&'static str> {
+    trireme_descriptions::field(message, field)
+}
+
+/// A document with the descriptions of its messages and fields.
+fn described(mut document: Value) -> Value {
+    openapi::describe(&mut document, &|message, field| match field {
+        Some(field) => trireme_descriptions::field(message, field),
+        None => trireme_descriptions::message(message),
+    });
+    document
 }

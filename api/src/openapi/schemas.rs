@@ -78,6 +78,29 @@ fn opaque_schema(ty: &Type, dialect: Dialect) -> Value {
     }
 }
 
+/// Adds descriptions to a document of either version: `lookup` gets a message and one of its fields,
+/// or none for the message's own.
+pub fn describe<'a>(document: &mut Value, lookup: &dyn Fn(&str, Option<&str>) -> Option<&'a str>) {
+    let definitions = match document.get("definitions") {
+        Some(_) => document.get_mut("definitions"),
+        None => document.at_mut(&["components", "schemas"]),
+    };
+    let Some(Value::Object(definitions)) = definitions else { return };
+    let mut set = |place: &mut Value, text: Option<&str>| {
+        if let (Some(map), Some(text)) = (place.as_object_mut(), text.filter(|t| !t.is_empty())) {
+            map.set("description", text);
+        }
+    };
+    for message in &crate::schema::builtin().messages {
+        let Some(definition) = definitions.get_mut(&definition_name(&message.name)) else { continue };
+        set(definition, lookup(&message.name, None));
+        let Some(Value::Object(properties)) = definition.get_mut("properties") else { continue };
+        for (field, property) in properties.iter_mut() {
+            set(property, lookup(&message.name, Some(field)));
+        }
+    }
+}
+
 /// Collects definitions: those asked for and all they refer to.
 pub(super) struct Definitions<'a> {
     schema: &'a Schema,
