@@ -86,7 +86,7 @@ pub fn describe<'a>(document: &mut Value, lookup: &dyn Fn(&str, Option<&str>) ->
         None => document.at_mut(&["components", "schemas"]),
     };
     let Some(Value::Object(definitions)) = definitions else { return };
-    let mut set = |place: &mut Value, text: Option<&str>| {
+    let set = |place: &mut Value, text: Option<&str>| {
         if let (Some(map), Some(text)) = (place.as_object_mut(), text.filter(|t| !t.is_empty())) {
             map.set("description", text);
         }
