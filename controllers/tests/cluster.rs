@@ -329,3 +329,26 @@ async fn pods_leave_a_node_that_has_gone_silent() {
         .count();
     assert_eq!(unreachable, 2, "{silent:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_process_that_restarts_plays_on() {
+    let cluster = Cluster::whole().await;
+    let c = &cluster.client;
+    cluster.until("the account", async || c.get(&SERVICE_ACCOUNTS, "default", "default").await.is_ok()).await;
+    let running_on_2 = async |name: &str| {
+        let spec = value!({"nodeName": "hollow-2", "containers": [{"name": "c", "image": "i"}]});
+        c.create(&PODS, "default", &pod(name, spec)).await.unwrap();
+        cluster.until("it runs", async || is_running(&c.get(&PODS, "default", name).await.unwrap())).await;
+        c.get(&PODS, "default", name).await.unwrap()
+    };
+    let process = cluster.nodes(2, 1);
+    let first = running_on_2("first").await;
+    process.cancel();
+    cluster.nodes(2, 1);
+    let second = running_on_2("second").await;
+    assert_ne!(first.status()["podIP"], second.status()["podIP"]);
+    let now = c.get(&PODS, "default", "first").await.unwrap();
+    assert_eq!(now.status(), first.status(), "nothing was started again");
+    c.delete(&PODS, "default", "first", &DeleteOptions::default()).await.unwrap();
+    cluster.until("it is still driven", async || gone(&cluster, &PODS, "default", "first").await).await;
+}

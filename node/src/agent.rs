@@ -8,9 +8,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use trireme_api::Object;
+use trireme_api::{Object, Value};
+use trireme_client::informer::indexes::{NODE_NAME, node_name};
 use trireme_client::resource::{NODES, PODS};
-use trireme_client::{Change, Client, InformerFactory, Scope, Transport, TransportFor};
+use trireme_client::{Change, Client, Informer, InformerFactory, Scope, Transport, TransportFor};
 
 use crate::address::{self, Pool};
 use crate::hollow::Hollow;
@@ -22,7 +23,7 @@ use crate::runtime::Runtime;
 const REGISTERING_MAX: usize = 16;
 /// A new node waits so long for a range of pod addresses; then it uses one of its own making, so
 /// that pods run where nobody assigns ranges.
-const RANGE_WAIT: Duration = Duration::from_secs(3);
+const RANGE_WAIT: Duration = Duration::from_secs(10);
 
 /// A process of hollow nodes.
 #[derive(Clone)]
@@ -100,14 +101,24 @@ async fn play(config: HollowConfig) {
         _ => Client::new(config.transport.clone()),
     };
     let informers = InformerFactory::new(watcher, config.stop.clone());
-    let _nodes = informers.scoped(&NODES, node_scope).on_change({
-        let agent = agent.clone();
-        move |change| agent.node_changed(change)
+    let pods = informers.scoped(&PODS, pod_scope);
+    pods.store().add_index(NODE_NAME, node_name);
+    let nodes = informers.scoped(&NODES, node_scope);
+    let _nodes = nodes.on_change({
+        let (agent, pods) = (agent.clone(), pods.clone());
+        move |change| agent.node_changed(change, &pods)
     });
-    let _pods = informers.scoped(&PODS, pod_scope).on_change({
+    let _pods = pods.on_change({
         let agent = agent.clone();
         move |change| agent.pod_changed(change)
     });
+    let ranges = async {
+        pods.wait_synced().await;
+        nodes.wait_synced().await;
+        for node in nodes.store().list() {
+            agent.give_range(node.name(), node.spec()["podCIDR"].str_or_empty(), &pods);
+        }
+    };
 
     let registering = Semaphore::new(REGISTERING_MAX);
     let lives = agent.nodes.iter().map(|(name, played)| {
@@ -119,12 +130,18 @@ async fn play(config: HollowConfig) {
             labels: config.labels.clone(),
             runtime_version: runtime.version(),
         };
-        live(registration, played, &registering)
+        live(registration, &agent, played, &pods, &registering)
     });
-    futures::future::join_all(lives).await;
+    tokio::join!(ranges, futures::future::join_all(lives));
 }
 
-async fn live(registration: Registration, played: &Played, registering: &Semaphore) {
+async fn live(
+    registration: Registration,
+    agent: &Agent,
+    played: &Played,
+    pods: &Informer,
+    registering: &Semaphore,
+) {
     let node = {
         let _permit = registering.acquire().await;
         registration.register().await
@@ -132,31 +149,42 @@ async fn live(registration: Registration, played: &Played, registering: &Semapho
     tracing::info!(node = registration.name, "hollow node registered: no container runs on it");
     let range = async {
         tokio::time::sleep(RANGE_WAIT).await;
-        played.pool.send_if_modified(|pool| {
-            let none = pool.is_none();
-            if none {
-                *pool = Some(Arc::new(Pool::new(&registration.name, "")));
-            }
-            none
-        });
+        pods.wait_synced().await;
+        agent.set_range(&registration.name, "", pods);
     };
     tokio::join!(range, registration.heartbeat(node, &played.stale));
 }
 
 impl Agent {
-    fn node_changed(&self, change: &Change) {
+    /// The node's pods get addresses of `cidr` from now on, unless they have a range already.
+    fn give_range(&self, node: &str, cidr: &str, pods: &Informer) {
+        // Before all its pods are known, an address that one of them has could be given out again.
+        if !cidr.is_empty() && pods.has_synced() {
+            self.set_range(node, cidr, pods);
+        }
+    }
+
+    fn set_range(&self, node: &str, cidr: &str, pods: &Informer) {
+        let Some(played) = self.nodes.get(node) else { return };
+        played.pool.send_if_modified(|pool| {
+            let none = pool.is_none();
+            if none {
+                let fresh = Pool::new(node, cidr);
+                for pod in pods.store().by_index(NODE_NAME, node) {
+                    if pod.spec()["hostNetwork"] != Value::Bool(true) {
+                        fresh.keep(pod.uid(), pod.status()["podIP"].str_or_empty());
+                    }
+                }
+                *pool = Some(Arc::new(fresh));
+            }
+            none
+        });
+    }
+
+    fn node_changed(&self, change: &Change, pods: &Informer) {
         let node = change.object();
         let Some(played) = self.nodes.get(node.name()) else { return };
-        let cidr = node.spec()["podCIDR"].str_or_empty();
-        if !cidr.is_empty() {
-            played.pool.send_if_modified(|pool| {
-                let none = pool.is_none();
-                if none {
-                    *pool = Some(Arc::new(Pool::new(node.name(), cidr)));
-                }
-                none
-            });
-        }
+        self.give_range(node.name(), node.spec()["podCIDR"].str_or_empty(), pods);
         let ready =
             node.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
         if change.deleted() || !ready {

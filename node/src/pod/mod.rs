@@ -55,7 +55,7 @@ pub(crate) async fn drive(host: Host, mut pods: watch::Receiver<Option<Arc<Objec
     let Some(first) = pods.borrow().clone() else { return };
     let uid = first.uid().to_owned();
     let mut host = host;
-    // Addresses that pods have from before are kept before any is given out.
+    // The pool comes with the addresses that pods have from before taken.
     if host.pool.wait_for(Option::is_some).await.is_err() {
         return;
     }
@@ -111,11 +111,6 @@ impl Worker {
 
     async fn recover(&self, pod: &Object) {
         self.host.runtime.recover(pod).await;
-        if pod.spec()["hostNetwork"] != Value::Bool(true)
-            && let (Some(pool), Some(ip)) = (self.pool(), pod.status()["podIP"].as_str())
-        {
-            pool.keep(pod.uid(), ip);
-        }
     }
 
     async fn step(&mut self, pod: &Arc<Object>) -> Result<Step, Trouble> {
