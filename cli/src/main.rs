@@ -28,7 +28,7 @@ struct Cli {
         long,
         global = true,
         env = "TRIREME_LOG",
-        default_value = "info,openraft=warn",
+        default_value = "info,openraft=error",
         value_name = "FILTER"
     )]
     log: String,

@@ -281,7 +281,7 @@ async fn propose(
     let value = vec![proposer as u8; value_bytes];
     let mut n = 0u64;
     while load.load(Ordering::Relaxed) {
-        if n % 256 == 0 && replica.status().role != Role::Leader {
+        if n.is_multiple_of(256) && replica.status().role != Role::Leader {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         }

@@ -212,10 +212,10 @@ fn etcdctl_script(etcdctl: &Etcdctl) {
     let future = etcdctl.command(&["get", "--rev", "9999", "foo/1"]).output().unwrap();
     assert!(text(&future).contains("required revision is a future revision"), "{}", text(&future));
 
-    let watch = etcdctl.command(&["watch", "--prefix", "w/"]).stdout(Stdio::piped()).spawn().unwrap();
-    let pid = watch.id();
+    let mut watch = etcdctl.command(&["watch", "--prefix", "w/"]).stdout(Stdio::piped()).spawn().unwrap();
+    let out = watch.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
-        let mut out = std::io::BufReader::new(watch.stdout.unwrap());
+        let mut out = std::io::BufReader::new(out);
         let mut lines = Vec::new();
         while lines.len() < 5 {
             let mut line = String::new();
@@ -236,7 +236,8 @@ fn etcdctl_script(etcdctl: &Etcdctl) {
     let lines = reader.join().unwrap();
     let all = ["PUT", "w/1", "v", "DELETE", "w/1", "", "PUT", "w/1", "v", "DELETE"];
     assert!(lines == all[..5] || lines == all[3..8], "{lines:?}");
-    assert!(Command::new("kill").arg(pid.to_string()).status().unwrap().success());
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -144,8 +144,8 @@ fn a_flipped_bit_before_the_last_frame_is_damage() {
         let ends = frame_ends(&whole);
         let frame_bytes = FRAME_HEADER_BYTES + 40 + crate::codec::ENTRY_HEADER_BYTES;
         for bit in 0..frame_bytes * 8 {
-            for frame in 0..3 {
-                let at = ends[frame] as usize + bit / 8;
+            for (frame, start) in ends[..3].iter().enumerate() {
+                let at = *start as usize + bit / 8;
                 let flipped = SimDir::default();
                 let mut bytes = whole.clone();
                 bytes[at] ^= 1 << (bit % 8);

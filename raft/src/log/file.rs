@@ -12,7 +12,7 @@ const ZERO_CHUNK_BYTES: usize = 1024 * 1024;
 
 /// One file of the log.
 pub trait LogFile: Send + Sync + 'static {
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Fills `buffer` from `offset`; fails where the file is shorter.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
@@ -99,7 +99,7 @@ impl LogDir for OsDir {
 struct OsFile(File);
 
 impl LogFile for OsFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

@@ -116,7 +116,7 @@ impl Scan {
     }
 
     fn segment(&mut self, found: &Found, config: &LogConfig) -> Result<Use, OpenError> {
-        let capacity = found.file.len()?;
+        let capacity = found.file.size()?;
         let mut bytes = vec![0u8; capacity as usize];
         found.file.read_exact_at(&mut bytes, 0)?;
         let damaged = |offset: u64, reason: &str| OpenError::Damaged {
@@ -151,10 +151,8 @@ impl Scan {
         if header.sequence != found.sequence {
             return Err(damaged(0, "its header names another place in the log"));
         }
-        if let Some(tail) = &self.tail {
-            if tail.crc != header.prev_crc {
-                return Err(damaged(0, "it does not continue the segment before it"));
-            }
+        if self.tail.as_ref().is_some_and(|tail| tail.crc != header.prev_crc) {
+            return Err(damaged(0, "it does not continue the segment before it"));
         }
         let segment =
             Segment { name: found.name.clone(), file: found.file.clone(), capacity, first_index: header.next_index };
@@ -278,7 +276,7 @@ impl Scan {
     }
 
     fn create_first(&mut self, dir: &dyn LogDir, config: &LogConfig) -> Result<(), OpenError> {
-        let bytes = config.segment_bytes.min(FIRST_SEGMENT_BYTES).max(2 * HEADER_BYTES);
+        let bytes = config.segment_bytes.clamp(2 * HEADER_BYTES, FIRST_SEGMENT_BYTES);
         let prepared = prepare_segment(dir, 1, bytes)?;
         let header = SegmentHeader {
             cluster: config.cluster,

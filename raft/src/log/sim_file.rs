@@ -106,7 +106,7 @@ impl LogDir for SimDir {
 }
 
 impl LogFile for SimFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.lock().current.len() as u64)
     }
 

@@ -80,6 +80,9 @@ impl Replica {
         if inner.leading_term().is_none() {
             return Err(MemberError::NotLeading { leader: inner.leader().map(|(leader, _)| leader) });
         }
+        if inner.voters().len() < 2 {
+            return Err(MemberError::NoOtherVoter);
+        }
         let deadline = Instant::now() + HANDOVER_TIMEOUT;
         inner.hold.send_replace(true);
         let _held = Held(inner);

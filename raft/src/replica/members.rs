@@ -19,6 +19,8 @@ pub enum MemberError {
     Unreachable(String),
     #[error("member {0} is not in the cluster")]
     Unknown(MemberId),
+    #[error("there is no other voter")]
+    NoOtherVoter,
     #[error("{0} in time")]
     TimedOut(String),
     #[error("the change was refused: {0}")]
@@ -93,8 +95,6 @@ impl Inner {
     }
 
     pub(super) fn voters(&self) -> BTreeSet<MemberId> {
-        let metrics = self.raft.metrics();
-        let voters = metrics.borrow_watched().membership_config.voter_ids().collect();
-        voters
+        self.raft.voter_ids().collect()
     }
 }
