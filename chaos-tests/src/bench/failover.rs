@@ -47,7 +47,7 @@ pub(super) async fn measure(cluster: &Cluster, kills: u32, table: &mut Table) ->
         return Ok(Value::Null);
     }
     gaps.sort_by(f64::total_cmp);
-    let (median, worst) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+    let (median, worst) = (gaps[(gaps.len() - 1) / 2], gaps[gaps.len() - 1]);
     let load = format!("load average {}", usage::load_average());
     table.figure("failover, median ms", format!("{median:.0}"), &load);
     table.figure("failover, worst ms", format!("{worst:.0}"), &load);

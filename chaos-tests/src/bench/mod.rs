@@ -116,7 +116,17 @@ async fn measure_writes(time: Duration, table: &mut Table) -> Result<Value> {
         };
         let ours = writes::measure(clients, time, &usage, connect).await.context("trireme")?;
         let theirs = &results[n];
-        table.ratio(&format!("writes per second, {clients} clients"), ours.per_second, theirs.per_second, "");
+        let bound = if clients == 1 {
+            "a sync on the leader and on a follower, and the way between them"
+        } else {
+            "the cores, which members and client share"
+        };
+        table.ratio(
+            &format!("writes per second, {clients} clients"),
+            ours.per_second,
+            theirs.per_second,
+            bound,
+        );
         table.ratio(
             &format!("CPU ms per write, {clients} clients"),
             ours.cpu_ms,
