@@ -83,12 +83,17 @@ fn supervise(plan: &Plan) {
     let mut dead: Option<(usize, Instant)> = None;
     let mut next_kill = begun + Duration::from_secs(plan.kill_every_s.max(1));
     while begun.elapsed() < Duration::from_secs(plan.seconds) {
-        if let Ok(Said::Wrote { member, count, unknown, role, line }) = says.recv_timeout(Duration::from_millis(200)) {
+        if let Ok(Said::Wrote { member, count, unknown, role, line }) =
+            says.recv_timeout(Duration::from_millis(200))
+        {
             total += count;
             unknown_total += unknown;
             if role == "leader" {
                 leader = member;
-                println!("{:5.1} s  member {member}  {count:6} writes/s  {line}", begun.elapsed().as_secs_f32());
+                println!(
+                    "{:5.1} s  member {member}  {count:6} writes/s  {line}",
+                    begun.elapsed().as_secs_f32()
+                );
             }
         }
         for (i, process) in members.iter_mut().enumerate() {
@@ -96,7 +101,10 @@ fn supervise(plan: &Plan) {
                 && let Ok(Some(status)) = running.child.try_wait()
             {
                 deaths += 1;
-                println!("member {i} DIED by itself: {status}; see {}", dir.join(format!("m{i}.log")).display());
+                println!(
+                    "member {i} DIED by itself: {status}; see {}",
+                    dir.join(format!("m{i}.log")).display()
+                );
                 *process = Some(start(i));
             }
         }
@@ -222,7 +230,8 @@ async fn member(args: &[String]) {
     let mut config = ReplicaConfig::new(dir.join(&name), "stress", &name, tls.expect("TLS"), Arc::new(open));
     let address = |port: &str| format!("127.0.0.1:{port}");
     config.peer_address = address(ports[i]);
-    config.initial_members = ports.iter().enumerate().map(|(i, port)| (format!("m{i}"), address(port))).collect();
+    config.initial_members =
+        ports.iter().enumerate().map(|(i, port)| (format!("m{i}"), address(port))).collect();
     let flush_log_bytes = number(5);
     let log_segment_bytes = (flush_log_bytes / 4).clamp(1 << 20, 64 << 20);
     config.limits =
@@ -286,7 +295,10 @@ async fn propose(
             continue;
         }
         let key = format!("/stress/{member}/{proposer}/{}", n % 500);
-        let put = TxnRequest { success: vec![Op::Put(PutRequest::new(key, value.clone()))], ..TxnRequest::default() };
+        let put = TxnRequest {
+            success: vec![Op::Put(PutRequest::new(key, value.clone()))],
+            ..TxnRequest::default()
+        };
         match replica.txn(put).await {
             Ok(_) => {
                 wrote.fetch_add(1, Ordering::Relaxed);
@@ -311,7 +323,8 @@ fn write_certificates(dir: &Path) {
     let ca = params.self_signed(&key).expect("a CA").pem();
     let issuer = Issuer::new(params, key);
     let leaf_key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec!["127.0.0.1".into()]).expect("a name").signed_by(&leaf_key, &issuer);
+    let leaf =
+        CertificateParams::new(vec!["127.0.0.1".into()]).expect("a name").signed_by(&leaf_key, &issuer);
     let leaf = leaf.expect("a certificate").pem();
     for (name, pem) in [("ca", ca), ("cert", leaf), ("key", leaf_key.serialize_pem())] {
         std::fs::write(dir.join(name), pem).expect("a file");

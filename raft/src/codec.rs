@@ -181,8 +181,14 @@ mod tests {
         let joint = vec![BTreeSet::from([MemberId(1)]), BTreeSet::from([MemberId(1), MemberId(2)])];
         vec![
             Entry { log_id: log_id(1, 7), payload: Payload::Blank },
-            Entry { log_id: log_id(1, 8), payload: Payload::Normal(Proposal::encoded(Bytes::from_static(b"put a"))) },
-            Entry { log_id: log_id(2, 9), payload: Payload::Membership(Membership::new(joint, nodes).unwrap()) },
+            Entry {
+                log_id: log_id(1, 8),
+                payload: Payload::Normal(Proposal::encoded(Bytes::from_static(b"put a"))),
+            },
+            Entry {
+                log_id: log_id(2, 9),
+                payload: Payload::Membership(Membership::new(joint, nodes).unwrap()),
+            },
         ]
     }
 

@@ -17,7 +17,9 @@ const LOCK: &str = "LOCK";
 pub enum IdentityError {
     #[error("the data directory {dir} belongs to cluster {found:?}, not {expected:?}")]
     OtherCluster { dir: PathBuf, found: String, expected: String },
-    #[error("the data directory {dir} has format {found}, and this version of trireme knows formats up to {known}")]
+    #[error(
+        "the data directory {dir} has format {found}, and this version of trireme knows formats up to {known}"
+    )]
     Newer { dir: PathBuf, found: u32, known: u32 },
     #[error("the data directory {dir} is in use by another process")]
     Locked { dir: PathBuf },
@@ -90,7 +92,9 @@ fn read_identity(dir: &Path, file: &Path, text: &str, cluster: &str) -> Result<I
     let malformed = |reason: &str| IdentityError::Malformed { path: file.to_owned(), reason: reason.into() };
     let field = |name: &str| {
         let prefix = format!("{name} = ");
-        text.lines().find_map(|line| line.strip_prefix(&prefix)).ok_or_else(|| malformed(&format!("no {name}")))
+        text.lines()
+            .find_map(|line| line.strip_prefix(&prefix))
+            .ok_or_else(|| malformed(&format!("no {name}")))
     };
     let format: u32 = field("format")?.parse().map_err(|_| malformed("format is no number"))?;
     if format > FORMAT {
@@ -98,10 +102,14 @@ fn read_identity(dir: &Path, file: &Path, text: &str, cluster: &str) -> Result<I
     }
     let found = field("cluster")?;
     if found != cluster {
-        return Err(IdentityError::OtherCluster { dir: dir.to_owned(), found: found.into(), expected: cluster.into() });
+        return Err(IdentityError::OtherCluster {
+            dir: dir.to_owned(),
+            found: found.into(),
+            expected: cluster.into(),
+        });
     }
-    let member =
-        u64::from_str_radix(field("member")?, 16).map_err(|_| malformed("member is no hexadecimal number"))?;
+    let member = u64::from_str_radix(field("member")?, 16)
+        .map_err(|_| malformed("member is no hexadecimal number"))?;
     Ok(Identity { cluster: found.into(), member: MemberId(member), fresh: false })
 }
 
@@ -115,8 +123,7 @@ fn write_identity(dir: &Path, file: &Path, cluster: &str) -> io::Result<Identity
     let member = MemberId((u64::from_le_bytes(bytes) >> 1).max(1));
     let text = format!("format = {FORMAT}\ncluster = {cluster}\nmember = {member}\n");
     let unfinished = dir.join("IDENTITY.new");
-    let mut out =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     out.write_all(text.as_bytes())?;
     out.sync_all()?;
     std::fs::rename(&unfinished, file)?;

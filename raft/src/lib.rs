@@ -29,8 +29,8 @@ pub mod types;
 pub use identity::{Identity, IdentityError};
 pub use remote::{Remote, RemoteConfig};
 pub use replica::{
-    Limits, MemberError, OpenEngine, PeerStatus, Replica, ReplicaConfig, ReplicaStatus, Role, StartError, Timing,
-    cluster_id,
+    Limits, MemberError, OpenEngine, PeerStatus, Replica, ReplicaConfig, ReplicaStatus, Role, StartError,
+    Timing, cluster_id,
 };
 pub use tls::{Certificates, Tls, TlsError};
 pub use types::{MemberId, MemberNode};

@@ -15,8 +15,8 @@ use trireme_store::{Fault, Store};
 
 use crate::codec;
 use crate::types::{
-    CommittedLeaderId, Entry, LogId, MemberId, MemberNode, Membership, Payload, SnapshotMeta, StoredMembership,
-    TypeConfig, log_id,
+    CommittedLeaderId, Entry, LogId, MemberId, MemberNode, Membership, Payload, SnapshotMeta,
+    StoredMembership, TypeConfig, log_id,
 };
 
 /// Entries in one engine batch; the rest of a run goes into the next one.
@@ -69,7 +69,8 @@ impl Progress {
     /// Whether entries were handed to apply and are not applied yet, for another reason than a
     /// full disk.
     pub(crate) fn busy(&self) -> bool {
-        self.handed.load(Ordering::Relaxed) > self.next_index() && !self.waiting_for_space.load(Ordering::Relaxed)
+        self.handed.load(Ordering::Relaxed) > self.next_index()
+            && !self.waiting_for_space.load(Ordering::Relaxed)
     }
 
     pub(crate) fn waits_for_space(&self) -> bool {
@@ -95,7 +96,11 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Starts the apply thread over `store`.
-    pub(crate) fn start(store: Store, progress: Arc<Progress>, observer: Arc<dyn Observer>) -> io::Result<Self> {
+    pub(crate) fn start(
+        store: Store,
+        progress: Arc<Progress>,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Self> {
         let (jobs, queue) = std::sync::mpsc::channel();
         let thread = Applier { store: store.clone(), progress: progress.clone(), observer };
         std::thread::Builder::new().name("raft-apply".into()).spawn(move || thread.run(&queue))?;
@@ -177,7 +182,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Builder { store: self.store.clone(), meta: snapshot_meta(&self.store) }
     }
 
-    async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
         match snapshot {
             SnapshotData::Received(dir) => self.run(|done| Job::Install { dir, done }).await,
             SnapshotData::Live => Err(io::Error::other("a live snapshot is nothing to install")),
@@ -270,7 +279,9 @@ fn to_store(run: &[(Entry, Option<ApplyResponder<TypeConfig>>)]) -> Result<Vec<S
             let at = LogPosition { term: entry.log_id.leader_id.term, node_id: 0, index: entry.log_id.index };
             let body = match &entry.payload {
                 Payload::Blank => EntryBody::Blank,
-                Payload::Membership(membership) => EntryBody::Membership(codec::encode_membership(membership)),
+                Payload::Membership(membership) => {
+                    EntryBody::Membership(codec::encode_membership(membership))
+                }
                 Payload::Normal(proposal) => EntryBody::Command(match &proposal.command {
                     Some(command) => Command::clone(command),
                     None => Command::decode(proposal.bytes.clone())?,

@@ -180,8 +180,9 @@ impl tonic::codegen::Service<http::Uri> for Connector {
             let host = uri.host().unwrap_or_default();
             let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
             let port = uri.port_u16().unwrap_or(2380);
-            let name = ServerName::try_from(host.clone())
-                .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no host name")))?;
+            let name = ServerName::try_from(host.clone()).map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no host name"))
+            })?;
             let socket = TcpStream::connect((host.as_str(), port)).await?;
             socket.set_nodelay(true)?;
             let stream = TlsConnector::from(config).connect(name, socket).await?;

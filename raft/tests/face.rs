@@ -9,7 +9,7 @@ use cluster::{Cluster, WAIT, put_surely, wait_for};
 use futures::StreamExt;
 use trireme_raft::Limits;
 use trireme_store::{
-    Compare, Error, Kv, KeyRange, LeaseId, Op, PutRequest, RangeRequest, Revision, TxnRequest, WatchItem,
+    Compare, Error, KeyRange, Kv, LeaseId, Op, PutRequest, RangeRequest, Revision, TxnRequest, WatchItem,
     WatchRequest,
 };
 
@@ -116,7 +116,8 @@ async fn a_client_without_our_certificate_gets_nowhere() {
     let stranger = trireme_raft::Tls::new(&cluster::Ca::new().issue("stranger")).unwrap();
     let endpoints = vec![cluster.members[0].client_address.clone()];
     let remote =
-        trireme_raft::Remote::connect(trireme_raft::RemoteConfig { endpoints, tls: stranger.client() }).unwrap();
+        trireme_raft::Remote::connect(trireme_raft::RemoteConfig { endpoints, tls: stranger.client() })
+            .unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(2), remote.barrier()).await;
     assert!(!matches!(answer, Ok(Ok(_))), "{answer:?}");
     cluster.stop().await;
@@ -130,7 +131,8 @@ struct Etcdctl {
 
 impl Etcdctl {
     fn new(cluster: &Cluster) -> Option<Self> {
-        let found = Command::new("etcdctl").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let found =
+            Command::new("etcdctl").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if found.is_err() {
             println!("skipped: etcdctl is not installed (package etcd-client)");
             return None;
@@ -192,7 +194,10 @@ fn etcdctl_script(etcdctl: &Etcdctl) {
     let id = granted.split_whitespace().nth(1).unwrap();
     assert_eq!(granted, format!("lease {id} granted with TTL(60s)\n"));
     etcdctl.run(&["put", "--lease", id, "leased", "v"]);
-    assert_eq!(etcdctl.run(&["lease", "keep-alive", "--once", id]), format!("lease {id} keepalived with TTL(60)\n"));
+    assert_eq!(
+        etcdctl.run(&["lease", "keep-alive", "--once", id]),
+        format!("lease {id} keepalived with TTL(60)\n")
+    );
     assert!(etcdctl.run(&["lease", "timetolive", "--keys", id]).contains("attached keys([leased])"));
     assert!(etcdctl.run(&["lease", "list"]).contains(id));
     etcdctl.run(&["lease", "revoke", id]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cluster::{Cluster, put, put_surely, small_limits, wait_for};
 use futures::StreamExt;
 use trireme_raft::{IdentityError, Limits, Replica, ReplicaConfig, Role, StartError};
-use trireme_store::{Error, Kv, KeyRange, RangeRequest, Revision, WatchItem, WatchRequest};
+use trireme_store::{Error, KeyRange, Kv, RangeRequest, Revision, WatchItem, WatchRequest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_member_writes_and_reads_what_the_others_wrote() {
@@ -186,7 +186,9 @@ async fn a_watch_on_a_follower_sees_each_event_once() {
     let mut seen = Vec::new();
     while seen.len() < 50 {
         match watch.next().await.unwrap().unwrap() {
-            WatchItem::Events { events, .. } => seen.extend(events.into_iter().map(|event| event.kv.mod_revision)),
+            WatchItem::Events { events, .. } => {
+                seen.extend(events.into_iter().map(|event| event.kv.mod_revision))
+            }
             WatchItem::Progress { .. } => {}
         }
     }

@@ -88,7 +88,9 @@ impl PodTerm {
     pub(super) fn matches(&self, pod: &Object, namespaces: &Namespaces) -> bool {
         let by_label = || {
             self.namespace_selector.as_ref().is_some_and(|selector| {
-                namespaces.get(pod.namespace()).is_some_and(|ns| selector.matches_labels(&ns.metadata()["labels"]))
+                namespaces
+                    .get(pod.namespace())
+                    .is_some_and(|ns| selector.matches_labels(&ns.metadata()["labels"]))
             })
         };
         (self.namespaces.iter().any(|n| **n == *pod.namespace()) || by_label())
@@ -102,7 +104,8 @@ fn with_keys_of_owner(term: &Value, owner: &Object) -> Value {
     for (list, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
         for key in term[list].items() {
             let Some(own) = owner.label(key.str_or_empty()) else { continue };
-            let requirement = trireme_api::value!({"key": key.str_or_empty(), "operator": operator, "values": [own]});
+            let requirement =
+                trireme_api::value!({"key": key.str_or_empty(), "operator": operator, "values": [own]});
             let list = selector.make(&[]).entry_or("matchExpressions", || Value::Array(Vec::new()));
             if let Some(list) = list.as_array_mut() {
                 list.push(requirement);

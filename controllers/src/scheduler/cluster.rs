@@ -45,7 +45,11 @@ impl Pod {
         for container in spec["containers"].items().iter().chain(sidecars) {
             for port in container["ports"].items() {
                 let host = port["hostPort"].as_i64().unwrap_or(0);
-                let number = if host == 0 && host_network { port["containerPort"].as_i64().unwrap_or(0) } else { host };
+                let number = if host == 0 && host_network {
+                    port["containerPort"].as_i64().unwrap_or(0)
+                } else {
+                    host
+                };
                 if number > 0 {
                     ports.push(HostPort {
                         port: number,

@@ -39,15 +39,15 @@ impl<'a> Rules<'a> {
         for (i, spread) in terms.spread.iter().enumerate().filter(|(_, s)| s.hard) {
             rules.spread.push((i, domains_of(spread, pod, cluster)));
         }
-        if terms.affinity.is_empty() && terms.anti_affinity.is_empty() && cluster.pods_with_anti_affinity == 0 {
+        if terms.affinity.is_empty() && terms.anti_affinity.is_empty() && cluster.pods_with_anti_affinity == 0
+        {
             return rules;
         }
         for node in cluster.nodes() {
             for other in node.pods.values() {
-                for (wanted, found) in [
-                    (&terms.affinity, &mut rules.affinity),
-                    (&terms.anti_affinity, &mut rules.anti_affinity),
-                ] {
+                for (wanted, found) in
+                    [(&terms.affinity, &mut rules.affinity), (&terms.anti_affinity, &mut rules.anti_affinity)]
+                {
                     for (term, domains) in wanted.iter().zip(found) {
                         if let Some(domain) = node.label(&term.topology_key)
                             && term.matches(&other.object, &cluster.namespaces)
@@ -103,7 +103,9 @@ impl<'a> Rules<'a> {
         for (i, domains) in &self.spread {
             let spread = &self.pod.terms.spread[*i];
             let Some(domain) = node.label(&spread.topology_key) else {
-                return Some("node(s) didn't match pod topology spread constraints (missing required label)".into());
+                return Some(
+                    "node(s) didn't match pod topology spread constraints (missing required label)".into(),
+                );
             };
             let least = if (domains.len() as i64) < spread.min_domains {
                 0
@@ -126,7 +128,8 @@ impl<'a> Rules<'a> {
         if !near && !(self.first_of_group && has_keys()) {
             return Some("node(s) didn't match pod affinity rules".into());
         }
-        if terms.anti_affinity.iter().zip(&self.anti_affinity).any(|(t, found)| holds(&t.topology_key, found)) {
+        if terms.anti_affinity.iter().zip(&self.anti_affinity).any(|(t, found)| holds(&t.topology_key, found))
+        {
             return Some("node(s) didn't match pod anti-affinity rules".into());
         }
         if self.unwelcome.iter().any(|(key, domain)| node.label(key) == Some(domain)) {
@@ -157,13 +160,16 @@ fn lacking(pod: &Pod, node: &Node) -> Vec<String> {
         short.push("Too many pods".to_owned());
     }
     let wanted = &pod.requests;
-    let fits = |name: &str, amount: i64| amount == 0 || amount <= node.allocatable.get(name) - node.requested.get(name);
+    let fits = |name: &str, amount: i64| {
+        amount == 0 || amount <= node.allocatable.get(name) - node.requested.get(name)
+    };
     for (name, amount) in [("cpu", wanted.cpu_milli), ("memory", wanted.memory_bytes)] {
         if !fits(name, amount) {
             short.push(format!("Insufficient {name}"));
         }
     }
-    short.extend(wanted.others.iter().filter(|(n, a)| !fits(n, *a)).map(|(n, _)| format!("Insufficient {n}")));
+    short
+        .extend(wanted.others.iter().filter(|(n, a)| !fits(n, *a)).map(|(n, _)| format!("Insufficient {n}")));
     short
 }
 

@@ -29,9 +29,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use trireme_api::{Object, Value, value};
+use trireme_client::informer::{key_of, split_key};
 use trireme_client::resource::{NAMESPACES, NODES, PODS};
 use trireme_client::{Change, Client, Error, Fence, Informer, InformerFactory, PatchKind, Transport};
-use trireme_client::informer::{key_of, split_key};
 
 use crate::runtime::{Clock, Election, EventKind, HolderGone, Leadership, Metrics, Recorder, rfc3339};
 use cluster::{Cluster, Pod};
@@ -108,7 +108,8 @@ pub async fn run(config: Config, stop: CancellationToken) {
     let on_nodes = handler(&scheduler, Scheduler::node_changed);
     let on_pods = handler(&scheduler, Scheduler::pod_changed);
     let on_namespaces = handler(&scheduler, Scheduler::namespace_changed);
-    let _subscriptions = (nodes.on_change(on_nodes), pods.on_change(on_pods), namespaces.on_change(on_namespaces));
+    let _subscriptions =
+        (nodes.on_change(on_nodes), pods.on_change(on_pods), namespaces.on_change(on_namespaces));
 
     let election = Election::new(client, &informers, LEASE.0, LEASE.1, &config.identity)
         .clock(config.clock)
@@ -128,7 +129,10 @@ pub async fn run(config: Config, stop: CancellationToken) {
         .await;
 }
 
-fn handler(scheduler: &Arc<Scheduler>, method: fn(&Scheduler, &Change)) -> impl Fn(&Change) + Send + Sync + 'static {
+fn handler(
+    scheduler: &Arc<Scheduler>,
+    method: fn(&Scheduler, &Change),
+) -> impl Fn(&Change) + Send + Sync + 'static {
     let scheduler = scheduler.clone();
     move |change| method(&scheduler, change)
 }
@@ -204,7 +208,9 @@ impl Scheduler {
         } else {
             // The scheduler's own condition on the pod is no reason to try again.
             let same = change.old.as_ref().is_some_and(|old| {
-                old.uid() == pod.uid() && old.spec() == pod.spec() && old.metadata()["labels"] == pod.metadata()["labels"]
+                old.uid() == pod.uid()
+                    && old.spec() == pod.spec()
+                    && old.metadata()["labels"] == pod.metadata()["labels"]
             });
             if same {
                 return;
@@ -273,10 +279,11 @@ impl Scheduler {
     async fn bind(&self, pod: &Pod, node: &str, stop: &CancellationToken) {
         let (object, key) = (&pod.object, key_of(&pod.object));
         let (namespace, name) = split_key(&key);
-        let bound = match stop.run_until_cancelled(self.client.bind(namespace, name, object.uid(), node)).await {
-            Some(bound) => bound,
-            None => Err(Error::OutcomeUnknown("leadership ended".into())),
-        };
+        let bound =
+            match stop.run_until_cancelled(self.client.bind(namespace, name, object.uid(), node)).await {
+                Some(bound) => bound,
+                None => Err(Error::OutcomeUnknown("leadership ended".into())),
+            };
         match bound {
             Ok(()) => {
                 self.counts.scheduled.fetch_add(1, Ordering::Relaxed);

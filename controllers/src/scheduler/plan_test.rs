@@ -62,7 +62,11 @@ fn selectors_taints_and_room_decide() {
     check(&Cluster::default(), value!({}), Err("no nodes available to schedule pods"));
 
     let mut tainted = two_nodes();
-    tainted.set_node(node("a", value!({}), value!({"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]})));
+    tainted.set_node(node(
+        "a",
+        value!({}),
+        value!({"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}),
+    ));
     tainted.set_node(node("b", value!({}), value!({"unschedulable": true})));
     check(
         &tainted,
@@ -70,8 +74,11 @@ fn selectors_taints_and_room_decide() {
         Err("0/2 nodes are available: 1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable."),
     );
     check(&tainted, value!({"tolerations": [{"key": "k", "operator": "Exists"}]}), Ok("a"));
-    check(&tainted, value!({"tolerations": [{"key": "k", "operator": "Equal", "value": "v", "effect": "NoExecute"}]}),
-        Err("0/2 nodes are available: 1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable."));
+    check(
+        &tainted,
+        value!({"tolerations": [{"key": "k", "operator": "Equal", "value": "v", "effect": "NoExecute"}]}),
+        Err("0/2 nodes are available: 1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable."),
+    );
 }
 
 #[test]
@@ -101,7 +108,8 @@ fn pods_of_one_owner_spread_and_ports_do_not_clash() {
     c.place(pod("one", value!({"containers": []})), "a");
     check(&c, value!({"containers": []}), Ok("b"));
 
-    let port = value!({"containers": [{"ports": [{"hostPort": 80, "containerPort": 80, "protocol": "TCP"}]}]});
+    let port =
+        value!({"containers": [{"ports": [{"hostPort": 80, "containerPort": 80, "protocol": "TCP"}]}]});
     let mut taken = two_nodes();
     taken.place(pod("one", port.clone()), "b");
     check(&taken, port, Ok("a"));
@@ -117,14 +125,23 @@ fn hard_spread_and_pod_affinity_are_conditions() {
     check(
         &c,
         constraint,
-        Err("0/2 nodes are available: 1 node(s) didn't match pod topology spread constraints, 1 node(s) were unschedulable."),
+        Err(
+            "0/2 nodes are available: 1 node(s) didn't match pod topology spread constraints, 1 node(s) were unschedulable.",
+        ),
     );
 
     let term = value!([{"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}}]);
     let near = value!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term.clone()}}});
-    let apart = value!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}});
+    let apart =
+        value!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}});
     let mut c = two_nodes();
     c.place(pod("one", apart.clone()), "a");
-    check(&c, near, Err("0/2 nodes are available: 1 node(s) didn't match pod affinity rules, 1 node(s) didn't satisfy existing pods anti-affinity rules."));
+    check(
+        &c,
+        near,
+        Err(
+            "0/2 nodes are available: 1 node(s) didn't match pod affinity rules, 1 node(s) didn't satisfy existing pods anti-affinity rules.",
+        ),
+    );
     check(&c, apart, Ok("b"));
 }

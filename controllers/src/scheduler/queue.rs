@@ -27,7 +27,9 @@ enum State {
     BackingOff(Instant),
     Parked(Instant),
     /// Taken and not yet answered; whether the cluster changed meanwhile.
-    Tried { changed: bool },
+    Tried {
+        changed: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -53,7 +55,10 @@ impl Queue {
             Some(State::Tried { .. }) => self.set(key, State::Tried { changed: true }),
             Some(State::Parked(_)) => self.activate(key),
             None => {
-                self.pods.insert(key.into(), Waiting { priority, attempts: 0, state: State::Tried { changed: false } });
+                self.pods.insert(
+                    key.into(),
+                    Waiting { priority, attempts: 0, state: State::Tried { changed: false } },
+                );
                 self.activate(key);
             }
         }
@@ -79,7 +84,9 @@ impl Queue {
     /// The pod that was taken has no node: it waits until the cluster changes, or backs off at
     /// once if it changed while it was tried.
     pub(super) fn park(&mut self, key: &str, now: Instant) {
-        let Some(Waiting { attempts, state: State::Tried { changed }, .. }) = self.pods.get(key) else { return };
+        let Some(Waiting { attempts, state: State::Tried { changed }, .. }) = self.pods.get(key) else {
+            return;
+        };
         let state = if *changed { State::BackingOff(now + backoff(*attempts)) } else { State::Parked(now) };
         self.set(key, state);
     }

@@ -40,10 +40,7 @@ impl Resources {
         match name {
             "cpu" => self.cpu_milli,
             "memory" => self.memory_bytes,
-            other => self
-                .others
-                .binary_search_by(|(n, _)| (**n).cmp(other))
-                .map_or(0, |i| self.others[i].1),
+            other => self.others.binary_search_by(|(n, _)| (**n).cmp(other)).map_or(0, |i| self.others[i].1),
         }
     }
 

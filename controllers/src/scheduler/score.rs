@@ -34,7 +34,8 @@ pub(super) fn scores(pod: &Pod, nodes: &[&Node], cluster: &Cluster) -> Vec<i64> 
     add(WEIGHT_TAINTS, fewest_is_best(nodes.iter().map(unwelcome).collect()));
 
     let wishes =
-        pod.object.spec()["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"].items();
+        pod.object.spec()["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+            .items();
     if !wishes.is_empty() {
         let wished = |n: &&Node| -> i64 {
             wishes
@@ -54,9 +55,11 @@ pub(super) fn scores(pod: &Pod, nodes: &[&Node], cluster: &Cluster) -> Vec<i64> 
 
 /// Free share after placing, averaged over CPU and memory.
 fn least_allocated(pod: &Pod, node: &Node) -> i64 {
-    let free = |have: i64, used: i64| if have <= 0 || used > have { 0 } else { (have - used) * SCORE_MAX / have };
+    let free =
+        |have: i64, used: i64| if have <= 0 || used > have { 0 } else { (have - used) * SCORE_MAX / have };
     let cpu = free(node.allocatable.cpu_milli, node.compared.cpu_milli + pod.comparable.cpu_milli);
-    let memory = free(node.allocatable.memory_bytes, node.compared.memory_bytes + pod.comparable.memory_bytes);
+    let memory =
+        free(node.allocatable.memory_bytes, node.compared.memory_bytes + pod.comparable.memory_bytes);
     (cpu + memory) / 2
 }
 
@@ -64,7 +67,8 @@ fn least_allocated(pod: &Pod, node: &Node) -> i64 {
 fn balance(pod: &Pod, node: &Node) -> i64 {
     let share = |have: i64, used: i64| if have <= 0 { 1000 } else { (used * 1000 / have).min(1000) };
     let cpu = share(node.allocatable.cpu_milli, node.requested.cpu_milli + pod.requests.cpu_milli);
-    let memory = share(node.allocatable.memory_bytes, node.requested.memory_bytes + pod.requests.memory_bytes);
+    let memory =
+        share(node.allocatable.memory_bytes, node.requested.memory_bytes + pod.requests.memory_bytes);
     SCORE_MAX - (cpu - memory).abs() * SCORE_MAX / 2000
 }
 
@@ -118,7 +122,8 @@ fn neighbours(pod: &Pod, nodes: &[&Node], cluster: &Cluster) -> Vec<i64> {
         let mut domains = std::collections::HashMap::new();
         for node in cluster.nodes() {
             let Some(domain) = node.label(&term.topology_key) else { continue };
-            let there = node.pods.values().filter(|p| term.matches(&p.object, &cluster.namespaces)).count() as i64;
+            let there =
+                node.pods.values().filter(|p| term.matches(&p.object, &cluster.namespaces)).count() as i64;
             *domains.entry(domain).or_insert(0) += there;
         }
         for (sum, node) in sums.iter_mut().zip(nodes) {
@@ -136,7 +141,9 @@ fn most_is_best(raw: Vec<i64>) -> Vec<i64> {
 
 fn fewest_is_best(raw: Vec<i64>) -> Vec<i64> {
     let (min, max) = range(&raw);
-    raw.into_iter().map(|v| if max == min { SCORE_MAX } else { (max - v) * SCORE_MAX / (max - min) }).collect()
+    raw.into_iter()
+        .map(|v| if max == min { SCORE_MAX } else { (max - v) * SCORE_MAX / (max - min) })
+        .collect()
 }
 
 fn range(raw: &[i64]) -> (i64, i64) {

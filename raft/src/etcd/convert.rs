@@ -159,7 +159,8 @@ fn txn_at_depth(r: pb::TxnRequest, depth: usize) -> Result<kv::TxnRequest, Error
             "etcdserver: transactions are nested deeper than {TXN_DEPTH_MAX}"
         )));
     }
-    let ops = |ops: Vec<pb::RequestOp>| ops.into_iter().map(|op| op_from(op, depth)).collect::<Result<Vec<_>, _>>();
+    let ops =
+        |ops: Vec<pb::RequestOp>| ops.into_iter().map(|op| op_from(op, depth)).collect::<Result<Vec<_>, _>>();
     Ok(kv::TxnRequest {
         compare: r.compare.into_iter().map(compare_from).collect::<Result<_, _>>()?,
         success: ops(r.success)?,
@@ -196,7 +197,9 @@ fn compare_from(c: pb::Compare) -> Result<kv::Compare, Error> {
     let target = match (CompareTarget::try_from(c.target).map_err(|_| bad("target"))?, c.target_union) {
         (CompareTarget::Version, Some(TargetUnion::Version(v))) => kv::CompareTarget::Version(v),
         (CompareTarget::Version, None) => kv::CompareTarget::Version(0),
-        (CompareTarget::Create, Some(TargetUnion::CreateRevision(v))) => kv::CompareTarget::Create(Revision(v)),
+        (CompareTarget::Create, Some(TargetUnion::CreateRevision(v))) => {
+            kv::CompareTarget::Create(Revision(v))
+        }
         (CompareTarget::Create, None) => kv::CompareTarget::Create(Revision(0)),
         (CompareTarget::Mod, Some(TargetUnion::ModRevision(v))) => kv::CompareTarget::Mod(Revision(v)),
         (CompareTarget::Mod, None) => kv::CompareTarget::Mod(Revision(0)),

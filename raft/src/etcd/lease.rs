@@ -70,7 +70,8 @@ impl pb::lease_server::Lease for LeaseService {
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
         check_leader(&*self.0, request.metadata())?;
         let request = request.into_inner();
-        let lease = self.0.lease_time_to_live(LeaseId(request.id), request.keys).await.map_err(error::status)?;
+        let lease =
+            self.0.lease_time_to_live(LeaseId(request.id), request.keys).await.map_err(error::status)?;
         Ok(Response::new(pb::LeaseTimeToLiveResponse {
             header: Some(header(&*self.0, lease.revision)),
             id: request.id,

@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
+use super::Backend;
 use super::cluster::{ClusterService, MaintenanceService};
 use super::kv::KvService;
 use super::lease::LeaseService;
@@ -24,7 +25,6 @@ use super::pb::etcdserverpb::watch_server::WatchServer;
 use super::pb::trireme::v1::store_server::StoreServer;
 use super::store::StoreService;
 use super::watch::WatchService;
-use super::Backend;
 
 /// A client that has not finished its handshake by then is dropped.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);

@@ -20,10 +20,7 @@ impl pb::store_server::Store for StoreService {
         Ok(Response::new(pb::ProposeResponse { outcomes }))
     }
 
-    async fn barrier(
-        &self,
-        _: Request<pb::BarrierRequest>,
-    ) -> Result<Response<pb::BarrierResponse>, Status> {
+    async fn barrier(&self, _: Request<pb::BarrierRequest>) -> Result<Response<pb::BarrierResponse>, Status> {
         let revision = self.0.barrier().await.map_err(error::status)?;
         Ok(Response::new(pb::BarrierResponse { revision: revision.0 }))
     }

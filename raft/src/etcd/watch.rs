@@ -185,13 +185,16 @@ impl Session {
             return self.answer(refused("mvcc: duplicate watch ID provided on the WatchStream")).await;
         }
         if self.watches.len() >= WATCHES_MAX {
-            return self.answer(refused(&format!("etcdserver: more than {WATCHES_MAX} watches on one stream"))).await;
+            return self
+                .answer(refused(&format!("etcdserver: more than {WATCHES_MAX} watches on one stream")))
+                .await;
         }
         let mut wanted = convert::watch_request_from(&request);
         // Pumps need to know how far the store is, whether or not the client does.
         wanted.progress_notify = true;
         let stream = self.backend.watch(wanted).await;
-        let created = pb::WatchResponse { header: Some(now), watch_id: id, created: true, ..Default::default() };
+        let created =
+            pb::WatchResponse { header: Some(now), watch_id: id, created: true, ..Default::default() };
         self.answer(created).await;
         let stream = match stream {
             Ok(stream) => stream,

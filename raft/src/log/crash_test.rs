@@ -245,7 +245,8 @@ fn purged_segments_that_come_back_are_removed_again() {
         for i in 0..600 {
             append(&mut log, [entry(1, i, 300)]).await;
         }
-        let old: Vec<_> = [1, 2, 3].map(segment_name).into_iter().map(|name| (dir.bytes(&name), name)).collect();
+        let old: Vec<_> =
+            [1, 2, 3].map(segment_name).into_iter().map(|name| (dir.bytes(&name), name)).collect();
         log.purge(log_id(1, 450)).await.unwrap();
         append(&mut log, [entry(1, 600, 10)]).await;
         drop(log);

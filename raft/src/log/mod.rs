@@ -118,11 +118,9 @@ impl Log {
         let shared = Arc::new(Shared::new(recovered.state, config));
         let (ops, queue) = mpsc::channel();
         let writer = Writer::new(shared.clone(), preparer, recovered.tail);
-        let writer_thread = std::thread::Builder::new()
-            .name("raft-log".into())
-            .spawn(move || writer.run(queue))?;
-        let ops =
-            OpSender { ops, threads: parking_lot::Mutex::new(vec![writer_thread, prepare_thread]) };
+        let writer_thread =
+            std::thread::Builder::new().name("raft-log".into()).spawn(move || writer.run(queue))?;
+        let ops = OpSender { ops, threads: parking_lot::Mutex::new(vec![writer_thread, prepare_thread]) };
         Ok(Self { shared, ops: Arc::new(ops) })
     }
 

@@ -154,8 +154,12 @@ impl Scan {
         if self.tail.as_ref().is_some_and(|tail| tail.crc != header.prev_crc) {
             return Err(damaged(0, "it does not continue the segment before it"));
         }
-        let segment =
-            Segment { name: found.name.clone(), file: found.file.clone(), capacity, first_index: header.next_index };
+        let segment = Segment {
+            name: found.name.clone(),
+            file: found.file.clone(),
+            capacity,
+            first_index: header.next_index,
+        };
         self.adopt(&header);
         self.state.segments.insert(found.sequence, segment.clone());
         let (offset, crc) = self.frames(found, &bytes, header.prev_crc)?;
@@ -290,8 +294,12 @@ impl Scan {
         };
         prepared.file.write_all_at(&header.encode(), 0)?;
         prepared.file.sync()?;
-        let segment =
-            Segment { name: segment_name(1), file: prepared.file, capacity: prepared.capacity, first_index: 0 };
+        let segment = Segment {
+            name: segment_name(1),
+            file: prepared.file,
+            capacity: prepared.capacity,
+            first_index: 0,
+        };
         self.state.segments.insert(1, segment.clone());
         self.tail = Some(Tail { sequence: 1, segment, offset: HEADER_BYTES, crc: 0 });
         Ok(())

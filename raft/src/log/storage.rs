@@ -6,9 +6,9 @@ use std::ops::{Bound, RangeBounds};
 
 use futures::Stream;
 use futures::stream;
+use openraft::OptionalSend;
 use openraft::errors::LeaderChanged;
 use openraft::storage::{IOFlushed, LeaderBoundedStreamError, LogState, RaftLogReader, RaftLogStorage};
-use openraft::OptionalSend;
 use tokio::sync::oneshot;
 
 use super::Log;
@@ -112,7 +112,10 @@ impl RaftLogReader<TypeConfig> for Log {
         stream::iter(std::iter::from_fn(move || pieces.next()))
     }
 
-    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {

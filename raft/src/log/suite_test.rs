@@ -9,7 +9,9 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{OptionalSend, StorageError};
 
 use super::{Log, LogConfig, OsDir};
-use crate::types::{CommittedLeaderId, LogId, MemberId, MemberNode, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::types::{
+    CommittedLeaderId, LogId, MemberId, MemberNode, SnapshotMeta, StoredMembership, TypeConfig,
+};
 
 type TestSnapshot = Snapshot<CommittedLeaderId, MemberId, MemberNode, ()>;
 
@@ -54,7 +56,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Machine {
-        self.snapshot = Some(SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() });
+        self.snapshot =
+            Some(SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() });
         self.clone()
     }
 
@@ -84,5 +87,7 @@ impl StoreBuilder<TypeConfig, Log, Machine, tempfile::TempDir> for Builder {
 #[test]
 fn openraft_accepts_the_log() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(Suite::<TypeConfig, Log, Machine, Builder, tempfile::TempDir>::test_all(Builder)).unwrap();
+    runtime
+        .block_on(Suite::<TypeConfig, Log, Machine, Builder, tempfile::TempDir>::test_all(Builder))
+        .unwrap();
 }

@@ -172,7 +172,8 @@ impl Writer {
     fn flush(&mut self, group: &mut Group) {
         if group.entries > 0 {
             let payload_len = (self.buffer.len() - FRAME_HEADER_BYTES) as u32;
-            let (sequence, offset) = self.write_frame(FrameKind::Entries, group.entries, group.first_index, true);
+            let (sequence, offset) =
+                self.write_frame(FrameKind::Entries, group.entries, group.first_index, true);
             if !self.dead {
                 self.next_index = group.first_index + u64::from(group.entries);
                 let mut state = self.shared.state.lock();
@@ -320,7 +321,10 @@ impl Writer {
             let grown = prepared.file.zero(prepared.capacity, needed).and_then(|()| prepared.file.sync());
             if let Err(error) = grown {
                 self.dead = true;
-                (self.shared.config.on_fatal)(&format!("growing segment {}: {error}", segment_name(sequence)));
+                (self.shared.config.on_fatal)(&format!(
+                    "growing segment {}: {error}",
+                    segment_name(sequence)
+                ));
             }
             prepared.capacity = needed;
         }

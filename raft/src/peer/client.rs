@@ -145,7 +145,9 @@ type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
 fn rpc_error(status: &Status) -> RPCError<TypeConfig> {
     match status.code() {
         // Retried at once by openraft: only where the peer was there a moment ago.
-        Code::Cancelled | Code::DeadlineExceeded => RPCError::Network(NetworkError::from_string(status.message())),
+        Code::Cancelled | Code::DeadlineExceeded => {
+            RPCError::Network(NetworkError::from_string(status.message()))
+        }
         _ => RPCError::Unreachable(Unreachable::from_string(status.message())),
     }
 }
@@ -227,7 +229,11 @@ impl RaftNetworkV2<TypeConfig> for Network {
         .boxed()
     }
 
-    async fn vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> RpcResult<VoteResponse<TypeConfig>> {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<VoteResponse<TypeConfig>> {
         let message = self.call(wire::vote_request(&request), Some(option.hard_ttl()));
         let response = self.control()?.vote(message).await.map_err(|status| rpc_error(&status))?;
         wire::read_vote_response(response.into_inner()).map_err(|status| rpc_error(&status))
@@ -252,7 +258,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let mut client =
             self.peers.client(&self.address, Lane::Snapshot).map_err(|status| rpc_error(&status))?;
-        let probe = self.call(pb::IdentifyRequest { cluster: self.cluster_name.clone() }, Some(PROBE_TIMEOUT));
+        let probe =
+            self.call(pb::IdentifyRequest { cluster: self.cluster_name.clone() }, Some(PROBE_TIMEOUT));
         client.identify(probe).await.map_err(|status| rpc_error(&status))?;
         tracing::info!(peer = self.address, "sending a snapshot");
         let (pieces, sender) = snapshot::send(self.store.clone(), &self.dirs, vote);
@@ -273,7 +280,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
             }
             match response {
                 Ok(response) => {
-                    let vote = wire::read_ballot(response.into_inner().vote).map_err(|status| rpc_error(&status))?;
+                    let vote =
+                        wire::read_ballot(response.into_inner().vote).map_err(|status| rpc_error(&status))?;
                     Ok(SnapshotResponse::new(vote))
                 }
                 Err(status) => {

@@ -67,12 +67,19 @@ impl PeerService {
 
     /// Refuses what is meant for another member or another cluster.
     fn check_addressee<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let named = |key| request.metadata().get(key).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let named =
+            |key| request.metadata().get(key).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if named(CLUSTER) != Some(self.cluster_id) {
-            return Err(Status::failed_precondition(format!("this member belongs to cluster {:?}", self.cluster)));
+            return Err(Status::failed_precondition(format!(
+                "this member belongs to cluster {:?}",
+                self.cluster
+            )));
         }
         if named(TO) != Some(self.member.0) {
-            return Err(Status::failed_precondition(format!("this is member {}, and not the one called", self.member)));
+            return Err(Status::failed_precondition(format!(
+                "this is member {}, and not the one called",
+                self.member
+            )));
         }
         Ok(())
     }
@@ -212,7 +219,10 @@ impl Peer for PeerService {
         Ok(Response::new(wire::vote_response(&response)))
     }
 
-    async fn pre_vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
+    async fn pre_vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteResponse>, Status> {
         self.check_addressee(&request)?;
         let request = wire::read_vote_request(request.into_inner())?;
         let response = self.raft.pre_vote(request).await.map_err(Self::stopped)?;
@@ -288,7 +298,8 @@ impl Peer for PeerService {
         let gate = self.gate.clone();
         let installed = tokio::spawn(async move {
             let _installing = gate.install().await;
-            let snapshot = Snapshot { meta: received.meta.clone(), snapshot: SnapshotData::Received(received.path()) };
+            let snapshot =
+                Snapshot { meta: received.meta.clone(), snapshot: SnapshotData::Received(received.path()) };
             raft.install_full_snapshot(received.vote, snapshot).await
         });
         let response = installed.await.map_err(Self::stopped)?.map_err(Self::stopped)?;

@@ -169,8 +169,8 @@ pub(super) async fn receive(
         return Err(Status::invalid_argument("a snapshot begins with its description"));
     };
     let vote = wire::read_ballot(start.vote)?;
-    let membership =
-        codec::decode_membership(start.membership).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let membership = codec::decode_membership(start.membership)
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
     let meta = SnapshotMeta {
         last_log_id: wire::read_position(start.last),
         last_membership: StoredMembership::new(wire::read_position(start.membership_position), membership),
@@ -206,7 +206,8 @@ fn write_files(dir: &Path, queue: &mut mpsc::Receiver<pb::snapshot_chunk::Part>)
                 }
                 if open.as_ref().is_none_or(|(name, ..)| *name != piece.name) {
                     // The name comes from another machine: a file in this directory or nothing.
-                    let plain = Path::new(&piece.name).file_name().is_some_and(|name| name == piece.name.as_str());
+                    let plain =
+                        Path::new(&piece.name).file_name().is_some_and(|name| name == piece.name.as_str());
                     if !plain {
                         return Err(bad("a file name with a path"));
                     }

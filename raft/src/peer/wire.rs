@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 use openraft::raft::{
-    AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderRequest, VoteRequest, VoteResponse,
+    AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderRequest, VoteRequest,
+    VoteResponse,
 };
 use tonic::Status;
 
@@ -50,10 +51,13 @@ pub(crate) fn append_request(request: &AppendEntriesRequest<TypeConfig>) -> pb::
     }
 }
 
-pub(crate) fn read_append_request(message: pb::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, Status> {
+pub(crate) fn read_append_request(
+    message: pb::AppendRequest,
+) -> Result<AppendEntriesRequest<TypeConfig>, Status> {
     let mut bytes = message.entries;
     // The count is not trusted to reserve memory: each entry takes its header at least.
-    let mut entries = Vec::with_capacity((message.count as usize).min(bytes.len() / codec::ENTRY_HEADER_BYTES));
+    let mut entries =
+        Vec::with_capacity((message.count as usize).min(bytes.len() / codec::ENTRY_HEADER_BYTES));
     for offset in 0..u64::from(message.count) {
         let entry = codec::decode_entry(&mut bytes, message.first_index + offset)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;

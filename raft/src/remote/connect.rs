@@ -30,7 +30,8 @@ pub(super) fn channel(address: &str, tls: Arc<ArcSwap<ClientConfig>>) -> Result<
         Error::Invalid(format!("{address:?} is not an endpoint of the store: {why}; expected host:port"))
     };
     let (host, _) = address.rsplit_once(':').ok_or_else(|| bad("no port"))?;
-    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|e| bad(&e.to_string()))?;
+    let name =
+        ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|e| bad(&e.to_string()))?;
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|e| bad(&e.to_string()))?
         .http2_keep_alive_interval(KEEPALIVE_EVERY)

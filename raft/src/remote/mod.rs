@@ -24,8 +24,8 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status as GrpcStatus};
 use trireme_store::log::{Command, CommandOp, Outcome, ProposalId};
 use trireme_store::{
-    Error, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, RangeRequest, RangeResponse, Revision, Status, TxnRequest,
-    TxnResponse, WatchRequest, WatchStream,
+    Error, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, RangeRequest, RangeResponse, Revision, Status,
+    TxnRequest, TxnResponse, WatchRequest, WatchStream,
 };
 
 use crate::etcd::SEEN_REVISION;
@@ -75,7 +75,9 @@ impl Remote {
     /// [`Error::Invalid`] when an endpoint is not `host:port`, or there is none.
     pub fn connect(config: RemoteConfig) -> Result<Remote, Error> {
         if config.endpoints.is_empty() {
-            return Err(Error::Invalid("no endpoint of the store is given; expected host:port of a master".into()));
+            return Err(Error::Invalid(
+                "no endpoint of the store is given; expected host:port of a master".into(),
+            ));
         }
         let mut endpoints = Vec::with_capacity(config.endpoints.len());
         for address in config.endpoints {
@@ -110,7 +112,11 @@ impl Remote {
 
     /// Calls until one endpoint answers for good. `repeatable`: the call may be sent again when it
     /// is not known what became of it.
-    async fn call<T, F>(&self, repeatable: bool, call: impl Fn(Channel) -> F + Send + Sync) -> Result<T, Error>
+    async fn call<T, F>(
+        &self,
+        repeatable: bool,
+        call: impl Fn(Channel) -> F + Send + Sync,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, GrpcStatus>> + Send,
     {
@@ -160,7 +166,8 @@ impl Remote {
                 }
             })
             .await?;
-        let outcome = answer.outcomes.into_iter().next().ok_or_else(|| Error::Broken("no outcome came back".into()))?;
+        let outcome =
+            answer.outcomes.into_iter().next().ok_or_else(|| Error::Broken("no outcome came back".into()))?;
         Outcome::decode(outcome).map_err(|e| Error::Broken(e.to_string()))?.into_result()
     }
 }
@@ -183,7 +190,9 @@ impl Kv for Remote {
                 {
                     request.metadata_mut().insert(SEEN_REVISION, value);
                 }
-                async move { KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX).range(request).await }
+                async move {
+                    KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX).range(request).await
+                }
             })
             .await?;
         let found = convert::range_response_from(found);
@@ -237,7 +246,9 @@ impl Kv for Remote {
                 let once = futures::stream::iter([pb::LeaseKeepAliveRequest { id: id.0 }]);
                 let mut answers = LeaseClient::new(channel).lease_keep_alive(once).await?.into_inner();
                 let answer = answers.message().await?;
-                answer.map(Response::new).ok_or_else(|| GrpcStatus::unavailable("the stream ended without an answer"))
+                answer
+                    .map(Response::new)
+                    .ok_or_else(|| GrpcStatus::unavailable("the stream ended without an answer"))
             })
             .await?;
         if answer.ttl == 0 { Err(Error::LeaseNotFound) } else { Ok(answer.ttl) }
@@ -269,15 +280,19 @@ impl Kv for Remote {
     }
 
     async fn barrier(&self) -> Result<Revision, Error> {
-        let found = self
-            .call(true, |channel| async move { StoreClient::new(channel).barrier(ext::BarrierRequest {}).await })
+        let found =
+            self.call(true, |channel| async move {
+                StoreClient::new(channel).barrier(ext::BarrierRequest {}).await
+            })
             .await?;
         Ok(self.saw(Revision(found.revision)))
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        let s = self
-            .call(true, |channel| async move { StoreClient::new(channel).status(ext::StatusRequest {}).await })
+        let s =
+            self.call(true, |channel| async move {
+                StoreClient::new(channel).status(ext::StatusRequest {}).await
+            })
             .await?;
         Ok(Status {
             cluster_id: s.cluster_id,

@@ -66,7 +66,9 @@ impl Follower {
             let address = address.to_owned();
             last = match timeout(CREATE_MAX, self.create()).await {
                 Ok(Ok(open)) => return Ok((i, open)),
-                Ok(Err(error @ (Error::Compacted { .. } | Error::Invalid(_) | Error::Broken(_)))) => return Err(error),
+                Ok(Err(error @ (Error::Compacted { .. } | Error::Invalid(_) | Error::Broken(_)))) => {
+                    return Err(error);
+                }
                 Ok(Err(error)) => error,
                 Err(_) => Error::Unavailable(format!("{address} did not confirm a watch")),
             };

@@ -103,7 +103,8 @@ impl Inner {
 
     /// Asks the member at `address` who it is.
     pub(super) async fn identify(&self, address: &str) -> Result<pb::IdentifyResponse, String> {
-        let mut client = self.peers.client(address, Lane::Forward).map_err(|status| status.message().to_owned())?;
+        let mut client =
+            self.peers.client(address, Lane::Forward).map_err(|status| status.message().to_owned())?;
         let mut request = tonic::Request::new(pb::IdentifyRequest { cluster: self.config.cluster.clone() });
         request.set_timeout(ASK_TIMEOUT);
         match client.identify(request).await {

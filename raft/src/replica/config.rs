@@ -40,7 +40,13 @@ pub struct ReplicaConfig {
 }
 
 impl ReplicaConfig {
-    pub fn new(data_dir: impl Into<PathBuf>, cluster: &str, name: &str, peer_tls: Tls, open_engine: OpenEngine) -> Self {
+    pub fn new(
+        data_dir: impl Into<PathBuf>,
+        cluster: &str,
+        name: &str,
+        peer_tls: Tls,
+        open_engine: OpenEngine,
+    ) -> Self {
         Self {
             data_dir: data_dir.into(),
             cluster: cluster.into(),

@@ -97,7 +97,12 @@ impl Replica {
             }
             tokio::time::sleep(HANDOVER_POLL).await;
         };
-        inner.raft.trigger().transfer_leader(target).await.map_err(|error| MemberError::Raft(error.to_string()))?;
+        inner
+            .raft
+            .trigger()
+            .transfer_leader(target)
+            .await
+            .map_err(|error| MemberError::Raft(error.to_string()))?;
         loop {
             if let Some((leader, _)) = inner.leader()
                 && leader != inner.member

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use trireme_store::log::{CommandOp, Outcome};
 use trireme_store::{
-    Error, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, RangeRequest, RangeResponse, Revision, Status, TxnRequest,
-    TxnResponse, WatchRequest, WatchStream,
+    Error, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, RangeRequest, RangeResponse, Revision, Status,
+    TxnRequest, TxnResponse, WatchRequest, WatchStream,
 };
 
 use super::{Inner, Replica};

@@ -61,7 +61,8 @@ impl Leases {
     /// Starts every lease's clock anew: this member leads in `term`.
     fn take_over(&self, store: &Store, term: u64) -> Result<(), Error> {
         let mut state = self.state.lock();
-        state.clocks = store.leases()?.into_iter().map(|lease| (lease.id, Clock::full(lease.ttl_s))).collect();
+        state.clocks =
+            store.leases()?.into_iter().map(|lease| (lease.id, Clock::full(lease.ttl_s))).collect();
         state.term = Some(term);
         Ok(())
     }
@@ -159,7 +160,10 @@ impl Inner {
             let late = last.elapsed().saturating_sub(TICK);
             last = Instant::now();
             if late > TICK_LATE {
-                tracing::warn!(late_ms = late.as_millis() as u64, "this member stood still; leases are extended");
+                tracing::warn!(
+                    late_ms = late.as_millis() as u64,
+                    "this member stood still; leases are extended"
+                );
                 self.leases.extend_all(late);
             }
             let term = self.leading_term();
@@ -230,7 +234,9 @@ impl Inner {
             }
             Renewal::ThroughLog => match self.propose(CommandOp::LeaseRenew(id)).await {
                 Ok(Outcome::Renewed { ttl_s, .. }) => pb::LeaseResponse { ttl_s, ..Default::default() },
-                Ok(_) | Err(Error::LeaseNotFound) => pb::LeaseResponse { not_found: true, ..Default::default() },
+                Ok(_) | Err(Error::LeaseNotFound) => {
+                    pb::LeaseResponse { not_found: true, ..Default::default() }
+                }
                 Err(_) => pb::LeaseResponse { unknown: true, ..Default::default() },
             },
         }
@@ -256,7 +262,11 @@ impl Inner {
         loop {
             let answer = match self.leader() {
                 Some((leader, _)) if leader == self.member => {
-                    if renew { self.renew_here(id).await } else { self.remaining_here(id).await }
+                    if renew {
+                        self.renew_here(id).await
+                    } else {
+                        self.remaining_here(id).await
+                    }
                 }
                 Some((_, address)) => self.ask_leader(&address, id, renew).await,
                 None => pb::LeaseResponse { not_leader: true, ..Default::default() },
@@ -279,7 +289,11 @@ impl Inner {
             let mut client = self.peers.client(address, Lane::Forward)?;
             let mut request = tonic::Request::new(pb::LeaseRequest { lease: id.0 });
             request.set_timeout(self.config.timing.request);
-            if renew { client.lease_keep_alive(request).await } else { client.lease_time_to_live(request).await }
+            if renew {
+                client.lease_keep_alive(request).await
+            } else {
+                client.lease_time_to_live(request).await
+            }
         };
         match call.await {
             Ok(response) => response.into_inner(),

@@ -30,7 +30,9 @@ pub enum MemberError {
 impl From<RaftError<TypeConfig, ClientWriteError<TypeConfig>>> for MemberError {
     fn from(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Self {
         match error {
-            RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => Self::NotLeading { leader: to.leader_id },
+            RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {
+                Self::NotLeading { leader: to.leader_id }
+            }
             error => Self::Raft(error.to_string()),
         }
     }

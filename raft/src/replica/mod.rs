@@ -38,8 +38,8 @@ pub use status::{PeerStatus, ReplicaStatus, Role};
 use crate::identity::{DataDir, IdentityError};
 use crate::log::{Log, LogConfig, OpenError, OsDir};
 use crate::machine::{Machine, Observer, Progress};
-use crate::peer::{Contact, Factory, PeerService, Peers, SnapshotDirs};
 use crate::peer::pb::peer_server::PeerServer;
+use crate::peer::{Contact, Factory, PeerService, Peers, SnapshotDirs};
 use crate::types::{MemberId, TypeConfig};
 use leases::Leases;
 use proposals::Proposals;
@@ -61,7 +61,9 @@ pub enum StartError {
     Log(#[from] OpenError),
     #[error("the state cannot be opened: {0}")]
     Store(String),
-    #[error("the state has entries up to {applied} and the raft log has none: the log is gone, and with it this member's votes; it must be rebuilt under a new identity")]
+    #[error(
+        "the state has entries up to {applied} and the raft log has none: the log is gone, and with it this member's votes; it must be rebuilt under a new identity"
+    )]
     LogMissing { applied: u64 },
     #[error("raft cannot start: {0}")]
     Raft(String),
@@ -177,7 +179,8 @@ impl Replica {
         let member = dir.identity.member;
         let cluster_id = cluster_id(&config.cluster);
         let log = open_log(&config, cluster_id, member)?;
-        let engine = (config.open_engine)(&dir.path.join("state")).map_err(|error| StartError::Store(error.to_string()))?;
+        let engine = (config.open_engine)(&dir.path.join("state"))
+            .map_err(|error| StartError::Store(error.to_string()))?;
         let store = Store::open(engine).map_err(|fault| StartError::Store(fault.to_string()))?;
         let applied = store.applied();
         if let Some(position) = applied.position
@@ -327,7 +330,11 @@ fn raft_config(config: &ReplicaConfig) -> Result<Config, StartError> {
 }
 
 impl Inner {
-    fn serve_peers(self: &Arc<Self>, listener: TcpListener, dirs: Arc<SnapshotDirs>) -> Result<(), StartError> {
+    fn serve_peers(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        dirs: Arc<SnapshotDirs>,
+    ) -> Result<(), StartError> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let service = PeerService::new(
@@ -377,7 +384,8 @@ impl Inner {
     fn leading_term(&self) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        (metrics.state.is_leader() && metrics.current_leader == Some(self.member)).then_some(metrics.current_term)
+        (metrics.state.is_leader() && metrics.current_leader == Some(self.member))
+            .then_some(metrics.current_term)
     }
 
     fn mark_caught_up(&self) {

@@ -178,7 +178,8 @@ impl Inner {
                 let again = again.clone();
                 if leader == self.member {
                     // Handed to openraft here, so that the order of the queue is kept.
-                    let proposals: Vec<Proposal> = some.iter().map(|pending| pending.proposal.clone()).collect();
+                    let proposals: Vec<Proposal> =
+                        some.iter().map(|pending| pending.proposal.clone()).collect();
                     let written = this.raft.client_write_many(proposals).await;
                     tokio::spawn(async move { finish_local(written, some, &again).await });
                 } else {
@@ -210,8 +211,9 @@ impl Inner {
             use pb::propose_result::Result as R;
             match results.next().and_then(|result| result.result) {
                 Some(R::Outcome(bytes)) => {
-                    let outcome = Outcome::decode(bytes)
-                        .map_err(|error| Error::Broken(format!("the leader's answer cannot be read: {error}")));
+                    let outcome = Outcome::decode(bytes).map_err(|error| {
+                        Error::Broken(format!("the leader's answer cannot be read: {error}"))
+                    });
                     let _ = pending.reply.send(outcome);
                 }
                 Some(R::NotLeader(_) | R::Unknown(_)) | None => {
@@ -274,7 +276,10 @@ pub(super) fn stamp(bytes: Bytes) -> Result<Proposal, trireme_store::log::Decode
 type Written = Result<
     futures::stream::BoxStream<
         'static,
-        Result<openraft::raft::WriteResult<crate::types::TypeConfig>, openraft::errors::Fatal<crate::types::TypeConfig>>,
+        Result<
+            openraft::raft::WriteResult<crate::types::TypeConfig>,
+            openraft::errors::Fatal<crate::types::TypeConfig>,
+        >,
     >,
     openraft::errors::Fatal<crate::types::TypeConfig>,
 >;

@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use trireme_store::{Error, Revision};
 
 use super::Inner;
-use crate::peer::{Lane, wire};
 use crate::peer::pb;
+use crate::peer::{Lane, wire};
 use crate::types::LogId;
 
 /// Readers served by one confirmation.

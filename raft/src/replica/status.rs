@@ -99,7 +99,10 @@ impl Inner {
                 node: node.clone(),
                 votes: voters.contains(id),
                 matched_index,
-                lag_entries: metrics.replication.as_ref().map(|_| last.saturating_sub(matched_index.unwrap_or(0))),
+                lag_entries: metrics
+                    .replication
+                    .as_ref()
+                    .map(|_| last.saturating_sub(matched_index.unwrap_or(0))),
             }
         });
         let mut problems = self.problems.lock().clone();

@@ -47,7 +47,9 @@ impl Inner {
         tokio::spawn(self.clone().run_core_watch());
         let this = self.clone();
         let runtime = tokio::runtime::Handle::current();
-        std::thread::Builder::new().name("raft-watchdog".into()).spawn(move || this.run_watchdog(&runtime))?;
+        std::thread::Builder::new()
+            .name("raft-watchdog".into())
+            .spawn(move || this.run_watchdog(&runtime))?;
         Ok(())
     }
 
@@ -120,7 +122,8 @@ impl Inner {
                 () = self.stop.cancelled() => return,
             }
             let there = self.leader_age() <= self.config.timing.no_leader;
-            let changed = self.has_leader.send_if_modified(|before| std::mem::replace(before, there) != there);
+            let changed =
+                self.has_leader.send_if_modified(|before| std::mem::replace(before, there) != there);
             if changed && !there {
                 tracing::warn!("no leader is heard of");
                 self.store.end_watches(Error::NoLeader);

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use tokio_util::sync::CancellationToken;
-use trireme_raft::{Certificates, Limits, Remote, RemoteConfig, Replica, ReplicaConfig, Role, StartError, Tls, etcd};
+use trireme_raft::{
+    Certificates, Limits, Remote, RemoteConfig, Replica, ReplicaConfig, Role, StartError, Tls, etcd,
+};
 use trireme_store::engine::{Engine, RocksEngine, RocksOptions};
 use trireme_store::{Error, Kv, PutRequest, Revision, TxnRequest};
 
@@ -83,7 +85,8 @@ pub fn free_listener() -> TcpListener {
 }
 
 fn open_engine(dir: &Path) -> Result<Arc<dyn Engine>, trireme_store::engine::EngineError> {
-    let options = RocksOptions { write_buffer_bytes: 4 << 20, block_cache_bytes: 4 << 20, ..RocksOptions::default() };
+    let options =
+        RocksOptions { write_buffer_bytes: 4 << 20, block_cache_bytes: 4 << 20, ..RocksOptions::default() };
     Ok(Arc::new(RocksEngine::open(dir, options)?))
 }
 
@@ -184,8 +187,10 @@ impl Cluster {
         wait_for("the members to have one state", || {
             let mut all = self.running().map(|(_, replica)| replica.status());
             let first = all.next()?;
-            all.all(|other| other.applied_index == first.applied_index && first.applied_index == first.last_log_index)
-                .then_some(())
+            all.all(|other| {
+                other.applied_index == first.applied_index && first.applied_index == first.last_log_index
+            })
+            .then_some(())
         })
         .await;
         let hashes: Vec<_> = self
