@@ -16,7 +16,7 @@ test: rocksdb
 	@deploy/packages.sh test
 	@cargo fmt --all --check
 	@cargo build --release --package trireme
-	@cargo test --release --workspace
+	@cargo test --release --workspace --no-fail-fast
 
 # Everything that must hold before a change lands; writes nothing but build products.
 verify: test

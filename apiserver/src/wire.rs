@@ -167,9 +167,12 @@ pub(crate) fn store_bytes(object: &Value) -> Vec<u8> {
     load::store_bytes(object)
 }
 
-/// The tree of bytes that this server made.
+/// The tree of bytes that this server made, in its normal form: decoding drops the nulls that some
+/// fields are written as, and a field that seems to be missing would count as changed.
 pub(crate) fn parse_served(row: &'static Kind, bytes: &[u8]) -> Value {
-    decode(Format::Json, bytes, row.hub().message).map(|d| d.value).unwrap_or_default()
+    let mut value = decode(Format::Json, bytes, row.hub().message).map(|d| d.value).unwrap_or_default();
+    normalize(row.hub(), &mut value);
+    value
 }
 
 /// Brings a tree of a served version into its normal form.

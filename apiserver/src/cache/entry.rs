@@ -112,6 +112,19 @@ mod tests {
     use trireme_api::{Value, kinds, value};
 
     #[test]
+    fn the_tree_is_the_object_that_was_stored() {
+        let (row, _) = kinds::find("", "v1", "pods").unwrap();
+        let stored = value!({
+            "kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "namespace": "n"},
+            "status": {"conditions": [{"type": "X", "status": "True"}]},
+        });
+        let loaded = wire::load(row, stored.to_string().as_bytes(), 7).unwrap();
+        let entry = Entry::new(row, "n/a", wire::load(row, stored.to_string().as_bytes(), 7).unwrap(), 7);
+        assert_eq!(entry.object().0, loaded.object);
+        assert_eq!(entry.object()["status"]["conditions"][0].get("lastProbeTime"), Some(&Value::Null));
+    }
+
+    #[test]
     fn an_entry_gives_its_bytes_for_lists_and_deletions() {
         let (row, _) = kinds::find("", "v1", "pods").unwrap();
         let stored = value!({

@@ -177,6 +177,11 @@ impl Deployments {
             Action::UpdateDeployment(changed) => {
                 return Ok(Some(self.client.update(&DEPLOYMENTS, &changed).await?));
             }
+            Action::Revision(revision) => {
+                let mut changed = d.clone();
+                changed.set_annotation(sets::REVISION, &revision);
+                return Ok(Some(self.client.update_status(&DEPLOYMENTS, &changed).await?));
+            }
             Action::Status(status) => {
                 let mut changed = d.clone();
                 changed.make(&[]).set("status", status);

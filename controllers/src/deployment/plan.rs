@@ -32,6 +32,9 @@ pub(super) enum Action {
     DeleteSet(Set),
     /// Metadata or template of the Deployment itself.
     UpdateDeployment(Box<Object>),
+    /// The annotation with the current revision. It goes with the status, as a write to the object
+    /// itself would count as a new generation.
+    Revision(String),
     Status(Value),
     AfterSeconds(u64),
     Event {
@@ -177,9 +180,7 @@ fn revised(d: &Object, revision: i64) -> Option<Action> {
     if d.annotation(REVISION) == Some(revision.as_str()) {
         return None;
     }
-    let mut changed = d.clone();
-    changed.set_annotation(REVISION, &revision);
-    Some(Action::UpdateDeployment(Box::new(changed)))
+    Some(Action::Revision(revision))
 }
 
 fn resize(d: &Object, r: Resize) -> Option<Action> {

@@ -76,6 +76,7 @@ impl World {
                     self.deployment = *d;
                     self.deployment.make(&[]).set("status", status);
                 }
+                Action::Revision(revision) => self.deployment.set_annotation(sets::REVISION, &revision),
                 Action::Status(status) => {
                     self.deployment.make(&[]).set("status", status);
                 }

@@ -74,9 +74,9 @@ fn error(error: ApiError) -> Error {
     Error::Api { status: error.code, reason: error.reason.to_owned(), message: error.message, details }
 }
 
-pub struct Cluster {
+pub(crate) struct Cluster {
     server: Server,
-    pub client: Client,
+    pub(crate) client: Client,
     stop: CancellationToken,
 }
 
@@ -89,7 +89,7 @@ impl Drop for Cluster {
 
 impl Cluster {
     /// An API server that is ready, and nothing else.
-    pub async fn bare() -> Cluster {
+    pub(crate) async fn bare() -> Cluster {
         // RUST_LOG=debug shows what the parts do; set once for all tests of the process.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -133,7 +133,7 @@ impl Cluster {
     }
 
     /// Controllers, scheduler and one hollow node beside it.
-    pub async fn whole() -> Cluster {
+    pub(crate) async fn whole() -> Cluster {
         let cluster = Cluster::bare().await;
         cluster.controllers("test_1", cluster.stop.child_token());
         let scheduler = scheduler::Config {
@@ -150,7 +150,7 @@ impl Cluster {
     }
 
     /// Hollow nodes `hollow-<first>` and following in one process, which the token ends.
-    pub fn nodes(&self, first: usize, count: usize) -> CancellationToken {
+    pub(crate) fn nodes(&self, first: usize, count: usize) -> CancellationToken {
         let stop = self.stop.child_token();
         let server = self.server.clone();
         let names: Vec<String> = (first..first + count).map(|i| format!("hollow-{i}")).collect();
@@ -168,7 +168,7 @@ impl Cluster {
     }
 
     /// One process's controllers; `stop` ends them.
-    pub fn controllers(&self, identity: &str, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+    pub(crate) fn controllers(&self, identity: &str, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
         let server = self.server.clone();
         tokio::spawn(trireme_controllers::run(trireme_controllers::Config {
             transport_for: Arc::new(move |user| transport(&server, user, &[])),
@@ -186,12 +186,12 @@ impl Cluster {
         }))
     }
 
-    pub fn transport(&self, user: &str, groups: &[&str]) -> Arc<dyn Transport> {
+    pub(crate) fn transport(&self, user: &str, groups: &[&str]) -> Arc<dyn Transport> {
         transport(&self.server, user, groups)
     }
 
     /// Polls until `good`; panics with `what` when it does not come true.
-    pub async fn until(&self, what: &str, good: impl AsyncFn() -> bool) {
+    pub(crate) async fn until(&self, what: &str, good: impl AsyncFn() -> bool) {
         let started = Instant::now();
         while !good().await {
             assert!(started.elapsed() < DEADLINE, "not in {DEADLINE:?}: {what}");
@@ -199,7 +199,7 @@ impl Cluster {
         }
     }
 
-    pub async fn list(&self, r: &Resource, namespace: &str, labels: &str) -> Vec<Arc<Object>> {
+    pub(crate) async fn list(&self, r: &Resource, namespace: &str, labels: &str) -> Vec<Arc<Object>> {
         let params = trireme_client::ListParams::labels(labels);
         match self.client.list(r, Some(namespace), &params).await {
             Ok(list) => list.items,
