@@ -1,5 +1,6 @@
 //! A cluster of real processes, started with `trireme up` as a user would.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,6 +20,17 @@ const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// As `trireme up` lays out its ports.
 const PORTS_PER_PROCESS: u16 = 10;
+const PORTS: u16 = 100;
+
+/// The first port of a block that nobody listens on; below those that the kernel gives out.
+pub fn free_ports() -> Result<u16> {
+    let blocks = 200;
+    let first = std::process::id() % blocks;
+    (0..blocks)
+        .map(|n| 10_000 + ((first + n) % blocks) as u16 * PORTS)
+        .find(|&start| (start..start + PORTS).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()))
+        .with_context(|| format!("no block of {PORTS} free ports on 127.0.0.1"))
+}
 
 pub struct Master {
     pub name: String,

@@ -15,7 +15,7 @@ use trireme_client::resource::{PODS, REPLICA_SETS};
 use trireme_client::{Client, DeleteOptions, ListParams};
 use trireme_store::Revision;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, free_ports};
 use crate::history::{History, Outcome, Recorder};
 use crate::report::Report;
 use crate::{check, faults, traffic};
@@ -47,9 +47,9 @@ pub struct Options {
     /// Masters: 3 or 5
     #[arg(long, default_value_t = 3)]
     pub masters: u16,
-    /// The balancer's port
-    #[arg(long, default_value_t = 17443)]
-    pub port: u16,
+    /// The balancer's port, the first of those that the cluster takes [default: free ones]
+    #[arg(long)]
+    pub port: Option<u16>,
     /// Where the cluster and the history go; kept after a failure [default: a temporary folder]
     #[arg(long)]
     pub dir: Option<PathBuf>,
@@ -93,7 +93,8 @@ fn write_history(dir: &Path, history: &History) -> Result<()> {
 }
 
 async fn drive(seed: u64, options: &Options, dir: &Path, recorder: &Arc<Recorder>) -> Result<()> {
-    let cluster = Cluster::start(dir, options.port, options.masters, NODES).await?;
+    let port = options.port.map_or_else(free_ports, Ok)?;
+    let cluster = Cluster::start(dir, port, options.masters, NODES).await?;
     println!("up after {:.1} s", cluster.started_in.as_secs_f64());
     let result = drive_cluster(seed, options, &cluster, recorder).await;
     let stopped = cluster.stop().await;

@@ -18,13 +18,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, free_ports};
 use etcd_client::EtcdClient;
 use table::Table;
 use usage::Usage;
-
-const TRIREME_PORT: u16 = 18443;
-const ETCD_PORT: u16 = 19379;
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -63,7 +60,7 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     if options.wants("api") || options.wants("failover") || options.wants("footprint") {
         let folder = tempfile::tempdir().context("temporary folder")?;
-        let cluster = Cluster::start(&folder.path().join("cluster"), TRIREME_PORT, 3, 0).await?;
+        let cluster = Cluster::start(&folder.path().join("cluster"), free_ports()?, 3, 0).await?;
         if options.wants("footprint") {
             figures["footprint"] = footprint::measure(&cluster, &mut table).await?;
         }
@@ -90,7 +87,7 @@ async fn measure_writes(time: Duration, table: &mut Table) -> Result<Value> {
     let folder = tempfile::tempdir().context("temporary folder")?;
     let mut results = Vec::new();
     {
-        let etcd = etcd::Etcd::start(folder.path(), ETCD_PORT).await?;
+        let etcd = etcd::Etcd::start(folder.path(), free_ports()?).await?;
         let usage = Usage::of(etcd.pids());
         for clients in writes::CLIENTS {
             results.push(
@@ -101,7 +98,7 @@ async fn measure_writes(time: Duration, table: &mut Table) -> Result<Value> {
         }
         etcd.stop().await?;
     }
-    let cluster = Cluster::start(&folder.path().join("cluster"), TRIREME_PORT, 3, 0).await?;
+    let cluster = Cluster::start(&folder.path().join("cluster"), free_ports()?, 3, 0).await?;
     let mut pids = Vec::new();
     for master in cluster.masters() {
         pids.push(cluster.pid(&master.name)?);

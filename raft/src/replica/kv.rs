@@ -79,7 +79,12 @@ impl Kv for Replica {
 
     async fn compact(&self, revision: Revision, _physical: bool) -> Result<Revision, Error> {
         match self.inner.propose(CommandOp::Compact(revision)).await? {
-            Outcome::Compacted(revision) => Ok(revision),
+            Outcome::Compacted(revision) => {
+                // Reads at old revisions are served without asking the leader: this member must
+                // have dropped them too before it says so.
+                let _ = self.inner.barrier().await;
+                Ok(revision)
+            }
             other => Err(unexpected(other)),
         }
     }
