@@ -10,7 +10,7 @@
 //! **Invariant**: knows no Raft and no RocksDB; it reaches state through `store::Kv` alone, and
 //! keeps nothing that it could not read there again.
 
-pub mod config;
+mod config;
 pub mod identity;
 pub mod limits;
 pub mod server;
@@ -22,6 +22,7 @@ mod authz;
 mod bootstrap;
 mod cache;
 mod clock;
+mod compaction;
 mod discovery;
 mod filters;
 mod health;

@@ -47,6 +47,10 @@ pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// A watch without `timeoutSeconds` ends between this and twice this.
 pub const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(1800);
 
+/// Time between two compactions; a revision can be read for at least this long, and at most for
+/// twice this, as with upstream's API server.
+pub const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
+
 /// Objects read from the store at a time when the cache fills.
 pub const CACHE_FILL_PAGE_KEYS: i64 = 2000;
 /// Objects of one page of a list from the store's history.

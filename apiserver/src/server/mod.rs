@@ -43,6 +43,7 @@ impl Server {
         let core = Core::new(config)?;
         core.keep_task(core.cache.follow());
         core.keep_task(tokio::spawn(bootstrap::run(core.clone())));
+        core.keep_task(tokio::spawn(crate::compaction::run(core.kv.clone())));
         core.keep_task(tokio::spawn(crate::health::watch_store(Arc::downgrade(&core))));
         Ok(Server { core })
     }

@@ -28,6 +28,9 @@ pub struct Options {
     /// Seconds that each figure is measured for
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,
+    /// Numbers of clients that writes are measured with
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1000])]
+    pub clients: Vec<usize>,
     /// Kills of the leader
     #[arg(long, default_value_t = 20)]
     pub kills: u32,
@@ -56,7 +59,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let time = Duration::from_secs(options.seconds);
     println!("load average before: {}", usage::load_average());
     if options.wants("writes") {
-        figures["writes"] = measure_writes(time, &mut table).await?;
+        figures["writes"] = measure_writes(options, &mut table).await?;
     }
     if options.wants("api") || options.wants("failover") || options.wants("footprint") {
         let folder = tempfile::tempdir().context("temporary folder")?;
@@ -83,13 +86,14 @@ pub async fn run(options: &Options) -> Result<()> {
 }
 
 /// etcd first, then Trireme, one at a time: both have the machine for themselves.
-async fn measure_writes(time: Duration, table: &mut Table) -> Result<Value> {
+async fn measure_writes(options: &Options, table: &mut Table) -> Result<Value> {
     let folder = tempfile::tempdir().context("temporary folder")?;
+    let time = Duration::from_secs(options.seconds);
     let mut results = Vec::new();
     {
         let etcd = etcd::Etcd::start(folder.path(), free_ports()?).await?;
         let usage = Usage::of(etcd.pids());
-        for clients in writes::CLIENTS {
+        for &clients in &options.clients {
             results.push(
                 writes::measure(clients, time, &usage, async |n| etcd.connect(n).await)
                     .await
@@ -106,7 +110,7 @@ async fn measure_writes(time: Duration, table: &mut Table) -> Result<Value> {
     let usage = Usage::of(pids);
     let endpoints: Vec<String> = cluster.masters().into_iter().map(|m| m.client).collect();
     let mut figures = Vec::new();
-    for (n, clients) in writes::CLIENTS.into_iter().enumerate() {
+    for (n, clients) in options.clients.iter().copied().enumerate() {
         let pki = cluster.dir.join("pki");
         let connect = async |i: usize| {
             EtcdClient::connect(&pki, "store-ca.crt", "store-client", &endpoints[i % endpoints.len()]).await

@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 use super::etcd_client::EtcdClient;
 use super::usage::Usage;
 
-pub(super) const CLIENTS: [usize; 3] = [1, 64, 1000];
 const KEY_BYTES: usize = 256;
 const VALUE_BYTES: usize = 1024;
 /// Connections that clients share, as a fleet of API servers would have.

@@ -46,7 +46,7 @@ use proposals::Proposals;
 use reads::Readers;
 
 /// Threads of the raft core and the peers' connections, apart from whatever else the process does.
-const CORE_THREADS: usize = 2;
+const CORE_THREADS_MAX: usize = 2;
 /// Tasks that have not ended by then are left behind when a member stops.
 const SHUTDOWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Entries in one message to a follower; bytes bound it before that.
@@ -141,6 +141,13 @@ impl Observer for Effects {
     }
 }
 
+/// On a few cores one thread is faster: a write passes a dozen tasks here, and each that goes on
+/// in another thread is a wake-up.
+fn core_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / 4).clamp(1, CORE_THREADS_MAX)
+}
+
 /// The id of a cluster, from its name.
 pub fn cluster_id(name: &str) -> u64 {
     (xxhash_rust::xxh3::xxh3_64(name.as_bytes()) >> 1).max(1)
@@ -152,7 +159,7 @@ impl Replica {
     pub async fn start(config: ReplicaConfig, peers: TcpListener) -> Result<Self, StartError> {
         upkeep::abort_on_panic();
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(CORE_THREADS)
+            .worker_threads(core_threads())
             .thread_name("raft-core")
             .enable_all()
             .build()?;

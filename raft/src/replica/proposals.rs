@@ -112,9 +112,19 @@ impl Inner {
         {
             return Err(Error::TooManyRequests);
         }
-        let sent = Arc::new(Mutex::new(false));
-        let (reply, outcome) = oneshot::channel();
         let deadline = Instant::now() + self.config.timing.request;
+        let mut tried = false;
+        if self.proposals.waiting.load(Ordering::Relaxed) == 1 {
+            // Nothing to be batched with: the caller's own task takes it the whole way.
+            let alone = self.send_alone(&proposal, &mut tried);
+            match tokio::time::timeout_at(deadline.into(), alone).await {
+                Ok(Some(answer)) => return answer.and_then(Outcome::into_result),
+                Ok(None) => {}
+                Err(_) => return Err(Error::OutcomeUnknown),
+            }
+        }
+        let sent = Arc::new(Mutex::new(tried));
+        let (reply, outcome) = oneshot::channel();
         let pending = Pending { proposal, sent: sent.clone(), reply, deadline };
         if self.proposals.queue.send(pending).is_err() {
             return Err(Error::Unavailable("this member is stopping".into()));
@@ -126,6 +136,27 @@ impl Inner {
             Ok(Err(_)) | Err(_) if *sent.lock() => Err(Error::OutcomeUnknown),
             Ok(Err(_)) => Err(Error::Unavailable("this member is stopping".into())),
             Err(_) => Err(Error::NoLeader),
+        }
+    }
+
+    /// Sends one proposal and waits for its outcome. `None`: it is to be sent again through the
+    /// queue; `tried` tells whether it may have entered a log.
+    async fn send_alone(&self, proposal: &Proposal, tried: &mut bool) -> Option<Result<Outcome, Error>> {
+        let (leader, address) = self.leader()?;
+        if *self.hold.borrow() {
+            return None;
+        }
+        *tried = true;
+        if leader != self.member {
+            return self.propose_to(&address, vec![proposal.bytes.clone()]).await.pop().flatten();
+        }
+        let Ok(mut written) = self.raft.client_write_many([proposal.clone()]).await else {
+            return Some(Err(Error::OutcomeUnknown));
+        };
+        match written.next().await {
+            Some(Ok(Ok(response))) => Some(response.response.ok_or(Error::OutcomeUnknown)),
+            Some(Ok(Err(_))) => None,
+            Some(Err(_)) | None => Some(Err(Error::OutcomeUnknown)),
         }
     }
 
@@ -193,6 +224,22 @@ impl Inner {
     /// Sends proposals to the leader at `address`.
     async fn forward(&self, address: &str, batch: Vec<Pending>, again: &mpsc::UnboundedSender<Pending>) {
         let commands = batch.iter().map(|pending| pending.proposal.bytes.clone()).collect();
+        let mut answers = self.propose_to(address, commands).await.into_iter();
+        for pending in batch {
+            match answers.next().flatten() {
+                Some(answer) => {
+                    let _ = pending.reply.send(answer);
+                }
+                None => {
+                    let _ = again.send(pending);
+                }
+            }
+        }
+    }
+
+    /// The answers of the leader at `address`, in order; what has none is to be sent again.
+    async fn propose_to(&self, address: &str, commands: Vec<Bytes>) -> Vec<Option<Result<Outcome, Error>>> {
+        use pb::propose_result::Result as R;
         let call = async {
             let mut client = self.peers.client(address, Lane::Forward)?;
             let mut request = tonic::Request::new(pb::ProposeRequest { commands });
@@ -206,21 +253,14 @@ impl Inner {
                 Vec::new()
             }
         };
-        let mut results = results.into_iter();
-        for pending in batch {
-            use pb::propose_result::Result as R;
-            match results.next().and_then(|result| result.result) {
-                Some(R::Outcome(bytes)) => {
-                    let outcome = Outcome::decode(bytes).map_err(|error| {
-                        Error::Broken(format!("the leader's answer cannot be read: {error}"))
-                    });
-                    let _ = pending.reply.send(outcome);
-                }
-                Some(R::NotLeader(_) | R::Unknown(_)) | None => {
-                    let _ = again.send(pending);
-                }
-            }
-        }
+        let answer = |result: pb::ProposeResult| match result.result? {
+            R::Outcome(bytes) => Some(
+                Outcome::decode(bytes)
+                    .map_err(|error| Error::Broken(format!("the leader's answer cannot be read: {error}"))),
+            ),
+            R::NotLeader(_) | R::Unknown(_) => None,
+        };
+        results.into_iter().map(answer).collect()
     }
 
     /// Proposes what another member forwards, where this one leads.
