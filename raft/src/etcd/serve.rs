@@ -5,11 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
@@ -25,11 +21,8 @@ use super::pb::etcdserverpb::watch_server::WatchServer;
 use super::pb::trireme::v1::store_server::StoreServer;
 use super::store::StoreService;
 use super::watch::WatchService;
+use crate::tls::accept;
 
-/// A client that has not finished its handshake by then is dropped.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-/// Handshaken connections waiting to be taken up.
-const ACCEPTED_WAITING_MAX: usize = 64;
 /// Largest request; what the store takes is less, and it words the refusal.
 const REQUEST_BYTES_MAX: usize = 16 << 20;
 /// A connection on which nothing comes back for this long is closed.
@@ -51,9 +44,7 @@ pub struct ServeConfig {
 /// When the listener fails for good.
 pub async fn serve(backend: Arc<dyn Backend>, config: ServeConfig) -> Result<(), tonic::transport::Error> {
     let ServeConfig { listener, tls, stop } = config;
-    let (accepted, incoming) = mpsc::channel(ACCEPTED_WAITING_MAX);
-    let acceptor = tokio::spawn(accept(listener, tls, accepted, stop.clone()));
-    let served = Server::builder()
+    Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_MAX))
@@ -65,39 +56,6 @@ pub async fn serve(backend: Arc<dyn Backend>, config: ServeConfig) -> Result<(),
         .add_service(ClusterServer::new(ClusterService(backend.clone())))
         .add_service(MaintenanceServer::new(MaintenanceService(backend.clone())))
         .add_service(StoreServer::new(StoreService(backend)).max_decoding_message_size(REQUEST_BYTES_MAX))
-        .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.cancelled())
-        .await;
-    acceptor.abort();
-    served
-}
-
-async fn accept(
-    listener: TcpListener,
-    tls: Arc<ArcSwap<ServerConfig>>,
-    accepted: mpsc::Sender<std::io::Result<TlsStream<TcpStream>>>,
-    stop: CancellationToken,
-) {
-    while let Some(connection) = stop.run_until_cancelled(listener.accept()).await {
-        let (tcp, from) = match connection {
-            Ok(connection) => connection,
-            Err(error) => {
-                // Out of file descriptors, most likely: a pause lets some be closed.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let acceptor = TlsAcceptor::from(tls.load_full());
-        let accepted = accepted.clone();
-        tokio::spawn(async move {
-            let _ = tcp.set_nodelay(true);
-            match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(tcp)).await {
-                Ok(Ok(stream)) => {
-                    let _ = accepted.send(Ok(stream)).await;
-                }
-                Ok(Err(error)) => tracing::info!(%from, %error, "client refused: TLS handshake failed"),
-                Err(_) => tracing::info!(%from, "client refused: TLS handshake took too long"),
-            }
-        });
-    }
+        .serve_with_incoming_shutdown(accept(listener, tls), stop.cancelled())
+        .await
 }

@@ -152,6 +152,23 @@ fn rpc_error(status: &Status) -> RPCError<TypeConfig> {
     }
 }
 
+/// A request that only member `to` of `cluster` may answer.
+pub(crate) fn addressed<T>(
+    cluster: u64,
+    to: MemberId,
+    message: T,
+    timeout: Option<Duration>,
+) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    for (key, id) in [(TO, to.0), (CLUSTER, cluster)] {
+        request.metadata_mut().insert(key, MetadataValue::from(id));
+    }
+    if let Some(timeout) = timeout {
+        request.set_timeout(timeout);
+    }
+    request
+}
+
 impl Network {
     /// A client for calls that are small and urgent, whatever this network is for.
     fn control(&self) -> RpcResult<PeerClient<Channel>> {
@@ -160,14 +177,7 @@ impl Network {
 
     /// A call addressed to this member and no other.
     fn call<T>(&self, message: T, timeout: Option<Duration>) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
-        for (key, id) in [(TO, self.target.0), (CLUSTER, self.cluster)] {
-            request.metadata_mut().insert(key, MetadataValue::from(id));
-        }
-        if let Some(timeout) = timeout {
-            request.set_timeout(timeout);
-        }
-        request
+        addressed(self.cluster, self.target, message, timeout)
     }
 
     async fn heartbeat(

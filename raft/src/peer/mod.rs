@@ -11,7 +11,7 @@ mod server;
 mod snapshot;
 pub(crate) mod wire;
 
-pub(crate) use client::{Factory, Lane, Peers};
+pub(crate) use client::{Factory, Lane, Peers, addressed};
 pub(crate) use contact::Contact;
 pub(crate) use server::{PeerService, Upcalls};
 pub(crate) use snapshot::SnapshotDirs;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt};
 use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
 use openraft::storage::Snapshot;
 use tokio::sync::mpsc;
@@ -27,6 +28,10 @@ use crate::types::{LogId, MemberId, TypeConfig, Vote};
 const ANSWERS_MAX: usize = 64;
 /// Between two looks whether the disk has room for what the leader sends.
 const ROOM_POLL: Duration = Duration::from_millis(50);
+
+/// A term further above ours than this is refused: no number of elections leads there, and after the
+/// last term there is none to elect in.
+const TERMS_AHEAD_MAX: u64 = 1 << 32;
 
 /// What the peer service asks of the member for other members' clients.
 #[tonic::async_trait]
@@ -89,6 +94,16 @@ impl PeerService {
     }
 }
 
+/// Refuses votes and leaders of a term that cannot be.
+fn check_term(raft: &Raft<TypeConfig, Machine>, vote: &Vote) -> Result<(), Status> {
+    let (ours, theirs) = (raft.metrics().borrow_watched().current_term, vote.leader_id.term);
+    if theirs > ours.saturating_add(TERMS_AHEAD_MAX) {
+        tracing::error!(ours, theirs, "a peer speaks of a term that cannot be");
+        return Err(Status::out_of_range(format!("term {theirs} is too far from this member's, {ours}")));
+    }
+    Ok(())
+}
+
 /// Reads one stream of entries, in order, each counted in at the gate. Ends with the connection.
 struct Inbound {
     messages: tonic::Streaming<pb::AppendRequest>,
@@ -96,6 +111,7 @@ struct Inbound {
     contact: Arc<Contact>,
     log: Log,
     requests: mpsc::Sender<AppendEntriesRequest<TypeConfig>>,
+    raft: Raft<TypeConfig, Machine>,
 }
 
 impl Inbound {
@@ -103,7 +119,8 @@ impl Inbound {
         let mut leader: Option<Vote> = None;
         loop {
             let request = match self.messages.message().await {
-                Ok(Some(message)) => wire::read_append_request(message),
+                Ok(Some(message)) => wire::read_append_request(message)
+                    .and_then(|request| check_term(&self.raft, &request.vote).map(|()| request)),
                 Ok(None) => break,
                 Err(status) => Err(status),
             };
@@ -215,6 +232,7 @@ impl Peer for PeerService {
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
         self.check_addressee(&request)?;
         let request = wire::read_vote_request(request.into_inner())?;
+        check_term(&self.raft, &request.vote)?;
         let response = self.raft.vote(request).await.map_err(Self::stopped)?;
         Ok(Response::new(wire::vote_response(&response)))
     }
@@ -225,6 +243,7 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::VoteResponse>, Status> {
         self.check_addressee(&request)?;
         let request = wire::read_vote_request(request.into_inner())?;
+        check_term(&self.raft, &request.vote)?;
         let response = self.raft.pre_vote(request).await.map_err(Self::stopped)?;
         Ok(Response::new(wire::vote_response(&response)))
     }
@@ -242,6 +261,7 @@ impl Peer for PeerService {
             contact: self.contact.clone(),
             log: self.log.clone(),
             requests,
+            raft: self.raft.clone(),
         };
         tokio::spawn(inbound.run());
         tokio::spawn(append_in_order(self.raft.clone(), self.gate.clone(), queue, answers));
@@ -254,6 +274,7 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::AppendResponse>, Status> {
         self.check_addressee(&request)?;
         let mut request = wire::read_append_request(request.into_inner())?;
+        check_term(&self.raft, &request.vote)?;
         self.contact.heard(&request.vote);
         let previous = request.prev_log_id;
         let counted = if request.entries.is_empty() {
@@ -288,6 +309,7 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::SnapshotResponse>, Status> {
         self.check_addressee(&request)?;
         let received = snapshot::receive(&self.dirs, request.into_inner()).await?;
+        check_term(&self.raft, &received.vote)?;
         tracing::info!(
             log_index = received.meta.last_log_id.map(|id| id.index),
             from = %received.vote.leader_id.voted_for,
@@ -312,6 +334,7 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
         self.check_addressee(&request)?;
         let request = wire::read_transfer_request(request.into_inner())?;
+        check_term(&self.raft, request.from_leader())?;
         let response = self.raft.handle_transfer_leader(request).await.map_err(Self::stopped)?;
         let refused = response.err().map(|error| error.to_string()).unwrap_or_default();
         Ok(Response::new(pb::TransferLeaderResponse { refused }))
@@ -321,13 +344,15 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::ProposeRequest>,
     ) -> Result<Response<pb::ProposeResponse>, Status> {
+        self.check_addressee(&request)?;
         Ok(Response::new(self.upcalls.propose(request.into_inner()).await))
     }
 
     async fn read_index(
         &self,
-        _request: Request<pb::ReadIndexRequest>,
+        request: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexResponse>, Status> {
+        self.check_addressee(&request)?;
         let position = self.upcalls.read_index().await;
         Ok(Response::new(pb::ReadIndexResponse { position: wire::position(position) }))
     }
@@ -336,6 +361,7 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::LeaseRequest>,
     ) -> Result<Response<pb::LeaseResponse>, Status> {
+        self.check_addressee(&request)?;
         Ok(Response::new(self.upcalls.lease_keep_alive(request.into_inner().lease).await))
     }
 
@@ -343,6 +369,7 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::LeaseRequest>,
     ) -> Result<Response<pb::LeaseResponse>, Status> {
+        self.check_addressee(&request)?;
         Ok(Response::new(self.upcalls.lease_time_to_live(request.into_inner().lease).await))
     }
 }

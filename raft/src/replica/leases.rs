@@ -14,8 +14,8 @@ use trireme_store::log::{CommandOp, LeaseExpiry, Outcome};
 use trireme_store::{Error, LeaseId, Store};
 
 use super::Inner;
-use crate::peer::Lane;
-use crate::peer::pb;
+use crate::peer::{Lane, addressed, pb};
+use crate::types::MemberId;
 
 /// Between two looks for leases that ran out.
 const TICK: Duration = Duration::from_millis(200);
@@ -268,7 +268,7 @@ impl Inner {
                         self.remaining_here(id).await
                     }
                 }
-                Some((_, address)) => self.ask_leader(&address, id, renew).await,
+                Some((leader, address)) => self.ask_leader(leader, &address, id, renew).await,
                 None => pb::LeaseResponse { not_leader: true, ..Default::default() },
             };
             if answer.not_found {
@@ -284,11 +284,17 @@ impl Inner {
         }
     }
 
-    async fn ask_leader(&self, address: &str, id: LeaseId, renew: bool) -> pb::LeaseResponse {
+    async fn ask_leader(
+        &self,
+        leader: MemberId,
+        address: &str,
+        id: LeaseId,
+        renew: bool,
+    ) -> pb::LeaseResponse {
         let call = async {
             let mut client = self.peers.client(address, Lane::Forward)?;
-            let mut request = tonic::Request::new(pb::LeaseRequest { lease: id.0 });
-            request.set_timeout(self.config.timing.request);
+            let message = pb::LeaseRequest { lease: id.0 };
+            let request = addressed(self.cluster_id, leader, message, Some(self.config.timing.request));
             if renew {
                 client.lease_keep_alive(request).await
             } else {

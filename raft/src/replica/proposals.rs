@@ -19,9 +19,8 @@ use trireme_store::limits::REQUEST_BYTES_MAX;
 use trireme_store::log::{Command, CommandOp, Outcome, ProposalId};
 
 use super::Inner;
-use crate::peer::Lane;
-use crate::peer::pb;
-use crate::types::Proposal;
+use crate::peer::{Lane, addressed, pb};
+use crate::types::{MemberId, Proposal};
 
 /// Proposals in one message to openraft or to the leader.
 const BATCH_MAX: usize = 512;
@@ -215,14 +214,20 @@ impl Inner {
                     tokio::spawn(async move { finish_local(written, some, &again).await });
                 } else {
                     let address = address.clone();
-                    tokio::spawn(async move { this.forward(&address, some, &again).await });
+                    tokio::spawn(async move { this.forward(leader, &address, some, &again).await });
                 }
             }
         }
     }
 
-    /// Sends proposals to the leader at `address`.
-    async fn forward(&self, address: &str, batch: Vec<Pending>, again: &mpsc::UnboundedSender<Pending>) {
+    /// Sends proposals to `leader` at `address`.
+    async fn forward(
+        &self,
+        leader: MemberId,
+        address: &str,
+        batch: Vec<Pending>,
+        again: &mpsc::UnboundedSender<Pending>,
+    ) {
         let commands = batch.iter().map(|pending| pending.proposal.bytes.clone()).collect();
         let mut answers = self.propose_to(address, commands).await.into_iter();
         for pending in batch {
@@ -242,8 +247,8 @@ impl Inner {
         use pb::propose_result::Result as R;
         let call = async {
             let mut client = self.peers.client(address, Lane::Forward)?;
-            let mut request = tonic::Request::new(pb::ProposeRequest { commands });
-            request.set_timeout(self.config.timing.request);
+            let timeout = Some(self.config.timing.request);
+            let request = addressed(self.cluster_id, leader, pb::ProposeRequest { commands }, timeout);
             client.propose(request).await
         };
         let results = match call.await {

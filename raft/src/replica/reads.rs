@@ -10,7 +10,7 @@ use trireme_store::{Error, Revision};
 
 use super::Inner;
 use crate::peer::pb;
-use crate::peer::{Lane, wire};
+use crate::peer::{Lane, addressed, wire};
 use crate::types::LogId;
 
 /// Readers served by one confirmation.
@@ -104,8 +104,8 @@ impl Inner {
             return self.read_index().await;
         }
         let mut client = self.peers.client(&address, Lane::Forward).ok()?;
-        let mut request = tonic::Request::new(pb::ReadIndexRequest {});
-        request.set_timeout(self.config.timing.election_max * 4);
+        let timeout = self.config.timing.election_max * 4;
+        let request = addressed(self.cluster_id, leader, pb::ReadIndexRequest {}, Some(timeout));
         match client.read_index(request).await {
             Ok(response) => wire::read_position(response.into_inner().position),
             Err(status) => {

@@ -34,11 +34,20 @@ impl Ca {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
+    /// A member's certificate.
     pub fn issue(&self, name: &str) -> Certificates {
+        self.issue_for(name, vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth])
+    }
+
+    /// A certificate of a client of the store.
+    pub fn issue_client(&self, name: &str) -> Certificates {
+        self.issue_for(name, vec![ExtendedKeyUsagePurpose::ClientAuth])
+    }
+
+    pub fn issue_for(&self, name: &str, usages: Vec<ExtendedKeyUsagePurpose>) -> Certificates {
         let mut params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = usages;
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Certificates {
