@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use cluster::{Cluster, WAIT, put_surely, wait_for};
 use futures::StreamExt;
-use trireme_raft::Limits;
+use trireme_raft::etcd;
+use trireme_raft::{Limits, Remote, RemoteConfig, Replica};
+use trireme_store::log::Outcome;
 use trireme_store::{
-    Compare, Error, KeyRange, Kv, LeaseId, Op, PutRequest, RangeRequest, Revision, TxnRequest, WatchItem,
-    WatchRequest,
+    Compare, Error, KeyRange, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, Op, PutRequest, RangeRequest,
+    RangeResponse, Revision, Status, TxnRequest, TxnResponse, WatchItem, WatchRequest, WatchStream,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,6 +125,107 @@ async fn a_client_without_our_certificate_gets_nowhere() {
     cluster.stop().await;
 }
 
+/// A member at which a write is committed just before each watch is known to its store.
+struct CommitsBeforeWatch(Replica);
+
+#[async_trait::async_trait]
+impl Kv for CommitsBeforeWatch {
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, Error> {
+        put_surely(&self.0, "between", "v").await;
+        self.0.watch(request).await
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        self.0.range(request).await
+    }
+
+    async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        self.0.txn(request).await
+    }
+
+    async fn compact(&self, revision: Revision, physical: bool) -> Result<Revision, Error> {
+        self.0.compact(revision, physical).await
+    }
+
+    async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<LeaseGrant, Error> {
+        self.0.lease_grant(id, ttl_s).await
+    }
+
+    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
+        self.0.lease_revoke(id).await
+    }
+
+    async fn lease_keep_alive(&self, id: LeaseId) -> Result<i64, Error> {
+        self.0.lease_keep_alive(id).await
+    }
+
+    async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Result<LeaseTimeToLive, Error> {
+        self.0.lease_time_to_live(id, keys).await
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseId>, Error> {
+        self.0.leases().await
+    }
+
+    async fn barrier(&self) -> Result<Revision, Error> {
+        self.0.barrier().await
+    }
+
+    async fn status(&self) -> Result<Status, Error> {
+        Kv::status(&self.0).await
+    }
+}
+
+#[async_trait::async_trait]
+impl etcd::Backend for CommitsBeforeWatch {
+    async fn propose(&self, commands: Vec<bytes::Bytes>) -> Result<Vec<Outcome>, Error> {
+        etcd::Backend::propose(&self.0, commands).await
+    }
+
+    fn standing(&self) -> etcd::Standing {
+        self.0.standing()
+    }
+
+    fn members(&self) -> Vec<etcd::MemberInfo> {
+        self.0.members()
+    }
+
+    fn has_leader(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.0.has_leader()
+    }
+
+    async fn move_leader(&self, target: u64) -> Result<(), Error> {
+        self.0.move_leader(target).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_from_now_sees_what_follows_the_revision_it_was_told() {
+    let cluster = Cluster::start(1, Limits::default()).await;
+    cluster.leader().await;
+    put_surely(cluster.replica(0), "before", "v").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoints = vec![format!("127.0.0.1:{}", listener.local_addr().unwrap().port())];
+    let stop = tokio_util::sync::CancellationToken::new();
+    let serve = etcd::ServeConfig { listener, tls: cluster.tls.server(), stop: stop.clone() };
+    let backend = std::sync::Arc::new(CommitsBeforeWatch(cluster.replica(0).clone()));
+    let served = tokio::spawn(etcd::serve(backend, serve));
+    let remote = Remote::connect(RemoteConfig { endpoints, tls: cluster.tls.client() }).unwrap();
+    let mut watch = remote.watch(WatchRequest::new(KeyRange::prefix("be"), Revision(0))).await.unwrap();
+    let seen = tokio::time::timeout(WAIT, async {
+        loop {
+            if let WatchItem::Events { events, .. } = watch.next().await.unwrap().unwrap() {
+                return events.into_iter().map(|event| event.kv.key).collect::<Vec<_>>();
+            }
+        }
+    });
+    assert_eq!(seen.await.expect("the event in between"), vec!["between"]);
+    drop((watch, remote));
+    stop.cancel();
+    served.await.unwrap().unwrap();
+    cluster.stop().await;
+}
+
 /// Debian's client, with the cluster's certificates.
 struct Etcdctl {
     dir: std::path::PathBuf,
@@ -137,7 +240,7 @@ impl Etcdctl {
             println!("skipped: etcdctl is not installed (package etcd-client)");
             return None;
         }
-        let client = cluster.ca.issue("client");
+        let client = cluster.ca.issue_client("client");
         for (name, pem) in [("ca", &client.ca_pem), ("cert", &client.cert_pem), ("key", &client.key_pem)] {
             std::fs::write(cluster.dir.join(name), pem).unwrap();
         }

@@ -172,7 +172,8 @@ impl Session {
             }
             chosen => chosen,
         };
-        let now = header(&*self.backend, self.backend.standing().revision);
+        let at = self.backend.standing().revision;
+        let now = header(&*self.backend, at);
         let refused = |reason: &str| pb::WatchResponse {
             header: Some(now),
             watch_id: WHOLE_STREAM,
@@ -192,6 +193,13 @@ impl Session {
         let mut wanted = convert::watch_request_from(&request);
         // Pumps need to know how far the store is, whether or not the client does.
         wanted.progress_notify = true;
+        if wanted.start_revision == Revision(0) {
+            // "Now" is the revision that the answer names: what is committed before the store knows
+            // of the watch comes after it, and is delivered.
+            wanted.start_revision = Revision(at.0 + 1);
+        }
+        // Before its start revision a watch has nothing to deliver.
+        let delivered = Revision((wanted.start_revision.0 - 1).max(0));
         let stream = self.backend.watch(wanted).await;
         let created =
             pb::WatchResponse { header: Some(now), watch_id: id, created: true, ..Default::default() };
@@ -209,9 +217,6 @@ impl Session {
             progress_every: if self.eager { Duration::ZERO } else { PROGRESS_EVERY },
             fragment: request.fragment,
         };
-        // Before its start revision a watch has nothing to deliver.
-        let delivered = Revision((request.start_revision - 1).max(0));
-        let delivered = if request.start_revision == 0 { Revision(now.revision) } else { delivered };
         let pump = tokio::spawn(pump.run(stream)).abort_handle();
         self.watches.insert(id, Watch { delivered, pump });
     }
