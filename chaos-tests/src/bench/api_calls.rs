@@ -65,8 +65,9 @@ pub(super) async fn measure(cluster: &Cluster, time: Duration, table: &mut Table
         ];
         for (verb, word) in verbs {
             let name = format!("{word} {kind}");
+            let read = if verb == Verb::Update { read_all(&clients, &resource).await? } else { Vec::new() };
             let (cpu, begin) = (usage.cpu(), Instant::now());
-            let (calls, failed) = run(&clients, &resource, make, verb, time).await?;
+            let (calls, failed) = run(&clients, &resource, make, read, verb, time).await?;
             let per_second = calls as f64 / begin.elapsed().as_secs_f64();
             let cpu_ms = usage.cpu().saturating_sub(cpu).as_secs_f64() * 1e3 / calls.max(1) as f64;
             println!("  {name}: {per_second:.0}/s, {cpu_ms:.2} CPU ms, {failed} failed");
@@ -75,6 +76,7 @@ pub(super) async fn measure(cluster: &Cluster, time: Duration, table: &mut Table
                 &format!("CPU ms per call: {name}"),
                 cpu_ms,
                 upstream,
+                failed,
                 "beside upstream's figure of another day",
             );
             table.figure(
@@ -90,19 +92,37 @@ pub(super) async fn measure(cluster: &Cluster, time: Duration, table: &mut Table
     Ok(Json::Array(figures))
 }
 
-/// Calls that succeeded and calls that failed. Get, update and delete work on objects that create
+/// What create left, as it is now: an update changes what was read, and nothing else of it.
+async fn read_all(clients: &[Client], resource: &Resource) -> Result<Vec<Vec<Object>>> {
+    let mut all = Vec::new();
+    for (c, client) in clients.iter().enumerate() {
+        let mut objects = Vec::new();
+        for n in 0..OBJECTS {
+            let name = format!("bench-{c}-{n}");
+            let object = client.get(resource, NAMESPACE, &name).await;
+            objects.push(object.with_context(|| format!("read {name} before it is updated"))?);
+        }
+        all.push(objects);
+    }
+    Ok(all)
+}
+
+/// Calls that succeeded and calls that failed; the first failure is printed. Get, update and delete work on objects that create
 /// left; update and delete end when they have been through them.
 async fn run(
     clients: &[Client],
     resource: &Resource,
     make: fn(&str) -> Object,
+    read: Vec<Vec<Object>>,
     verb: Verb,
     time: Duration,
 ) -> Result<(u64, u64)> {
     let end = Instant::now() + time;
     let failures = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
+    let mut read = read.into_iter();
     for (c, client) in clients.iter().enumerate() {
+        let mut objects = read.next().unwrap_or_default();
         let (client, resource, failures) = (client.clone(), resource.clone(), failures.clone());
         tasks.spawn(async move {
             let mut done = 0;
@@ -123,12 +143,9 @@ async fn run(
                     Verb::Create => client.create(&resource, NAMESPACE, &make(&name)).await.map(|_| ()),
                     Verb::Get => client.get(&resource, NAMESPACE, &name).await.map(|_| ()),
                     Verb::Update => {
-                        let mut object = make(&name);
-                        object
-                            .metadata_mut()
-                            .object_mut("annotations")
-                            .insert("turn", n.to_string().as_str());
-                        client.update(&resource, &object).await.map(|_| ())
+                        let object = &mut objects[number as usize];
+                        take_turn(object, n);
+                        client.update(&resource, object).await.map(|answer| *object = answer)
                     }
                     Verb::Delete => {
                         let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
@@ -137,8 +154,10 @@ async fn run(
                 };
                 match answer {
                     Ok(()) => done += 1,
-                    Err(_) => {
-                        failures.fetch_add(1, Ordering::Relaxed);
+                    Err(error) => {
+                        if failures.fetch_add(1, Ordering::Relaxed) == 0 {
+                            println!("  {name}: {error}");
+                        }
                     }
                 }
             }
@@ -150,6 +169,11 @@ async fn run(
         calls += done.context("a client panicked")?;
     }
     Ok((calls, failures.load(Ordering::Relaxed)))
+}
+
+/// The only change that an update makes.
+fn take_turn(object: &mut Object, turn: u64) {
+    object.metadata_mut().object_mut("annotations").set("turn", turn.to_string().as_str());
 }
 
 fn named(kind: &'static str, name: &str) -> Value {
@@ -185,4 +209,23 @@ fn pod(name: &str) -> Object {
     object.make(&["spec"]).insert("schedulerName", "nobody");
     object.make(&["spec"]).insert("containers", Value::Array(vec![container]));
     Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_changes_what_was_read_in_one_place() {
+        let mut read = pod("a");
+        // What a server adds, and a Pod may not lose again.
+        read.make(&["spec"]).insert("restartPolicy", "Always");
+        read.metadata_mut().insert("resourceVersion", "7");
+        let mut changed = read.clone();
+        take_turn(&mut changed, 1);
+        take_turn(&mut changed, 2);
+        assert_eq!(changed.metadata_mut().object_mut("annotations").get("turn"), Some(&Value::from("2")));
+        changed.metadata_mut().remove("annotations");
+        assert_eq!(changed, read);
+    }
 }

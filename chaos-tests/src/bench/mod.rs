@@ -126,12 +126,14 @@ async fn measure_writes(options: &Options, table: &mut Table) -> Result<Value> {
             &format!("writes per second, {clients} clients"),
             ours.per_second,
             theirs.per_second,
+            ours.failed + theirs.failed,
             bound,
         );
         table.ratio(
             &format!("CPU ms per write, {clients} clients"),
             ours.cpu_ms,
             theirs.cpu_ms,
+            ours.failed + theirs.failed,
             "all members; idle work of the API server and controllers is in ours",
         );
         figures.push(json!({ "clients": clients, "trireme": ours.json(), "etcd": theirs.json() }));

@@ -8,10 +8,16 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Ours, theirs, ours divided by theirs.
-    pub(super) fn ratio(&mut self, name: &str, ours: f64, theirs: f64, note: &str) {
-        let ratio = format!("{:.2}", ours / theirs);
-        self.rows.push([name.to_owned(), number(ours), number(theirs), ratio, note.to_owned()]);
+    /// Ours, theirs, ours divided by theirs. Calls that failed are shown instead: what a refusal
+    /// costs says nothing about the call.
+    pub(super) fn ratio(&mut self, name: &str, ours: f64, theirs: f64, failed: u64, note: &str) {
+        let row = if failed > 0 {
+            [name.to_owned(), format!("{failed} failed"), number(theirs), String::new(), String::new()]
+        } else {
+            let ratio = format!("{:.2}", ours / theirs);
+            [name.to_owned(), number(ours), number(theirs), ratio, note.to_owned()]
+        };
+        self.rows.push(row);
     }
 
     pub(super) fn figure(&mut self, name: &str, ours: String, note: &str) {
@@ -44,5 +50,21 @@ impl fmt::Display for Table {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_have_no_ratio() {
+        let mut table = Table::default();
+        table.ratio("good", 1.0, 4.0, 0, "note");
+        table.ratio("bad", 1.0, 4.0, 7, "note");
+        let text = table.to_string();
+        let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        assert!(row("good").contains("0.25"), "{text}");
+        assert!(row("bad").contains("7 failed") && !row("bad").contains("0.25"), "{text}");
     }
 }

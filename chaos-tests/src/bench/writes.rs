@@ -20,7 +20,7 @@ pub(super) struct Figures {
     pub cpu_ms: f64,
     p50_ms: f64,
     p99_ms: f64,
-    failed: u64,
+    pub failed: u64,
 }
 
 impl Figures {
