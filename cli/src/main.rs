@@ -72,11 +72,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Server(options) => server::run(options),
         Command::Apiserver(options) => server::run_stateless(options),
         Command::Agent(options) => small_runtime()?.block_on(async {
-            let stop = lifetime::watch_for_end()?;
+            let stop = lifetime::watch_for_end()?.stop;
             agent::run(options, stop).await
         }),
         Command::Balancer(options) => small_runtime()?.block_on(async {
-            let stop = lifetime::watch_for_end()?;
+            let stop = lifetime::watch_for_end()?.stop;
             balancer::run(options, stop).await
         }),
         Command::Version => {

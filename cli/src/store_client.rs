@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
-use rustls::ClientConfig;
-use trireme_raft::{Remote, RemoteConfig};
+use trireme_raft::{Certificates, Remote, RemoteConfig, Tls};
 use trireme_store::Kv;
 
 use crate::exit::ConfigContext;
@@ -14,7 +12,7 @@ use crate::pki::Files;
 /// The client, and where its certificates are exchanged.
 pub(crate) struct StoreClient {
     pub kv: Arc<dyn Kv>,
-    tls: Arc<ArcSwap<ClientConfig>>,
+    tls: Tls,
     ca_pem: String,
     files: Files,
 }
@@ -22,19 +20,22 @@ pub(crate) struct StoreClient {
 impl StoreClient {
     /// `endpoints` are `host:port`. Connects when it is first used.
     pub(crate) fn new(ca_pem: &str, files: &Files, endpoints: Vec<String>) -> Result<StoreClient> {
-        let tls = Arc::new(ArcSwap::new(files.client_config(ca_pem)?));
-        let remote =
-            Remote::connect(RemoteConfig { endpoints, tls: tls.clone() }).context("store").config()?;
+        let tls = Tls::new(&certificates(ca_pem, files)?).context("certificates of the store")?;
+        let config = RemoteConfig { endpoints, tls: tls.client() };
+        let remote = Remote::connect(config).context("store").config()?;
         Ok(StoreClient { kv: Arc::new(remote), tls, ca_pem: ca_pem.to_owned(), files: files.clone() })
     }
 
     /// New connections use the certificate that is on the disk now.
     pub(crate) fn reload(&self) {
-        match self.files.client_config(&self.ca_pem) {
-            Ok(tls) => self.tls.store(tls),
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "the store's client keeps its old certificate");
-            }
+        let reloaded = certificates(&self.ca_pem, &self.files).and_then(|new| Ok(self.tls.reload(&new)?));
+        if let Err(error) = reloaded {
+            tracing::error!(error = format!("{error:#}"), "the store's client keeps its old certificate");
         }
     }
+}
+
+fn certificates(ca_pem: &str, files: &Files) -> Result<Certificates> {
+    let (cert_pem, key_pem) = files.read()?;
+    Ok(Certificates { ca_pem: ca_pem.into(), cert_pem, key_pem })
 }

@@ -49,12 +49,40 @@ fn a_cluster_detaches_resumes_and_goes_down() {
     let down = trireme(&["down", "--dir", dir_text]);
     assert!(down.status.success() && text(&down).contains("not running"), "{}", text(&down));
 
+    // The masters know each other by their ports.
+    let moved = up(&dir, &["--port", "20000", "--detach"]);
+    assert_eq!(code(&moved), Some(78), "{}", text(&moved));
+    assert!(text(&moved).contains(&format!("made with --port {port}")), "{}", text(&moved));
+
     let resumed = up(&dir, &["--detach"]);
     assert!(resumed.status.success(), "{}", text(&resumed));
     let kept = kubectl(&["get", "configmap", "kept", "-o", "jsonpath={.data.a}"]);
     assert_eq!(String::from_utf8_lossy(&kept.stdout), "b", "{}", text(&kept));
     let down = trireme(&["down", "--dir", dir_text]);
     assert!(down.status.success(), "{}", text(&down));
+}
+
+#[test]
+fn leadership_is_handed_over_only_to_who_stays() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut cluster = Cluster::start_in(folder.path(), free_ports(), 3, 0, &[]);
+    let said = || {
+        let log = |n| std::fs::read_to_string(folder.path().join(format!("master-{n}/log"))).expect("a log");
+        let all: String = (1..=3).map(log).collect();
+        all.lines().filter(|line| line.contains("leadership was")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let leader = cluster.leader();
+    let pid = cluster.pid(&leader).expect("a pid").to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().expect("kill").success());
+    eventually("it to be started again", || match cluster.pid(&leader) {
+        Some(next) if next.to_string() != pid => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let before = said();
+    assert!(before.len() == 1 && before[0].contains("leadership was handed over"), "{before:?}");
+    cluster.leader();
+    assert!(cluster.stop().success());
+    assert_eq!(said(), before);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
@@ -15,19 +16,22 @@ use trireme_store::Kv;
 
 use super::ApiOptions;
 use crate::in_process::InProcess;
+use crate::lifetime::End;
 use crate::pki::{Files, Pki, Renewer};
 
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// Leases that are not given up by then run out, where the whole cluster ends.
+const GIVE_UP_WITH_ALL: Duration = Duration::from_millis(500);
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
-/// Serves until `stop`, then drains. `leads`: whether controllers and scheduler run here.
+/// Serves until its end, then drains. `leads`: whether controllers and scheduler run here.
 pub(super) async fn serve(
     options: &ApiOptions,
     pki: &Arc<Pki>,
     kv: Arc<dyn Kv>,
     listener: std::net::TcpListener,
     mut renewer: Renewer,
-    stop: &CancellationToken,
+    end: &End,
     leads: bool,
 ) -> Result<()> {
     let (dir, names) = (options.certificates_dir(), options.names());
@@ -60,7 +64,7 @@ pub(super) async fn serve(
             }
         }
     });
-    tokio::spawn(renewer.run(stop.clone()));
+    tokio::spawn(renewer.run(end.stop.clone()));
 
     let listener = TcpListener::from_std(listener).context("listening socket")?;
     tracing::info!(address = %options.api_listen, name = options.name, "serving the API");
@@ -72,13 +76,22 @@ pub(super) async fn serve(
         start_leaders(options, pki, &server, &lead, &mut tasks);
     }
     tokio::select! {
-        () = stop.cancelled() => {}
+        () = end.stop.cancelled() => {}
         ended = &mut serving => return ended.context("the API server panicked")?.context("API server"),
     }
     // Leases are given up first, while the API still takes the writes: another master leads at once.
     lead.cancel();
-    while tasks.join_next().await.is_some() {}
-    server.shutdown().await;
+    let given_up = async { while tasks.join_next().await.is_some() {} };
+    if end.everyone.is_cancelled() {
+        // The others stop as well, and with them the quorum that takes the writes.
+        let _ = tokio::time::timeout(GIVE_UP_WITH_ALL, given_up).await;
+        tasks.abort_all();
+        // No balancer is left that would have to notice.
+        server.stop();
+    } else {
+        given_up.await;
+        server.shutdown().await;
+    }
     serving.await.context("the API server panicked")?.context("API server")
 }
 

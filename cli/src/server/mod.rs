@@ -114,7 +114,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
 }
 
 async fn run_master(options: Options, store_runtime: tokio::runtime::Handle) -> Result<()> {
-    let stop = crate::lifetime::watch_for_end()?;
+    let end = crate::lifetime::watch_for_end()?;
     let pki = options.api.open_pki().config()?;
     let members = members(&options).config()?;
     // Every port before any work, so that a busy one is told at once and nothing is half up.
@@ -142,8 +142,9 @@ async fn run_master(options: Options, store_runtime: tokio::runtime::Handle) -> 
         .context("the store's start panicked")??;
     let held = store.clone();
     renewer.after(move || held.reload());
-    let served = api::serve(&options.api, &pki, store.kv(), api_listener, renewer, &stop, true).await;
-    store_runtime.spawn(store.shutdown()).await.context("the store's end panicked")?;
+    let served = api::serve(&options.api, &pki, store.kv(), api_listener, renewer, &end, true).await;
+    let handover = !end.everyone.is_cancelled();
+    store_runtime.spawn(store.shutdown(handover)).await.context("the store's end panicked")?;
     served
 }
 
@@ -151,7 +152,7 @@ async fn run_master(options: Options, store_runtime: tokio::runtime::Handle) -> 
 pub(crate) fn run_stateless(options: StatelessOptions) -> Result<()> {
     let runtime = runtime("api")?;
     let outcome = runtime.block_on(async {
-        let stop = crate::lifetime::watch_for_end()?;
+        let end = crate::lifetime::watch_for_end()?;
         let pki = options.api.open_pki().config()?;
         let listener = bind(options.api.api_listen, "--api-listen").config()?;
         let mut renewer = Renewer::new(pki.clone());
@@ -159,7 +160,7 @@ pub(crate) fn run_stateless(options: StatelessOptions) -> Result<()> {
         let client = StoreClient::new(pki.store_ca.certificate_pem(), &files, options.store.clone())?;
         let kv = client.kv.clone();
         renewer.after(move || client.reload());
-        api::serve(&options.api, &pki, kv, listener, renewer, &stop, false).await
+        api::serve(&options.api, &pki, kv, listener, renewer, &end, false).await
     });
     runtime.shutdown_timeout(RUNTIME_END);
     outcome

@@ -45,9 +45,10 @@ pub(crate) struct Wanted {
 }
 
 impl Layout {
-    /// The layout of `dir`, with `wanted` taken over. The number of masters cannot change: it is
-    /// the membership of the cluster whose data lies there.
-    pub(crate) fn open_or_create(dir: &Path, wanted: Wanted) -> Result<Layout> {
+    /// The layout of `dir`, with `wanted` taken over. Neither the number of masters nor the port can
+    /// change: they are the membership of the cluster whose data lies there, and the addresses under
+    /// which its members know each other.
+    pub(crate) fn open(dir: &Path, wanted: Wanted) -> Result<Layout> {
         let stored = Self::read(dir)?;
         let base = stored.clone().unwrap_or(Layout { masters: 3, nodes: 2, port: 6443, api_replicas: 0 });
         let layout = Layout {
@@ -63,13 +64,25 @@ impl Layout {
                 dir.display(),
                 stored.masters
             );
+            ensure!(
+                stored.port == layout.port,
+                "{} holds a cluster made with --port {}, by which its masters know each other: leave out \
+                 --port, or give another --dir",
+                dir.display(),
+                stored.port
+            );
         }
         layout.check()?;
-        if stored.as_ref() != Some(&layout) {
-            let text = serde_json::to_string_pretty(&layout).context("layout as JSON")? + "\n";
-            write_public(&dir.join(FILE), text.as_bytes())?;
-        }
         Ok(layout)
+    }
+
+    /// Writes it down for the next start.
+    pub(crate) fn keep(&self, dir: &Path) -> Result<()> {
+        if Self::read(dir)?.as_ref() == Some(self) {
+            return Ok(());
+        }
+        let text = serde_json::to_string_pretty(self).context("layout as JSON")? + "\n";
+        write_public(&dir.join(FILE), text.as_bytes())
     }
 
     /// The layout of `dir`, if a cluster was started there.
@@ -171,16 +184,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_chosen_stays_and_masters_cannot_change() {
+    fn what_was_chosen_stays_and_the_membership_cannot_change() {
         let dir = std::env::temp_dir().join(format!("trireme-layout-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let first =
-            Layout::open_or_create(&dir, Wanted { masters: Some(5), nodes: Some(7), ..Wanted::default() });
-        assert_eq!(first.unwrap().nodes, 7);
-        let again = Layout::open_or_create(&dir, Wanted { port: Some(7000), ..Wanted::default() }).unwrap();
+        let open = |wanted| Layout::open(&dir, wanted);
+        let first = open(Wanted { masters: Some(5), port: Some(7000), ..Wanted::default() }).unwrap();
+        first.keep(&dir).unwrap();
+        let again = open(Wanted { nodes: Some(7), port: Some(7000), ..Wanted::default() }).unwrap();
         assert_eq!((again.masters, again.nodes, again.port), (5, 7, 7000));
-        let error = Layout::open_or_create(&dir, Wanted { masters: Some(3), ..Wanted::default() });
-        assert!(error.unwrap_err().to_string().contains("holds a cluster of 5 masters"));
+        let error = open(Wanted { masters: Some(3), ..Wanted::default() }).unwrap_err().to_string();
+        assert!(error.contains("holds a cluster of 5 masters"), "{error}");
+        let error = open(Wanted { port: Some(8000), ..Wanted::default() }).unwrap_err().to_string();
+        assert!(error.contains("made with --port 7000"), "{error}");
+        assert_eq!(Layout::read(&dir).unwrap(), Some(first));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -77,7 +77,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     if options.detach {
         return detach(&dir, &options).await;
     }
-    let stop = crate::lifetime::watch_for_end()?;
+    let stop = crate::lifetime::watch_for_end()?.stop;
     let started = Instant::now();
     let _lock = lock(&dir)?;
     let wanted = Wanted {
@@ -86,8 +86,9 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         port: options.port,
         api_replicas: options.api_replicas,
     };
-    let layout = Layout::open_or_create(&dir, wanted).config()?;
+    let layout = Layout::open(&dir, wanted).config()?;
     check_ports(&layout).config()?;
+    layout.keep(&dir)?;
     let pki = Pki::open_or_create(&dir.join(PKI_DIR))?;
     pki.admin().ensure()?;
     pki.store_client().ensure()?;
@@ -258,7 +259,7 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
 fn check_ports(layout: &Layout) -> Result<()> {
     for address in layout.addresses() {
         if let Err(error) = std::net::TcpListener::bind(&address) {
-            bail!("{address}: {error}; give another --port (the first of the ports that a cluster takes)");
+            bail!("{address}: {error}; a new cluster can have another --port, the first of those it takes");
         }
     }
     Ok(())

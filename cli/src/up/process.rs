@@ -8,8 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -74,11 +73,12 @@ impl Spec {
             };
             let pid = child.id().unwrap_or_default();
             // Held open while the process is to live: waiting for it would close it.
-            let _lifeline = child.stdin.take();
+            let lifeline = child.stdin.take();
             let _ = reports.send(Report::Started { name: self.name.clone(), pid, again });
             let status = tokio::select! {
                 status = child.wait() => status,
                 () = stop.cancelled() => {
+                    drop(lifeline);
                     end(&mut child).await;
                     let _ = std::fs::remove_file(self.dir.join("pid"));
                     return;
@@ -128,10 +128,9 @@ impl Spec {
     }
 }
 
+/// Waits for the end of a process whose lifeline was let go. By that it knows that all others end as
+/// well, which a signal would not tell it.
 async fn end(child: &mut Child) {
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-    }
     if tokio::time::timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
         let _ = child.kill().await;
     }
