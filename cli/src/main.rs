@@ -44,6 +44,8 @@ enum Command {
     Down(down::Options),
     /// Show every member of the store, and who leads what
     Status(status::Options),
+    /// Make the authorities of a new cluster, before its first master starts
+    Pki(pki::Options),
     /// Run a master: store, API server, controllers, scheduler
     Server(server::Options),
     /// Run an API server alone, on any masters' store
@@ -69,6 +71,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(options) => small_runtime()?.block_on(up::run(options)),
         Command::Down(options) => small_runtime()?.block_on(down::run(options)),
         Command::Status(options) => small_runtime()?.block_on(status::run(options)),
+        Command::Pki(options) => pki::run(&options),
         Command::Server(options) => server::run(options),
         Command::Apiserver(options) => server::run_stateless(options),
         Command::Agent(options) => small_runtime()?.block_on(async {

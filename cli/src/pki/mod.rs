@@ -8,10 +8,12 @@
 //!   <pki>/sa              signs service-account tokens
 //! ```
 //!
-//! Every master holds the authorities' keys, and issues the leaves it needs for itself.
+//! Every master holds the authorities' keys, and issues the leaves it needs for itself into its data
+//! directory.
 
 mod authority;
 mod leaf;
+mod make;
 mod renew;
 
 use std::path::{Path, PathBuf};
@@ -20,10 +22,24 @@ use anyhow::{Context, Result};
 
 pub(crate) use authority::{Authority, write_private, write_public};
 pub(crate) use leaf::{Files, Leaf, LeafFile};
+pub(crate) use make::{Options, run};
 pub(crate) use renew::Renewer;
 
 /// First address of the service range, where `kubernetes.default.svc` answers.
 pub(crate) const KUBERNETES_SERVICE_IP: &str = "10.96.0.1";
+
+/// What a complete folder holds; each file is written whole or not at all.
+const FILES: [&str; 9] = [
+    "cluster",
+    "ca.crt",
+    "ca.key",
+    "store-ca.crt",
+    "store-ca.key",
+    "front-proxy-ca.crt",
+    "front-proxy-ca.key",
+    "sa.key",
+    "sa.pub",
+];
 
 /// The authorities of one cluster and the folder that holds them.
 pub(crate) struct Pki {
@@ -36,18 +52,10 @@ pub(crate) struct Pki {
 
 impl Pki {
     /// Opens the authorities under `dir`, making those that are missing. Masters that share the
-    /// folder may do so at the same time.
+    /// folder may do so at the same time. A folder that is complete may be read-only.
     pub(crate) fn open_or_create(dir: &Path) -> Result<Pki> {
-        std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        let lock_path = dir.join(".lock");
-        let lock = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .with_context(|| format!("open {}", lock_path.display()))?;
-        let _lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive)
-            .map_err(|(_, errno)| anyhow::anyhow!("lock {}: {errno}", lock_path.display()))?;
+        let complete = FILES.iter().all(|file| dir.join(file).exists());
+        let _lock = if complete { None } else { Some(lock(dir)?) };
         let pki = Pki {
             dir: dir.to_owned(),
             cluster: authority::open_or_create_cluster_name(dir)?,
@@ -69,9 +77,15 @@ impl Pki {
         LeafFile::new(&self.ca, &self.dir, "admin", Leaf::client("kubernetes-admin", &["system:masters"]))
     }
 
-    /// A client certificate for the store's port, for `trireme status` and `etcdctl`.
+    /// A client certificate for the store's port, for `trireme status` and `etcdctl`. It is worth
+    /// nothing at the masters' own port, where a server's is asked for.
     pub(crate) fn store_client(&self) -> LeafFile<'_> {
-        LeafFile::new(&self.store_ca, &self.dir, "store-client", Leaf::client("trireme-store-client", &[]))
+        self.store_client_in(&self.dir)
+    }
+
+    /// The same for an API server of its own, in a folder that it may write to.
+    pub(crate) fn store_client_in(&self, dir: &Path) -> LeafFile<'_> {
+        LeafFile::new(&self.store_ca, dir, "store-client", Leaf::client("trireme-store-client", &[]))
     }
 
     /// A node's certificate, as the Node authorizer wants it.
@@ -104,6 +118,20 @@ impl Pki {
         leaf.names.extend_from_slice(names);
         LeafFile::new(&self.store_ca, dir, "peer", leaf)
     }
+}
+
+/// Keeps others from making the same authorities.
+fn lock(dir: &Path) -> Result<nix::fcntl::Flock<std::fs::File>> {
+    std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    let path = dir.join(".lock");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive)
+        .map_err(|(_, errno)| anyhow::anyhow!("lock {}: {errno}", path.display()))
 }
 
 #[cfg(test)]

@@ -57,6 +57,27 @@ fn keys_are_for_their_owner_only() {
 }
 
 #[test]
+fn a_complete_folder_is_only_read() {
+    let dir = folder("read");
+    let first = Pki::open_or_create(&dir).unwrap().cluster;
+    let listing = || {
+        let entries = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap());
+        let mut all: Vec<_> =
+            entries.map(|entry| (entry.file_name(), entry.metadata().unwrap().modified().unwrap())).collect();
+        all.sort();
+        all
+    };
+    std::fs::remove_file(dir.join(".lock")).unwrap();
+    let before = listing();
+    assert_eq!(Pki::open_or_create(&dir).unwrap().cluster, first);
+    assert_eq!(listing(), before);
+    std::fs::remove_file(dir.join("sa.pub")).unwrap();
+    Pki::open_or_create(&dir).unwrap();
+    assert!(dir.join("sa.pub").exists());
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
 fn an_authority_without_its_key_is_an_error() {
     let dir = folder("half");
     Pki::open_or_create(&dir).unwrap();

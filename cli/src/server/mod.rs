@@ -156,7 +156,8 @@ pub(crate) fn run_stateless(options: StatelessOptions) -> Result<()> {
         let pki = options.api.open_pki().config()?;
         let listener = bind(options.api.api_listen, "--api-listen").config()?;
         let mut renewer = Renewer::new(pki.clone());
-        let files = renewer.keep(Pki::store_client)?;
+        let dir = options.api.certificates_dir();
+        let files = renewer.keep(move |pki| pki.store_client_in(&dir))?;
         let client = StoreClient::new(pki.store_ca.certificate_pem(), &files, options.store.clone())?;
         let kv = client.kv.clone();
         renewer.after(move || client.reload());
