@@ -147,7 +147,7 @@ impl Inner {
         }
         *tried = true;
         if leader != self.member {
-            return self.propose_to(&address, vec![proposal.bytes.clone()]).await.pop().flatten();
+            return self.propose_to(leader, &address, vec![proposal.bytes.clone()]).await.pop().flatten();
         }
         let Ok(mut written) = self.raft.client_write_many([proposal.clone()]).await else {
             return Some(Err(Error::OutcomeUnknown));
@@ -229,7 +229,7 @@ impl Inner {
         again: &mpsc::UnboundedSender<Pending>,
     ) {
         let commands = batch.iter().map(|pending| pending.proposal.bytes.clone()).collect();
-        let mut answers = self.propose_to(address, commands).await.into_iter();
+        let mut answers = self.propose_to(leader, address, commands).await.into_iter();
         for pending in batch {
             match answers.next().flatten() {
                 Some(answer) => {
@@ -242,8 +242,13 @@ impl Inner {
         }
     }
 
-    /// The answers of the leader at `address`, in order; what has none is to be sent again.
-    async fn propose_to(&self, address: &str, commands: Vec<Bytes>) -> Vec<Option<Result<Outcome, Error>>> {
+    /// The answers of `leader` at `address`, in order; what has none is to be sent again.
+    async fn propose_to(
+        &self,
+        leader: MemberId,
+        address: &str,
+        commands: Vec<Bytes>,
+    ) -> Vec<Option<Result<Outcome, Error>>> {
         use pb::propose_result::Result as R;
         let call = async {
             let mut client = self.peers.client(address, Lane::Forward)?;
