@@ -2,7 +2,7 @@
 //! the log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -66,6 +66,69 @@ fn a_power_loss_leaves_what_was_acknowledged() {
         // And it goes on from there.
         append(&mut again, [entry(3, 200, 10)]).await;
         assert_eq!(all(&mut again).await.len(), 201);
+    });
+}
+
+/// Every moment at which something is about to be synced is one at which the power fails, and each
+/// page of what was not synced is on the disk or not.
+#[test]
+fn a_power_loss_between_pages_leaves_what_was_acknowledged() {
+    run(async {
+        // Small segments, for many crashes at the beginning of one.
+        let config = LogConfig { segment_bytes: 2 * HEADER_BYTES, ..config() };
+        let dir = SimDir::default();
+        let mut log = Log::open(Arc::new(dir.clone()), config.clone()).unwrap();
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let crashes = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        dir.before_sync({
+            let (dir, acknowledged, crashes) = (dir.clone(), acknowledged.clone(), crashes.clone());
+            move || {
+                // Counted first: what is acknowledged while the copy is made is not asked for.
+                let index = acknowledged.load(Ordering::SeqCst);
+                crashes.lock().push((index, dir.after_kill()));
+            }
+        });
+        for i in 0..240 {
+            append(&mut log, [entry(1, i, 200 + 13 * i as usize % 500)]).await;
+            acknowledged.store(i + 1, Ordering::SeqCst);
+            log.save_committed(Some(log_id(1, i))).await.unwrap();
+            if i % 20 == 0 {
+                log.save_vote(&Vote::new(i, MemberId(1))).await.unwrap();
+            }
+        }
+        assert!(dir.names().len() > 20, "the log went over few segments");
+        let crashes = std::mem::take(&mut *crashes.lock());
+        assert!(crashes.len() > 240);
+        for (nth, (acknowledged, crashed)) in crashes.iter().enumerate() {
+            for round in 0..8 {
+                let seed = 8 * nth as u64 + round;
+                let left = Arc::new(crashed.after_power_loss_between_pages(seed));
+                let again = Log::open(left, config.clone())
+                    .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                let next = again.last().map_or(0, |id| id.index + 1);
+                assert!(next >= *acknowledged, "seed {seed}: {next} of {acknowledged} entries");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_a_killed_process_left_unsynced_counts_only_once_it_is_synced() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log = open(&dir).unwrap();
+        append(&mut log, [entry(1, 0, 40)]).await;
+        let killed = Arc::new(parking_lot::Mutex::new(None));
+        dir.before_sync({
+            let (dir, killed) = (dir.clone(), killed.clone());
+            move || *killed.lock() = Some(dir.after_kill())
+        });
+        let vote = Vote::new(5, MemberId(1));
+        log.save_vote(&vote).await.unwrap();
+        let killed = killed.lock().take().expect("the vote was synced");
+        // The kernel still has the vote, so the member that comes back acts by it.
+        assert_eq!(open(&killed).unwrap().vote(), Some(vote));
+        assert_eq!(open(&killed.after_power_loss()).unwrap().vote(), Some(vote));
     });
 }
 

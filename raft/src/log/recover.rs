@@ -71,6 +71,9 @@ pub(super) fn recover(dir: &dyn LogDir, config: &LogConfig) -> Result<Recovered,
         return Err(missing(found.first().map_or(0, |segment| segment.sequence)));
     }
     let (recovered, purged) = scan.finish();
+    // A killed process may have left its last frame to the kernel alone. It counts from here on, a
+    // vote for one, so the disk must have it.
+    recovered.tail.segment.file.sync()?;
     // Now, not later: a gap that they left would look like damage.
     for name in remove.into_iter().chain(purged) {
         dir.remove(&name)?;

@@ -1,14 +1,20 @@
-//! A directory in memory that can lose what was not synced, tear it, and flip bits.
+//! A directory in memory that can lose what was not synced, all of it or page by page, tear it,
+//! and flip bits.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::file::{LogDir, LogFile};
 
-#[derive(Default)]
+/// What a disk writes whole.
+const PAGE_BYTES: usize = 512;
+
+#[derive(Clone, Default)]
 struct Content {
     /// What a crash leaves.
     durable: Vec<u8>,
@@ -23,6 +29,7 @@ struct Space {
     used: usize,
     max: Option<usize>,
     fail_syncs: bool,
+    before_sync: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 #[derive(Clone, Default)]
@@ -37,18 +44,44 @@ pub(super) struct SimFile(Mutex<Content>);
 impl SimDir {
     /// The directory after a power loss: of each file, what was synced.
     pub(super) fn after_power_loss(&self) -> SimDir {
-        self.copied(|content| content.durable.clone())
+        self.copied(|content| {
+            let durable = content.durable.clone();
+            Content { current: durable.clone(), durable, limit: None }
+        })
     }
 
-    /// The directory after the process was killed: the kernel keeps what was written.
+    /// The directory after a power loss that caught some pages of what was not synced before they
+    /// were written, and others after: which, is drawn from `seed`.
+    pub(super) fn after_power_loss_between_pages(&self, seed: u64) -> SimDir {
+        let mut random = StdRng::seed_from_u64(seed);
+        self.copied(|content| {
+            let mut bytes = content.durable.clone();
+            for (i, page) in content.current.chunks(PAGE_BYTES).enumerate() {
+                let from = i * PAGE_BYTES;
+                let to = from + page.len();
+                if content.durable.get(from..to) != Some(page) && random.random_bool(0.5) {
+                    bytes.resize(bytes.len().max(to), 0);
+                    bytes[from..to].copy_from_slice(page);
+                }
+            }
+            Content { durable: bytes.clone(), current: bytes, limit: None }
+        })
+    }
+
+    /// The directory after the process was killed: the kernel keeps what was written, and a power
+    /// loss can still take what was not synced.
     pub(super) fn after_kill(&self) -> SimDir {
-        self.copied(|content| content.current.clone())
+        self.copied(Content::clone)
     }
 
-    fn copied(&self, pick: impl Fn(&Content) -> Vec<u8>) -> SimDir {
+    fn copied(&self, mut pick: impl FnMut(&Content) -> Content) -> SimDir {
         let copy = SimDir::default();
-        for (name, file) in self.files.lock().iter() {
-            copy.put(name, pick(&file.0.lock()));
+        // All of one moment: a crash does not show a write without the one that it waited for.
+        let files = self.files.lock();
+        let contents: Vec<_> = files.iter().map(|(name, file)| (name, file.0.lock())).collect();
+        for (name, content) in &contents {
+            let content = Content { limit: Some(copy.space.clone()), ..pick(content) };
+            copy.files.lock().insert(name.to_string(), Arc::new(SimFile(Mutex::new(content))));
         }
         copy
     }
@@ -73,6 +106,11 @@ impl SimDir {
 
     pub(super) fn fail_syncs(&self) {
         self.space.lock().fail_syncs = true;
+    }
+
+    /// Has `hook` called whenever a file is about to be synced, with what is synced still at risk.
+    pub(super) fn before_sync(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.space.lock().before_sync = Some(Arc::new(hook));
     }
 }
 
@@ -137,6 +175,10 @@ impl LogFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let space = self.0.lock().limit.clone();
+        if let Some(hook) = space.and_then(|space| space.lock().before_sync.clone()) {
+            hook();
+        }
         let mut content = self.0.lock();
         if content.limit.as_ref().is_some_and(|space| space.lock().fail_syncs) {
             return Err(io::Error::other("sync failed"));

@@ -268,15 +268,13 @@ impl Writer {
         let started = self.shared.now_ms();
         self.shared.sync_started_ms.store(started, Ordering::Relaxed);
         let file = &self.tail.segment.file;
-        let mut result = if rotate {
-            let mut whole = BytesMut::zeroed(HEADER_BYTES as usize);
-            let header = self.segment_header(first_index).encode();
-            whole[..header.len()].copy_from_slice(&header);
-            whole.put_slice(&self.buffer);
-            file.write_all_at(&whole, 0)
-        } else {
-            file.write_all_at(&self.buffer, self.tail.offset)
+        // The header is on the disk before a frame is: pages of one write reach it in any order,
+        // and a frame without its segment's header is damage.
+        let mut result = match rotate {
+            true => file.write_all_at(&self.segment_header(first_index).encode(), 0).and_then(|()| file.sync()),
+            false => Ok(()),
         };
+        result = result.and_then(|()| file.write_all_at(&self.buffer, self.tail.offset));
         if sync && result.is_ok() {
             result = file.sync();
             self.shared.syncs.fetch_add(1, Ordering::Relaxed);
