@@ -253,6 +253,27 @@ async fn what_waits_for_a_leader_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_leader_in_vain_is_told_so() {
+    let mut cluster = Cluster::prepare(3, Limits::default());
+    cluster.members[0].config.timing.request = Duration::from_millis(40);
+    cluster.start_member(0).await;
+    // Many deadlines, so that some pass at the queue before they pass at the caller.
+    let calls = (0..600u64).map(|i| {
+        let kv = cluster.replica(0).clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_micros(i * 500)).await;
+            let written = kv.txn(put(format!("k{i}"), "v")).await.unwrap_err();
+            (written, kv.barrier().await.unwrap_err())
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), (Error::NoLeader, Error::NoLeader));
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_is_not_its_own_is_refused() {
     let mut cluster = Cluster::start(1, Limits::default()).await;
     cluster.leader().await;

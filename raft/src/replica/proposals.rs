@@ -133,8 +133,11 @@ impl Inner {
             Ok(Ok(Ok(outcome))) => outcome.into_result(),
             Ok(Ok(Err(error))) => Err(error),
             Ok(Err(_)) | Err(_) if *sent.lock() => Err(Error::OutcomeUnknown),
-            Ok(Err(_)) => Err(Error::Unavailable("this member is stopping".into())),
-            Err(_) => Err(Error::NoLeader),
+            Ok(Err(_)) if self.stop.is_cancelled() => {
+                Err(Error::Unavailable("this member is stopping".into()))
+            }
+            // Nobody was there to send it to, whether that is seen here first or at the queue.
+            Ok(Err(_)) | Err(_) => Err(Error::NoLeader),
         }
     }
 

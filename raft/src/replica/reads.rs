@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use trireme_store::{Error, Revision};
 
@@ -15,6 +16,8 @@ use crate::types::LogId;
 
 /// Readers served by one confirmation.
 const READERS_MAX: usize = 4096;
+/// Readers that wait for the next confirmation; past it `TooManyRequests`.
+const WAITING_MAX: usize = 16 * 1024;
 /// Between two tries while there is no leader.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -23,10 +26,10 @@ pub(super) struct Reader {
     deadline: Instant,
 }
 
-pub(super) type Readers = mpsc::UnboundedSender<Reader>;
+pub(super) type Readers = mpsc::Sender<Reader>;
 
-pub(super) fn readers() -> (Readers, mpsc::UnboundedReceiver<Reader>) {
-    mpsc::unbounded_channel()
+pub(super) fn readers() -> (Readers, mpsc::Receiver<Reader>) {
+    mpsc::channel(WAITING_MAX)
 }
 
 impl Inner {
@@ -34,20 +37,27 @@ impl Inner {
     pub(super) async fn barrier(&self) -> Result<Revision, Error> {
         let (reply, revision) = oneshot::channel();
         let deadline = Instant::now() + self.config.timing.request;
-        if self.readers.send(Reader { reply, deadline }).is_err() {
-            return Err(Error::Unavailable("this member is stopping".into()));
+        match self.readers.try_send(Reader { reply, deadline }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(Error::TooManyRequests),
+            Err(TrySendError::Closed(_)) => {
+                return Err(Error::Unavailable("this member is stopping".into()));
+            }
         }
         match tokio::time::timeout_at(deadline.into(), revision).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::Unavailable("this member is stopping".into())),
-            Err(_) if self.leader().is_none() => Err(Error::NoLeader),
-            Err(_) => Err(Error::Unavailable("request timed out".into())),
+            Ok(Err(_)) if self.stop.is_cancelled() => {
+                Err(Error::Unavailable("this member is stopping".into()))
+            }
+            // Its time was up, whether that is seen here first or at the queue.
+            Ok(Err(_)) | Err(_) if self.leader().is_none() => Err(Error::NoLeader),
+            Ok(Err(_)) | Err(_) => Err(Error::Unavailable("request timed out".into())),
         }
     }
 
     /// Serves readers until the member stops. One confirmation at a time: who comes while it is
     /// under way waits for the next, since it may rest on what was known before they came.
-    pub(super) async fn run_readers(self: Arc<Self>, mut queue: mpsc::UnboundedReceiver<Reader>) {
+    pub(super) async fn run_readers(self: Arc<Self>, mut queue: mpsc::Receiver<Reader>) {
         let mut waiting = Vec::new();
         loop {
             let taken = tokio::select! {
@@ -80,7 +90,8 @@ impl Inner {
             } else {
                 let this = self.clone();
                 tokio::spawn(async move {
-                    if this.progress.reached(index).await {
+                    let reached = this.progress.reached(index);
+                    if tokio::time::timeout(this.config.timing.request, reached).await == Ok(true) {
                         this.answer(readers);
                     }
                 });
