@@ -162,6 +162,28 @@ fn the_data_of_another_cluster_or_of_a_newer_version_is_left_alone() {
     run_once(&dir, &pki, port);
 }
 
+/// Whatever passes by itself ends the process in the way that has it started again.
+#[test]
+fn a_directory_in_use_is_tried_again_and_one_without_its_log_is_not() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (dir, pki, port) = (folder.path().join("d"), folder.path().join("pki"), free_ports());
+    run_once(&dir, &pki, port);
+    let lock = std::fs::File::open(dir.join("store/LOCK")).expect("the lock");
+    lock.try_lock().expect("nobody has it");
+    let output = server(&dir, &pki, port, &[]).output().expect("run");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("in use by another process"), "{}", text(&output));
+    drop(lock);
+    let log = dir.join("store/log");
+    std::fs::rename(&log, dir.join("log-that-is-gone")).expect("rename");
+    std::fs::remove_dir_all(dir.join("store/state")).expect("remove");
+    let output = server(&dir, &pki, port, &[]).output().expect("run");
+    ends_misconfigured(&output, &["has an identity and no raft log"]);
+    std::fs::remove_dir_all(&log).expect("remove");
+    std::fs::rename(dir.join("log-that-is-gone"), &log).expect("rename");
+    run_once(&dir, &pki, port);
+}
+
 #[test]
 fn a_wrong_list_of_members_is_named() {
     let folder = tempfile::tempdir().expect("folder");

@@ -11,6 +11,8 @@ use crate::types::MemberId;
 /// Version of the data directory's layout.
 const FORMAT: u32 = 1;
 const IDENTITY: &str = "IDENTITY";
+/// The identity of a directory that is being made.
+const DRAFT: &str = "IDENTITY.new";
 const LOCK: &str = "LOCK";
 
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +31,7 @@ pub enum IdentityError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// What a data directory says of itself. Written once, when it is made.
+/// What a data directory says of itself. Final once what belongs to it is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub cluster: String,
@@ -67,13 +69,35 @@ impl DataDir {
         let file = path.join(IDENTITY);
         let identity = match std::fs::read_to_string(&file) {
             Ok(text) => read_identity(path, &file, &text, cluster)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                write_identity(path, &file, cluster).map_err(io_error(&file))?
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => draft(path, cluster)?,
             Err(error) => return Err(io_error(&file)(error)),
         };
         Ok(Self { path: path.to_owned(), identity, _lock: lock })
     }
+
+    /// Makes a fresh identity final, once everything that belongs to it is there. A crash before
+    /// leaves the draft, and the next start goes on with it.
+    pub(crate) fn settle(&self) -> Result<(), IdentityError> {
+        if !self.identity.fresh {
+            return Ok(());
+        }
+        let file = self.path.join(IDENTITY);
+        std::fs::rename(self.path.join(DRAFT), &file)
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(|source| IdentityError::Io { path: file, source })
+    }
+}
+
+/// The draft that an interrupted start left, or a new one.
+fn draft(dir: &Path, cluster: &str) -> Result<Identity, IdentityError> {
+    let file = dir.join(DRAFT);
+    if let Ok(text) = std::fs::read_to_string(&file)
+        && text.ends_with('\n')
+        && let Ok(identity) = read_identity(dir, &file, &text, cluster)
+    {
+        return Ok(Identity { fresh: true, ..identity });
+    }
+    write_draft(dir, &file, cluster).map_err(|source| IdentityError::Io { path: file, source })
 }
 
 #[allow(unsafe_code)]
@@ -113,7 +137,7 @@ fn read_identity(dir: &Path, file: &Path, text: &str, cluster: &str) -> Result<I
     Ok(Identity { cluster: found.into(), member: MemberId(member), fresh: false })
 }
 
-fn write_identity(dir: &Path, file: &Path, cluster: &str) -> io::Result<Identity> {
+fn write_draft(dir: &Path, file: &Path, cluster: &str) -> io::Result<Identity> {
     if cluster.is_empty() || cluster.contains(['\n', '\r']) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the cluster's name must be one line"));
     }
@@ -122,11 +146,9 @@ fn write_identity(dir: &Path, file: &Path, cluster: &str) -> io::Result<Identity
     // Zero means "no member", and etcd's clients print ids as signed numbers in places.
     let member = MemberId((u64::from_le_bytes(bytes) >> 1).max(1));
     let text = format!("format = {FORMAT}\ncluster = {cluster}\nmember = {member}\n");
-    let unfinished = dir.join("IDENTITY.new");
-    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
     out.write_all(text.as_bytes())?;
     out.sync_all()?;
-    std::fs::rename(&unfinished, file)?;
     File::open(dir)?.sync_all()?;
     Ok(Identity { cluster: cluster.into(), member, fresh: true })
 }
@@ -143,6 +165,11 @@ mod tests {
         assert!(matches!(DataDir::open(dir.path(), "blue"), Err(IdentityError::Locked { .. })));
         let member = first.identity.member;
         drop(first);
+        // Interrupted before it was final: the same member goes on.
+        let again = DataDir::open(dir.path(), "blue").unwrap();
+        assert_eq!(again.identity, Identity { cluster: "blue".into(), member, fresh: true });
+        again.settle().unwrap();
+        drop(again);
         let again = DataDir::open(dir.path(), "blue").unwrap();
         assert_eq!(again.identity, Identity { cluster: "blue".into(), member, fresh: false });
         drop(again);

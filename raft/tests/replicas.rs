@@ -298,6 +298,68 @@ async fn a_directory_that_is_not_its_own_is_refused() {
     };
     assert!(matches!(error, StartError::Identity(IdentityError::OtherCluster { .. })), "{error}");
     std::fs::remove_dir_all(config.data_dir.join("log")).unwrap();
+    let error = start(config.clone()).await;
+    assert!(matches!(error, StartError::LogMissing), "{error}");
+    // A young member's state is empty: that does not make it a new one.
+    std::fs::remove_dir_all(config.data_dir.join("state")).unwrap();
     let error = start(config).await;
-    assert!(matches!(error, StartError::LogMissing { .. }), "{error}");
+    assert!(matches!(error, StartError::LogMissing), "{error}");
+    assert!(error.is_permanent());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_killed_after_its_first_snapshot_was_installed_goes_on() {
+    let mut cluster = Cluster::start(2, small_limits()).await;
+    let leader = cluster.leader().await;
+    let other = 1 - leader;
+    for i in 0..20 {
+        put_surely(cluster.replica(leader), &format!("k{i}"), "v").await;
+    }
+    // A log of its own, with nothing in it, and a state with everything.
+    let ports = [cluster::free_listener(), cluster::free_listener()];
+    let address = |i: usize| format!("127.0.0.1:{}", ports[i].local_addr().unwrap().port());
+    let mut config = cluster.members[other].config.clone();
+    config.data_dir = cluster.dir.join("learner");
+    config.name = "learner".into();
+    config.peer_address = address(0);
+    config.client_address = address(1);
+    config.initial_members.clear();
+    let client_address = config.client_address.clone();
+    drop(ports);
+    cluster.members.push(cluster::Member { config, client_address, running: None });
+    cluster.start_member(2).await;
+    let learner = cluster.replica(2).member();
+    cluster.stop_member(2, false).await;
+    cluster.stop_member(other, false).await;
+    let state = cluster.members[2].config.data_dir.join("state");
+    std::fs::remove_dir_all(&state).unwrap();
+    copy(&cluster.members[other].config.data_dir.join("state"), &state);
+    cluster.start_member(other).await;
+    cluster.leader().await;
+    cluster.start_member(2).await;
+    assert_eq!(cluster.replica(2).member(), learner);
+
+    let leader = cluster.leader_of(&[0, 1]).await;
+    let lead = cluster.replica(leader).clone();
+    let address = cluster.members[2].config.peer_address.clone();
+    assert_eq!(lead.add_learner(&address).await.unwrap(), learner);
+    put_surely(&lead, "after", "v").await;
+    wait_for("the learner to have what came after", || {
+        let read = cluster.replica(2).store().range(&RangeRequest::new(KeyRange::key("after"))).unwrap();
+        (read.count == 1).then_some(())
+    })
+    .await;
+    drop(lead);
+    cluster.stop().await;
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
 }

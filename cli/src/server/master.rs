@@ -65,7 +65,12 @@ impl Master {
             initial_members: self.members,
             ..ReplicaConfig::new(self.data_dir, &self.cluster, &self.name, tls.clone(), open_engine())
         };
-        let replica = Replica::start(config, peers).await.config()?;
+        let started = Replica::start(config, peers).await;
+        let replica = match started {
+            // What passes by itself is tried again by who started this process.
+            Err(error) if !error.is_permanent() => return Err(error.into()),
+            started => started.config()?,
+        };
         let listener = TcpListener::from_std(clients).context("listening socket")?;
         let stop_clients = CancellationToken::new();
         let serve = ServeConfig { listener, tls: tls.server(), stop: stop_clients.clone() };

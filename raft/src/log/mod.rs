@@ -51,6 +51,10 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// Decoded entries kept for replication and apply.
     pub cache_bytes: usize,
+    /// Makes the log where there is none; otherwise that is [`OpenError::Missing`].
+    pub make: bool,
+    /// Kept free for the time when the disk is full.
+    pub reserve_bytes: u64,
     /// Called when a write or a sync failed: what reached the disk is then unknown, and the
     /// process must not go on. The default aborts.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
@@ -63,6 +67,8 @@ impl LogConfig {
             member,
             segment_bytes: 64 * 1024 * 1024,
             cache_bytes: 16 * 1024 * 1024,
+            make: true,
+            reserve_bytes: 32 * 1024 * 1024,
             on_fatal: Arc::new(|reason| {
                 tracing::error!(reason, "the raft log failed; aborting");
                 std::process::abort();
@@ -85,6 +91,8 @@ pub enum OpenError {
         "the raft log is damaged in segment {segment} at byte {offset}: {reason}; this member must be rebuilt from the others"
     )]
     Damaged { segment: u64, offset: u64, reason: String },
+    #[error("there is no raft log")]
+    Missing,
     #[error("the raft log cannot be read: {0}")]
     Io(#[from] io::Error),
 }

@@ -43,6 +43,9 @@ pub(super) fn recover(dir: &dyn LogDir, config: &LogConfig) -> Result<Recovered,
             found.push(Found { sequence, file: dir.open(&name)?, name });
         }
     }
+    if found.is_empty() && !config.make {
+        return Err(OpenError::Missing);
+    }
     found.sort_by_key(|segment| segment.sequence);
     let mut remove: Vec<String> = Vec::new();
     // Purged segments whose removal did not get to the disk may come back in any number. What

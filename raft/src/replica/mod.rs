@@ -35,7 +35,7 @@ pub use config::{Limits, OpenEngine, ReplicaConfig, Timing};
 pub use members::MemberError;
 pub use status::{PeerStatus, ReplicaStatus, Role};
 
-use crate::identity::{DataDir, IdentityError};
+use crate::identity::{DataDir, Identity, IdentityError};
 use crate::log::{Log, LogConfig, OpenError, OsDir};
 use crate::machine::{Machine, Observer, Progress};
 use crate::peer::pb::peer_server::PeerServer;
@@ -62,13 +62,32 @@ pub enum StartError {
     #[error("the state cannot be opened: {0}")]
     Store(String),
     #[error(
-        "the state has entries up to {applied} and the raft log has none: the log is gone, and with it this member's votes; it must be rebuilt under a new identity"
+        "the data directory has an identity and no raft log: the log is gone, and with it this member's votes; it must be rebuilt under a new identity"
     )]
-    LogMissing { applied: u64 },
+    LogMissing,
     #[error("raft cannot start: {0}")]
     Raft(String),
     #[error("{0}")]
     Io(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// Whether starting again would end the same way, until somebody does something about the
+    /// directory or the command line. A full disk, a directory that another process has not left
+    /// yet and the like pass by themselves.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Identity(error) => match error {
+                IdentityError::OtherCluster { .. }
+                | IdentityError::Newer { .. }
+                | IdentityError::Malformed { .. } => true,
+                IdentityError::Locked { .. } | IdentityError::Io { .. } => false,
+            },
+            Self::Log(error) => !matches!(error, OpenError::Io(_)),
+            Self::LogMissing => true,
+            Self::Store(_) | Self::Raft(_) | Self::Io(_) => false,
+        }
+    }
 }
 
 /// A running member. Cheap to clone; [`Replica::shutdown`] ends it for all clones.
@@ -185,17 +204,18 @@ impl Replica {
         let dir = DataDir::open(&config.data_dir, &config.cluster)?;
         let member = dir.identity.member;
         let cluster_id = cluster_id(&config.cluster);
-        let log = open_log(&config, cluster_id, member)?;
+        // The log is made before the identity is final: a directory with an identity and without
+        // a log has lost it, and with it what this member voted and acknowledged. That the log
+        // is behind the state is no loss: a snapshot was installed, and the core drops what it
+        // covers from the log.
+        let log = open_log(&config, cluster_id, &dir.identity)?;
+        dir.settle()?;
         let engine = (config.open_engine)(&dir.path.join("state"))
             .map_err(|error| StartError::Store(error.to_string()))?;
         let store = Store::open(engine).map_err(|fault| StartError::Store(fault.to_string()))?;
         let applied = store.applied();
-        if let Some(position) = applied.position
-            && log.last().is_none()
-        {
-            return Err(StartError::LogMissing { applied: position.index });
-        }
         let dirs = Arc::new(SnapshotDirs::open(dir.path.join("snapshots"))?);
+        let stop = CancellationToken::new();
         let progress = Progress::new(applied.position.map_or(0, |position| position.index + 1));
         let leases = Arc::new(Leases::default());
         let marks = Arc::new(Marks::default());
@@ -301,14 +321,19 @@ impl Drop for Inner {
     }
 }
 
-fn open_log(config: &ReplicaConfig, cluster: u64, member: MemberId) -> Result<Log, StartError> {
+fn open_log(config: &ReplicaConfig, cluster: u64, identity: &Identity) -> Result<Log, StartError> {
     let log_config = LogConfig {
         segment_bytes: config.limits.log_segment_bytes,
         cache_bytes: config.limits.log_cache_bytes,
+        reserve_bytes: config.limits.log_segment_bytes / 2,
         on_fatal: config.on_fatal.clone(),
-        ..LogConfig::new(cluster, member.0)
+        make: identity.fresh,
+        ..LogConfig::new(cluster, identity.member.0)
     };
-    Ok(Log::open(Arc::new(OsDir::open(config.data_dir.join("log"))?), log_config)?)
+    Log::open(Arc::new(OsDir::open(config.data_dir.join("log"))?), log_config).map_err(|error| match error {
+        OpenError::Missing => StartError::LogMissing,
+        error => StartError::Log(error),
+    })
 }
 
 fn raft_config(config: &ReplicaConfig) -> Result<Config, StartError> {

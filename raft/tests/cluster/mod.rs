@@ -178,10 +178,17 @@ impl Cluster {
 
     /// Waits for a leader that the running members agree on.
     pub async fn leader(&self) -> usize {
+        let running: Vec<_> = self.running().map(|(i, _)| i).collect();
+        self.leader_of(&running).await
+    }
+
+    /// Waits for a leader that these members agree on.
+    pub async fn leader_of(&self, members: &[usize]) -> usize {
         wait_for("a leader", || {
-            let leader = self.running().find(|(_, replica)| replica.status().role == Role::Leader)?;
+            let those = || self.running().filter(|(i, _)| members.contains(i));
+            let leader = those().find(|(_, replica)| replica.status().role == Role::Leader)?;
             let id = leader.1.member();
-            self.running().all(|(_, replica)| replica.status().leader == Some(id)).then_some(leader.0)
+            those().all(|(_, replica)| replica.status().leader == Some(id)).then_some(leader.0)
         })
         .await
     }
