@@ -1,7 +1,7 @@
 //! openraft's view of the store: apply on a thread of its own, snapshots by checkpoint.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,10 +10,12 @@ use futures::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use trireme_store::log::{Command, Entry as StoreEntry, EntryBody, LogPosition, Outcome};
 use trireme_store::{Fault, Store};
 
 use crate::codec;
+use crate::log::Log;
 use crate::types::{
     CommittedLeaderId, Entry, LogId, MemberId, MemberNode, Membership, Payload, SnapshotMeta,
     StoredMembership, TypeConfig, log_id,
@@ -88,23 +90,60 @@ enum Job {
     Install { dir: PathBuf, done: oneshot::Sender<Result<(), Fault>> },
 }
 
+/// What to do about a full disk: it passes, so nothing that meets one may fail for good.
+#[derive(Clone)]
+struct Disk {
+    log: Log,
+    stop: CancellationToken,
+}
+
+impl Disk {
+    /// Does `work` again until the disk has room for it, or the member stops.
+    fn wait<T>(&self, what: &str, mut work: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut waited = false;
+        loop {
+            match work() {
+                Err(Fault::NoSpace) if !self.stop.is_cancelled() => {
+                    if !std::mem::replace(&mut waited, true) {
+                        tracing::error!(what, "the disk is full; waiting");
+                    }
+                    self.log.give_reserve_back();
+                    std::thread::sleep(NO_SPACE_RETRY);
+                }
+                result => {
+                    if waited && result.is_ok() {
+                        tracing::info!(what, "there was room");
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+}
+
 pub(crate) struct Machine {
     store: Store,
+    disk: Disk,
     jobs: std::sync::mpsc::Sender<Job>,
     progress: Arc<Progress>,
 }
 
 impl Machine {
-    /// Starts the apply thread over `store`.
+    /// Starts the apply thread over `store`. `stop` ends what waits for a disk with room, of which
+    /// `log` has a reserve.
     pub(crate) fn start(
         store: Store,
+        log: Log,
+        stop: CancellationToken,
         progress: Arc<Progress>,
         observer: Arc<dyn Observer>,
     ) -> io::Result<Self> {
         let (jobs, queue) = std::sync::mpsc::channel();
-        let thread = Applier { store: store.clone(), progress: progress.clone(), observer };
+        let disk = Disk { log, stop };
+        let thread =
+            Applier { store: store.clone(), disk: disk.clone(), progress: progress.clone(), observer };
         std::thread::Builder::new().name("raft-apply".into()).spawn(move || thread.run(&queue))?;
-        Ok(Self { store, jobs, progress })
+        Ok(Self { store, disk, jobs, progress })
     }
 
     async fn run(&self, job: impl FnOnce(oneshot::Sender<Result<(), Fault>>) -> Job) -> io::Result<()> {
@@ -179,7 +218,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_snapshot_builder(&mut self) -> Builder {
         // The description is taken here, in order with the applies that openraft knows of: one
         // taken later could be ahead of what it has been told is applied.
-        Builder { store: self.store.clone(), meta: snapshot_meta(&self.store) }
+        let meta = snapshot_meta(&self.store);
+        Builder { store: self.store.clone(), disk: self.disk.clone(), meta }
     }
 
     async fn install_snapshot(
@@ -201,6 +241,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 /// "Builds" a snapshot: makes what is applied durable, after which the log may be purged so far.
 pub(crate) struct Builder {
     store: Store,
+    disk: Disk,
     meta: io::Result<SnapshotMeta>,
 }
 
@@ -209,8 +250,9 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
         let meta = std::mem::replace(&mut self.meta, Err(io::Error::other("built before")))?;
-        let store = self.store.clone();
-        let durable = tokio::task::spawn_blocking(move || store.flush()).await?.map_err(io::Error::other)?;
+        let (store, disk) = (self.store.clone(), self.disk.clone());
+        let flush = move || disk.wait("flushing the state", || store.flush());
+        let durable = tokio::task::spawn_blocking(flush).await?.map_err(io::Error::other)?;
         // Only what surely is on the disk may leave the log.
         if durable.map(|position| position.index) < meta.last_log_id.map(|id| id.index) {
             return Err(io::Error::other("the flush did not cover what was applied before it"));
@@ -221,6 +263,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
 struct Applier {
     store: Store,
+    disk: Disk,
     progress: Arc<Progress>,
     observer: Arc<dyn Observer>,
 }
@@ -233,34 +276,40 @@ impl Applier {
                     let _ = done.send(self.apply(run));
                 }
                 Job::Install { dir, done } => {
-                    let result = self.store.install(&dir).map(|applied| {
-                        if let Some(position) = applied.position {
-                            self.observer.replaced();
-                            self.progress.applied.send_replace(position.index + 1);
-                        }
-                    });
-                    let _ = done.send(result);
+                    let _ = done.send(self.install(&dir));
                 }
             }
         }
     }
 
-    fn apply(&self, run: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> Result<(), Fault> {
-        let outcomes = loop {
-            // A full disk passes: what was agreed is applied when there is room.
-            match self.store.apply(to_store(&run)?) {
-                Err(Fault::NoSpace) => {
-                    if !self.progress.waiting_for_space.swap(true, Ordering::Relaxed) {
-                        tracing::error!("no room to apply what was agreed; waiting");
-                    }
-                    std::thread::sleep(NO_SPACE_RETRY);
+    /// Installs a snapshot that was verified when it came.
+    fn install(&self, dir: &Path) -> Result<(), Fault> {
+        let meta = trireme_store::SnapshotMeta::read(dir)?;
+        match self.disk.wait("installing a snapshot", || self.store.install_checked(dir, &meta)) {
+            Ok(applied) => {
+                if let Some(position) = applied.position {
+                    self.observer.replaced();
+                    self.progress.applied.send_replace(position.index + 1);
                 }
-                result => {
-                    self.progress.waiting_for_space.store(false, Ordering::Relaxed);
-                    break result?;
-                }
+                Ok(())
             }
-        };
+            // It is older than the state, which so has all that it holds.
+            Err(Fault::Snapshot(reason)) => {
+                tracing::warn!(reason, "a snapshot was not installed");
+                Ok(())
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn apply(&self, run: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> Result<(), Fault> {
+        let waiting = &self.progress.waiting_for_space;
+        let applied = self.disk.wait("applying what was agreed", || {
+            let result = self.store.apply(to_store(&run)?);
+            waiting.store(matches!(result, Err(Fault::NoSpace)), Ordering::Relaxed);
+            result
+        });
+        let outcomes = applied?;
         let next = run.last().map_or(0, |(entry, _)| entry.log_id.index + 1);
         self.observer.applied(&outcomes);
         self.progress.applied.send_replace(next);

@@ -7,7 +7,7 @@ mod encode;
 
 use bytes::Bytes;
 
-use crate::kv::{LeaseId, Revision, TxnRequest};
+use crate::kv::{LeaseId, Op, Revision, TxnRequest};
 
 pub use crate::codec::DecodeError;
 pub use crate::outcome::Outcome;
@@ -71,6 +71,32 @@ pub enum CommandOp {
     Mark(Mark),
     /// The lowest feature level of all members. Never lowered.
     FeatureLevel(u32),
+}
+
+impl CommandOp {
+    /// Whether this makes the state smaller, or lets something do so, and never larger: what is
+    /// taken while the disk is full.
+    pub fn frees_space(&self) -> bool {
+        match self {
+            Self::Txn(txn) => only_deletes(txn) == Some(true),
+            Self::Compact(_) | Self::LeaseRevoke(_) | Self::LeaseRenew(_) | Self::LeaseExpire(_) => true,
+            Self::LeaseGrant { .. } | Self::Mark(_) | Self::FeatureLevel(_) => false,
+        }
+    }
+}
+
+/// Whether a transaction deletes something in some branch; `None` where it puts something.
+fn only_deletes(txn: &TxnRequest) -> Option<bool> {
+    let mut deletes = false;
+    for op in txn.success.iter().chain(&txn.failure) {
+        deletes |= match op {
+            Op::Put(_) => return None,
+            Op::Delete(_) => true,
+            Op::Range(_) => false,
+            Op::Txn(txn) => only_deletes(txn)?,
+        };
+    }
+    Some(deletes)
 }
 
 /// Leases that the leader of `term` saw running out.

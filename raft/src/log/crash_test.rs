@@ -20,6 +20,7 @@ fn config() -> LogConfig {
     LogConfig {
         segment_bytes: SEGMENT_BYTES,
         cache_bytes: 4096,
+        reserve_bytes: 0,
         on_fatal: Arc::new(|reason| panic!("the log failed: {reason}")),
         ..LogConfig::new(1, 2)
     }
@@ -366,11 +367,83 @@ fn a_full_disk_stops_admission_and_not_the_log() {
         // What was under way still fits.
         append(&mut log, [entry(1, next, 100)]).await;
         dir.set_space(None);
+        // By itself: what is refused does not come to ask.
         while !log.has_room() {
-            log.save_vote(&Vote::new(next + 1, MemberId(1))).await.unwrap();
             assert!(Instant::now() < deadline, "admission never resumed");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    });
+}
+
+/// Polls until `check` holds.
+async fn wait_for(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !check() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_full_disk_gets_the_reserve_back_and_leaves_room_for_what_frees_space() {
+    run(async {
+        const RESERVE_BYTES: usize = 8 * 1024;
+        let dir = SimDir::default();
+        let space = SEGMENT_BYTES as usize + 3 * RESERVE_BYTES;
+        dir.set_space(Some(space));
+        let config = LogConfig { reserve_bytes: RESERVE_BYTES as u64, ..config() };
+        let mut log = Log::open(Arc::new(dir.clone()), config).unwrap();
+        let reserved = || dir.names().contains(&"reserve".to_owned());
+        wait_for("a reserve", reserved).await;
+        let mut next = 0;
+        while log.has_room() {
+            append(&mut log, [entry(1, next, 500)]).await;
+            next += 1;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        wait_for("the reserve's release", || !reserved()).await;
+        assert!(log.has_room_to_free() && log.takes_appends(false));
+        while log.takes_appends(false) {
+            append(&mut log, [entry(1, next, 500)]).await;
+            next += 1;
+            tokio::task::yield_now().await;
+        }
+        assert!(log.has_room_to_free() && log.takes_appends(true));
+        // A log that waits for the disk can be closed.
+        let mut waiting = log.clone();
+        let stuck = tokio::spawn(async move {
+            loop {
+                waiting.blocking_append([entry(1, next, 1000)]).await?;
+                next += 1;
+            }
+            #[allow(unreachable_code)]
+            Ok::<(), std::io::Error>(())
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stuck.abort();
+        let _ = stuck.await;
+        drop(log);
+    });
+}
+
+#[test]
+fn a_state_without_room_gets_the_reserve_until_there_is_room_again() {
+    run(async {
+        const RESERVE_BYTES: usize = 8 * 1024;
+        let dir = SimDir::default();
+        dir.set_space(Some(SEGMENT_BYTES as usize + 5 * RESERVE_BYTES));
+        let config = LogConfig { reserve_bytes: RESERVE_BYTES as u64, ..config() };
+        let log = Log::open(Arc::new(dir.clone()), config).unwrap();
+        let reserved = || dir.names().contains(&"reserve".to_owned());
+        wait_for("a reserve", reserved).await;
+        dir.set_space(Some(SEGMENT_BYTES as usize + RESERVE_BYTES));
+        log.give_reserve_back();
+        wait_for("the reserve's release", || !reserved() && !log.has_room()).await;
+        // The reserve's own room is not taken for room: the state is to use it.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert!(!log.has_room() && !reserved());
+        dir.set_space(None);
+        wait_for("room", || log.has_room() && reserved()).await;
     });
 }
 

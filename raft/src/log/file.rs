@@ -1,8 +1,12 @@
 //! The log's way to the disk: a directory and its files, small enough that a simulation can lose,
 //! tear and flip what was written.
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +22,11 @@ pub trait LogFile: Send + Sync + 'static {
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Returns once what was written is on the disk (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
+
+    /// Takes the blocks for a new file of `bytes` from the disk.
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.zero(0, bytes)
+    }
 
     /// Writes zeros over `from..to`, growing the file where needed, so that later writes within
     /// find their blocks allocated: neither ENOSPC nor metadata is left for them.
@@ -43,6 +52,8 @@ pub trait LogDir: Send + Sync + 'static {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations and removals durable.
     fn sync(&self) -> io::Result<()>;
+    /// Bytes that can still be written to the directory's disk.
+    fn free_bytes(&self) -> io::Result<u64>;
 }
 
 /// A directory of the operating system.
@@ -94,6 +105,21 @@ impl LogDir for OsDir {
     fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+
+    #[allow(unsafe_code)]
+    fn free_bytes(&self) -> io::Result<u64> {
+        let path = CString::new(self.path.as_os_str().as_bytes())?;
+        let mut found = MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: the path is a string that ends with a zero and lives across the call, and the
+        // call fills the structure it is given before it returns zero.
+        let found = unsafe {
+            if libc::statvfs(path.as_ptr(), found.as_mut_ptr()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            found.assume_init()
+        };
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
 }
 
 struct OsFile(File);
@@ -113,5 +139,15 @@ impl LogFile for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    #[allow(unsafe_code)]
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let bytes = i64::try_from(bytes).map_err(io::Error::other)?;
+        // SAFETY: the descriptor is open for as long as `self` lives, and no memory is passed.
+        match unsafe { libc::posix_fallocate(self.0.as_raw_fd(), 0, bytes) } {
+            0 => Ok(()),
+            code => Err(io::Error::from_raw_os_error(code)),
+        }
     }
 }

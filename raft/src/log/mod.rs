@@ -31,14 +31,14 @@ mod suite_test;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 pub use file::{LogDir, LogFile, OsDir};
 
 use crate::types::{LogId, Vote};
-use prepare::Preparer;
+use prepare::{Job, Preparer};
 use state::Shared;
 use writer::{Op, Writer};
 
@@ -77,6 +77,13 @@ impl LogConfig {
     }
 }
 
+/// How far the last segment may be used while the disk refuses the next one: by entries that were
+/// under way at the leader when it began to refuse writes, by proposals that free space, and by
+/// their entries. The rest is for votes.
+const APPENDS_16THS: u32 = 12;
+const FREEING_PROPOSALS_16THS: u32 = 14;
+const FREEING_APPENDS_16THS: u32 = 15;
+
 /// Why a log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -106,12 +113,19 @@ pub struct Log {
 
 struct OpSender {
     ops: mpsc::Sender<Op>,
+    prepare: mpsc::Sender<Job>,
+    full: Arc<AtomicBool>,
     threads: parking_lot::Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 impl Drop for OpSender {
     fn drop(&mut self) {
         let _ = self.ops.send(Op::Stop);
+        // A writer that waits for a segment which the disk refuses must not keep a member from
+        // stopping: what it has not written was not acknowledged.
+        if self.full.load(Ordering::Relaxed) {
+            let _ = self.prepare.send(Job::Stop);
+        }
         for thread in self.threads.lock().drain(..) {
             let _ = thread.join();
         }
@@ -122,20 +136,43 @@ impl Log {
     /// Opens the log in `dir`, or makes one. Cuts a tail that was torn by a crash.
     pub fn open(dir: Arc<dyn LogDir>, config: LogConfig) -> Result<Self, OpenError> {
         let recovered = recover::recover(dir.as_ref(), &config)?;
-        let (preparer, prepare_thread) = Preparer::start(dir, config.clone());
-        let shared = Arc::new(Shared::new(recovered.state, config));
+        let full = Arc::new(AtomicBool::new(false));
+        let (preparer, prepare_thread) = Preparer::start(dir, config.clone(), full.clone());
+        let prepare = preparer.jobs();
+        let shared = Arc::new(Shared::new(recovered.state, config, full.clone()));
         let (ops, queue) = mpsc::channel();
         let writer = Writer::new(shared.clone(), preparer, recovered.tail);
         let writer_thread =
             std::thread::Builder::new().name("raft-log".into()).spawn(move || writer.run(queue))?;
-        let ops = OpSender { ops, threads: parking_lot::Mutex::new(vec![writer_thread, prepare_thread]) };
+        let ops = OpSender { ops, prepare, full, threads: parking_lot::Mutex::new(vec![writer_thread, prepare_thread]) };
         Ok(Self { shared, ops: Arc::new(ops) })
     }
 
-    /// Whether the next appends find their space prepared. False: nothing may be proposed, and
-    /// nothing may be accepted from a leader, since ENOSPC in the middle of an append is fatal.
+    /// False while the disk is full: what makes the state grow must not be proposed.
     pub fn has_room(&self) -> bool {
-        !self.shared.out_of_space.load(Ordering::Relaxed)
+        !self.shared.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether what frees space may be proposed.
+    pub fn has_room_to_free(&self) -> bool {
+        self.has_room_up_to(FREEING_PROPOSALS_16THS)
+    }
+
+    /// Whether a leader's entries may be appended; `frees` says that none of them makes the state
+    /// grow. An append that the present segment cannot take would wait for the disk, and votes
+    /// behind it: it is the leader that has to wait.
+    pub fn takes_appends(&self, frees: bool) -> bool {
+        self.has_room_up_to(if frees { FREEING_APPENDS_16THS } else { APPENDS_16THS })
+    }
+
+    fn has_room_up_to(&self, used_16ths: u32) -> bool {
+        self.has_room() || self.shared.tail_used_16ths.load(Ordering::Relaxed) < used_16ths
+    }
+
+    /// Says that somebody found the disk full: the reserve is given back to it, and there is no
+    /// room until it can be had again.
+    pub fn give_reserve_back(&self) {
+        let _ = self.ops.prepare.send(Job::Release);
     }
 
     /// How long the sync that is running now has been running.

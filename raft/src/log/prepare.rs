@@ -1,7 +1,12 @@
 //! The thread that makes segments ahead of their use and unlinks the old ones, so that neither
 //! happens between a proposal and its sync.
+//!
+//! It also keeps a reserve: a file that is given back to the disk when the disk is full,
+//! so that the state has room to work with while deletes and compaction shrink it. From then on
+//! writes are refused, until there is room for the reserve again and for what was wanted.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +18,9 @@ use super::file::{LogDir, LogFile};
 
 /// A full disk is tried again after this long.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// The reserve's file.
+const RESERVE: &str = "reserve";
 
 pub(super) fn segment_name(sequence: u64) -> String {
     format!("{sequence:016x}.log")
@@ -40,34 +48,48 @@ pub(super) fn prepare_segment(dir: &dyn LogDir, sequence: u64, bytes: u64) -> io
     Ok(Prepared { name, file, capacity: bytes })
 }
 
-enum Job {
+pub(super) enum Job {
     Prepare { sequence: u64, bytes: u64 },
     Unlink(Vec<String>),
+    /// The disk is full for somebody else: the reserve is given back.
+    Release,
     Stop,
 }
 
 #[derive(Default)]
-struct Slot {
+struct Made {
     prepared: Option<(u64, Prepared)>,
-    failure: Option<String>,
+    stopped: bool,
 }
+
+type Slot = (Mutex<Made>, Condvar);
 
 pub(super) struct Preparer {
     jobs: mpsc::Sender<Job>,
-    slot: Arc<(Mutex<Slot>, Condvar)>,
+    slot: Arc<Slot>,
     asked: u64,
 }
 
 impl Preparer {
-    pub(super) fn start(dir: Arc<dyn LogDir>, config: LogConfig) -> (Self, JoinHandle<()>) {
+    /// `full` is true while the disk has no room.
+    pub(super) fn start(
+        dir: Arc<dyn LogDir>,
+        config: LogConfig,
+        full: Arc<AtomicBool>,
+    ) -> (Self, JoinHandle<()>) {
         let (jobs, queue) = mpsc::channel();
-        let slot = Arc::new((Mutex::new(Slot::default()), Condvar::new()));
-        let shared = slot.clone();
+        let slot = Arc::new(Slot::default());
+        let maker = Maker { dir, config, slot: slot.clone(), full, reserved: false, wanted: None };
         let thread = std::thread::Builder::new()
             .name("raft-log-prep".into())
-            .spawn(move || run(dir.as_ref(), &config, &queue, &shared))
+            .spawn(move || maker.run(&queue))
             .expect("a thread can be started");
         (Self { jobs, slot, asked: 0 }, thread)
+    }
+
+    /// A way to the thread for those who find the disk full.
+    pub(super) fn jobs(&self) -> mpsc::Sender<Job> {
+        self.jobs.clone()
     }
 
     /// Asks for segment `sequence`, once.
@@ -78,19 +100,17 @@ impl Preparer {
         }
     }
 
-    /// Whether the segment asked for is still not there because the disk refuses.
-    pub(super) fn failing(&self) -> bool {
-        self.slot.0.lock().failure.is_some()
-    }
-
-    /// Waits for segment `sequence`.
-    pub(super) fn take(&mut self, sequence: u64, bytes: u64) -> Prepared {
+    /// Waits for segment `sequence`; `None` when the log is closed first.
+    pub(super) fn take(&mut self, sequence: u64, bytes: u64) -> Option<Prepared> {
         self.ask(sequence, bytes);
         let (lock, ready) = &*self.slot;
         let mut slot = lock.lock();
         loop {
             if let Some((_, prepared)) = slot.prepared.take_if(|(found, _)| *found == sequence) {
-                return prepared;
+                return Some(prepared);
+            }
+            if slot.stopped {
+                return None;
             }
             ready.wait(&mut slot);
         }
@@ -107,54 +127,128 @@ impl Drop for Preparer {
     }
 }
 
-fn run(dir: &dyn LogDir, config: &LogConfig, queue: &mpsc::Receiver<Job>, slot: &(Mutex<Slot>, Condvar)) {
-    let (lock, ready) = slot;
-    let mut wanted: Option<(u64, u64)> = None;
-    loop {
-        // A job that failed is tried again, with unlinking in between: that is what makes room.
-        let job = match wanted {
-            None => queue.recv().unwrap_or(Job::Stop),
-            Some((sequence, bytes)) => match queue.recv_timeout(RETRY) {
-                Ok(job) => job,
-                Err(mpsc::RecvTimeoutError::Timeout) => Job::Prepare { sequence, bytes },
-                Err(mpsc::RecvTimeoutError::Disconnected) => Job::Stop,
-            },
-        };
-        match job {
-            Job::Stop => return,
-            Job::Unlink(names) => {
-                for name in &names {
-                    if let Err(error) = dir.remove(name) {
-                        tracing::warn!(segment = name, %error, "an old segment of the raft log stays");
-                    }
-                }
-                // Not synced: a segment that comes back after a crash is purged again.
+struct Maker {
+    dir: Arc<dyn LogDir>,
+    config: LogConfig,
+    slot: Arc<Slot>,
+    full: Arc<AtomicBool>,
+    /// The reserve is there.
+    reserved: bool,
+    /// A segment that could not be made.
+    wanted: Option<(u64, u64)>,
+}
+
+impl Maker {
+    fn run(mut self, queue: &mpsc::Receiver<Job>) {
+        self.reserved = self.dir.open(RESERVE).and_then(|file| file.size()).is_ok_and(|size| {
+            size == self.config.reserve_bytes
+        });
+        let mut failed = self.restore();
+        loop {
+            if let Err(error) = failed {
+                (self.config.on_fatal)(&format!("preparing a segment of the raft log: {error}"));
+                return;
             }
-            Job::Prepare { sequence, bytes } => match prepare_segment(dir, sequence, bytes) {
-                Ok(prepared) => {
-                    wanted = None;
-                    let mut slot = lock.lock();
-                    if slot.failure.take().is_some() {
-                        tracing::info!("there is room for the raft log again");
-                    }
-                    slot.prepared = Some((sequence, prepared));
+            let waits = self.full.load(Ordering::Relaxed) || !self.reserved;
+            let job = match waits {
+                false => queue.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+                true => queue.recv_timeout(RETRY),
+            };
+            failed = match job {
+                Ok(Job::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    let (lock, ready) = &*self.slot;
+                    lock.lock().stopped = true;
                     ready.notify_all();
-                }
-                Err(error) if is_full(&error) => {
-                    if wanted.is_none() {
-                        tracing::error!(%error, "no room for the next segment of the raft log: writes are refused");
-                    }
-                    // What was allocated of it is given back, for deletes and compaction to use.
-                    let _ = dir.remove(&segment_name(sequence));
-                    wanted = Some((sequence, bytes));
-                    lock.lock().failure = Some(error.to_string());
-                }
-                Err(error) => {
-                    (config.on_fatal)(&format!("preparing a segment of the raft log: {error}"));
                     return;
                 }
-            },
+                Ok(Job::Unlink(names)) => {
+                    for name in &names {
+                        if let Err(error) = self.dir.remove(name) {
+                            tracing::warn!(segment = name, %error, "an old segment of the raft log stays");
+                        }
+                    }
+                    // Not synced: a segment that comes back after a crash is purged again.
+                    self.restore()
+                }
+                Ok(Job::Release) => {
+                    self.release();
+                    Ok(())
+                }
+                Ok(Job::Prepare { sequence, bytes }) => {
+                    self.wanted = Some((sequence, bytes));
+                    match self.full.load(Ordering::Relaxed) {
+                        true => self.restore(),
+                        false => self.prepare(),
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => self.restore(),
+            };
         }
+    }
+
+    /// Makes the segment that is wanted; where the disk refuses, gives the reserve back.
+    fn prepare(&mut self) -> io::Result<()> {
+        let Some((sequence, bytes)) = self.wanted else { return Ok(()) };
+        match prepare_segment(self.dir.as_ref(), sequence, bytes) {
+            Ok(prepared) => {
+                self.wanted = None;
+                let (lock, ready) = &*self.slot;
+                lock.lock().prepared = Some((sequence, prepared));
+                ready.notify_all();
+                Ok(())
+            }
+            Err(error) if is_full(&error) => {
+                // What was allocated of it is given back, for deletes and compaction to use.
+                let _ = self.dir.remove(&segment_name(sequence));
+                self.release();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn release(&mut self) {
+        if !self.full.swap(true, Ordering::Relaxed) {
+            tracing::error!("the disk is full: writes are refused, deletes and compaction are not");
+        }
+        if std::mem::take(&mut self.reserved) {
+            let _ = self.dir.remove(RESERVE);
+        }
+    }
+
+    /// Takes the reserve back, and makes what is wanted, when there is room for both and as much
+    /// again as the reserve: with less, what made room would be full again at once.
+    fn restore(&mut self) -> io::Result<()> {
+        let reserve = self.config.reserve_bytes;
+        let needed = 2 * reserve + self.wanted.map_or(0, |(_, bytes)| bytes);
+        if self.reserved && !self.full.load(Ordering::Relaxed) || self.dir.free_bytes()? < needed {
+            return Ok(());
+        }
+        if !self.reserved {
+            match self.make_reserve() {
+                Ok(()) => self.reserved = true,
+                Err(error) if is_full(&error) => {
+                    let _ = self.dir.remove(RESERVE);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.prepare()?;
+        if self.wanted.is_none() && self.full.swap(false, Ordering::Relaxed) {
+            tracing::info!("the disk has room again: writes are taken");
+        }
+        Ok(())
+    }
+
+    fn make_reserve(&self) -> io::Result<()> {
+        let bytes = self.config.reserve_bytes;
+        if bytes > 0 {
+            let file = self.dir.create(RESERVE)?;
+            file.allocate(bytes)?;
+            file.sync()?;
+        }
+        Ok(())
     }
 }
 

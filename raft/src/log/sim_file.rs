@@ -141,6 +141,11 @@ impl LogDir for SimDir {
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let space = self.space.lock();
+        Ok(space.max.map_or(u64::MAX, |max| max.saturating_sub(space.used) as u64))
+    }
 }
 
 impl LogFile for SimFile {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -61,7 +61,10 @@ pub(super) struct State {
 pub(super) struct Shared {
     pub state: Mutex<State>,
     pub config: LogConfig,
-    pub out_of_space: AtomicBool,
+    /// How much of the last segment is used.
+    pub tail_used_16ths: AtomicU32,
+    /// The disk has no room: set and cleared by the preparer, whether anything is written or not.
+    pub full: Arc<AtomicBool>,
     /// When the running sync began, by [`Shared::now_ms`]; zero when none runs.
     pub sync_started_ms: AtomicU64,
     pub syncs: AtomicU64,
@@ -71,11 +74,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(state: State, config: LogConfig) -> Self {
+    pub(super) fn new(state: State, config: LogConfig, full: Arc<AtomicBool>) -> Self {
         Self {
             state: Mutex::new(state),
             config,
-            out_of_space: AtomicBool::new(false),
+            tail_used_16ths: AtomicU32::new(0),
+            full,
             sync_started_ms: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             bytes: AtomicU64::new(0),

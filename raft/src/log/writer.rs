@@ -86,6 +86,7 @@ impl Writer {
     pub(super) fn run(mut self, queue: mpsc::Receiver<Op>) {
         let mut group = Group::default();
         self.start_frame();
+        self.prepare_ahead();
         while let Ok(op) = queue.recv() {
             if !self.take(op, &mut group) {
                 break;
@@ -313,7 +314,11 @@ impl Writer {
     fn rotate(&mut self, frame_len: u64, first_index: u64) {
         let sequence = self.tail.sequence + 1;
         let bytes = self.shared.config.segment_bytes;
-        let mut prepared = self.preparer.take(sequence, bytes);
+        let Some(mut prepared) = self.preparer.take(sequence, bytes) else {
+            // The log was closed while the disk was full.
+            self.dead = true;
+            return;
+        };
         let needed = HEADER_BYTES + frame_len;
         if prepared.capacity < needed {
             let grown = prepared.file.zero(prepared.capacity, needed).and_then(|()| prepared.file.sync());
@@ -332,16 +337,14 @@ impl Writer {
         self.tail = Tail { sequence, segment, offset: HEADER_BYTES, crc: self.tail.crc };
     }
 
-    /// Has the next segment made once half of this one is used, and tells admission when the disk
-    /// refuses it.
+    /// Has the next segment made once half of this one is used, and tells admission how much that
+    /// is.
     fn prepare_ahead(&mut self) {
         let used = self.tail.offset;
         let capacity = self.tail.segment.capacity;
         if used * 2 >= capacity {
             self.preparer.ask(self.tail.sequence + 1, self.shared.config.segment_bytes);
         }
-        // The last quarter stays for what frees space: deletes, compaction and votes.
-        let full = used * 4 >= capacity * 3 && self.preparer.failing();
-        self.shared.out_of_space.store(full, Ordering::Relaxed);
+        self.shared.tail_used_16ths.store((used * 16 / capacity) as u32, Ordering::Relaxed);
     }
 }

@@ -13,6 +13,8 @@ use openraft::storage::Snapshot;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use trireme_store::Store;
+use trireme_store::log::Command;
 
 use super::contact::Contact;
 use super::gate::Gate;
@@ -22,7 +24,7 @@ use crate::log::Log;
 use crate::machine::{Machine, SnapshotData};
 use crate::peer::pb;
 use crate::peer::pb::peer_server::Peer;
-use crate::types::{LogId, MemberId, TypeConfig, Vote};
+use crate::types::{Entry, LogId, MemberId, Payload, TypeConfig, Vote};
 
 /// Answers to appends that wait for the network; the core waits past it.
 const ANSWERS_MAX: usize = 64;
@@ -49,6 +51,7 @@ pub(crate) struct PeerService {
     member: MemberId,
     raft: Raft<TypeConfig, Machine>,
     log: Log,
+    store: Store,
     contact: Arc<Contact>,
     dirs: Arc<SnapshotDirs>,
     gate: Arc<Gate>,
@@ -63,11 +66,12 @@ impl PeerService {
         member: MemberId,
         raft: Raft<TypeConfig, Machine>,
         log: Log,
+        store: Store,
         contact: Arc<Contact>,
         dirs: Arc<SnapshotDirs>,
         upcalls: Arc<dyn Upcalls>,
     ) -> Self {
-        Self { cluster, cluster_id, member, raft, log, contact, dirs, gate: Arc::default(), upcalls }
+        Self { cluster, cluster_id, member, raft, log, store, contact, dirs, gate: Arc::default(), upcalls }
     }
 
     /// Refuses what is meant for another member or another cluster.
@@ -133,8 +137,8 @@ impl Inbound {
             };
             self.contact.heard(&request.vote);
             leader = Some(request.vote);
-            // ENOSPC in the middle of an append would be fatal: the leader waits instead.
-            while !request.entries.is_empty() && !self.log.has_room() {
+            // An append without room would keep votes waiting behind it: the leader waits instead.
+            while !request.entries.is_empty() && !self.has_room_for(&request.entries) {
                 tokio::time::sleep(ROOM_POLL).await;
             }
             self.gate.enter().await;
@@ -145,6 +149,23 @@ impl Inbound {
         }
         if let Some(leader) = leader {
             self.contact.connection_lost(&leader);
+        }
+    }
+}
+
+impl Inbound {
+    fn has_room_for(&self, entries: &[Entry]) -> bool {
+        self.log.takes_appends(false) || self.log.takes_appends(true) && entries.iter().all(frees_space)
+    }
+}
+
+/// Whether an entry makes the state smaller, or is needed to elect a leader that does so.
+fn frees_space(entry: &Entry) -> bool {
+    match &entry.payload {
+        Payload::Blank | Payload::Membership(_) => true,
+        Payload::Normal(proposal) => {
+            let command = Command::decode(proposal.bytes.clone());
+            command.is_ok_and(|command| command.op.frees_space())
         }
     }
 }
@@ -310,6 +331,13 @@ impl Peer for PeerService {
         self.check_addressee(&request)?;
         let received = snapshot::receive(&self.dirs, request.into_inner()).await?;
         check_term(&self.raft, &received.vote)?;
+        // Before it is handed on: a snapshot that cannot be used is the sender's to send again, and
+        // no reason for this member to end.
+        let (store, dir) = (self.store.clone(), received.path());
+        let checked = tokio::task::spawn_blocking(move || store.check_snapshot(&dir)).await;
+        checked
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|fault| Status::failed_precondition(fault.to_string()))?;
         tracing::info!(
             log_index = received.meta.last_log_id.map(|id| id.index),
             from = %received.vote.leader_id.voted_for,

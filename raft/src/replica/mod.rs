@@ -221,7 +221,13 @@ impl Replica {
         let marks = Arc::new(Marks::default());
         let effects =
             Effects { leases: leases.clone(), marks: marks.clone(), on_fatal: config.on_fatal.clone() };
-        let machine = Machine::start(store.clone(), progress.clone(), Arc::new(effects))?;
+        let machine = Machine::start(
+            store.clone(),
+            log.clone(),
+            stop.clone(),
+            progress.clone(),
+            Arc::new(effects),
+        )?;
         let connections = Peers::new(config.peer_tls.clone());
         let factory = Factory {
             peers: connections.clone(),
@@ -257,7 +263,7 @@ impl Replica {
             has_leader: watch::Sender::new(true),
             announced: AtomicI64::new(0),
             problems: Mutex::default(),
-            stop: CancellationToken::new(),
+            stop,
             runtime: Mutex::new(None),
             _dir: dir,
             config,
@@ -302,7 +308,11 @@ impl Replica {
         let inner = self.inner.clone();
         let runtime = self.inner.runtime.lock().take();
         if let Some(runtime) = runtime {
-            let _ = runtime.handle().spawn(async move { inner.raft.shutdown().await }).await;
+            // A core that waits for a disk that is full does not end by itself.
+            let ended = runtime.handle().spawn(async move {
+                let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, inner.raft.shutdown()).await;
+            });
+            let _ = ended.await;
             // Waits for the tasks, which hold the store and the log; a call into the disk that
             // hangs does not keep it from ending.
             let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(SHUTDOWN_TIMEOUT)).await;
@@ -375,6 +385,7 @@ impl Inner {
             self.member,
             self.raft.clone(),
             self.log.clone(),
+            self.store.clone(),
             self.contact.clone(),
             dirs,
             Arc::new(status::ForPeers(Arc::downgrade(self))),

@@ -99,7 +99,7 @@ impl Inner {
         if bytes > REQUEST_BYTES_MAX + ENCODING_BYTES_MAX {
             return Err(Error::TooLarge);
         }
-        if !self.log.has_room() || self.progress.waits_for_space() {
+        if !self.has_room_for(&proposal) {
             return Err(Error::NoSpace);
         }
         let limits = &self.config.limits;
@@ -160,6 +160,18 @@ impl Inner {
             Some(Ok(Err(_))) => None,
             Some(Err(_)) | None => Some(Err(Error::OutcomeUnknown)),
         }
+    }
+
+    /// While the disk is full only what frees space is taken.
+    fn has_room_for(&self, proposal: &Proposal) -> bool {
+        if self.log.has_room() && !self.progress.waits_for_space() {
+            return true;
+        }
+        let frees = match &proposal.command {
+            Some(command) => command.op.frees_space(),
+            None => Command::decode(proposal.bytes.clone()).is_ok_and(|command| command.op.frees_space()),
+        };
+        frees && self.log.has_room_to_free()
     }
 
     /// Takes proposals off the queue and sends them, until the member stops.
@@ -287,16 +299,13 @@ impl Inner {
         if !leads || *self.hold.borrow() {
             return refuse(R::NotLeader(true));
         }
-        if !self.log.has_room() || self.progress.waits_for_space() {
-            return refuse(R::Outcome(Outcome::Failed(Error::NoSpace).encode()));
-        }
         let mut proposals = Vec::with_capacity(count);
-        for bytes in request.commands {
+        let mut refused = Vec::new();
+        for (place, bytes) in request.commands.into_iter().enumerate() {
             match stamp(bytes) {
-                Ok(proposal) => proposals.push(proposal),
-                Err(error) => {
-                    return refuse(R::Outcome(Outcome::Failed(Error::Invalid(error.to_string())).encode()));
-                }
+                Ok(proposal) if self.has_room_for(&proposal) => proposals.push(proposal),
+                Ok(_) => refused.push((place, Error::NoSpace)),
+                Err(error) => refused.push((place, Error::Invalid(error.to_string()))),
             }
         }
         let Ok(mut written) = self.raft.client_write_many(proposals).await else {
@@ -314,7 +323,11 @@ impl Inner {
             };
             results.push(pb::ProposeResult { result: Some(result) });
         }
-        results.resize(count, pb::ProposeResult { result: Some(R::Unknown(true)) });
+        results.resize(count - refused.len(), pb::ProposeResult { result: Some(R::Unknown(true)) });
+        for (place, error) in refused {
+            let result = R::Outcome(Outcome::Failed(error).encode());
+            results.insert(place, pb::ProposeResult { result: Some(result) });
+        }
         pb::ProposeResponse { results }
     }
 }

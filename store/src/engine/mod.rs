@@ -124,7 +124,8 @@ pub trait Engine: Send + Sync + 'static {
     fn inspect(&self, dir: &Path, reader: &mut dyn FnMut(&dyn View)) -> Result<(), EngineError>;
 
     /// Replaces everything by the checkpoint in `dir`, which is consumed. Durable on return; a
-    /// crash before leaves the old state or the new one.
+    /// crash before leaves the old state or the new one. After
+    /// [`NoSpace`](EngineError::NoSpace) the old state goes on and `dir` can be installed later.
     fn install(&self, dir: &Path) -> Result<(), EngineError>;
 
     fn size(&self) -> Size;

@@ -168,6 +168,18 @@ impl RocksEngine {
         Ok(())
     }
 
+    /// Makes `dir` the state of `generation`, in `target`, and opens it.
+    fn make_active(&self, dir: &Path, target: &Path, generation: u64) -> Result<DB, EngineError> {
+        adopt(dir, target)?;
+        self.reached(1)?;
+        sync_dir(&self.dir)?;
+        self.reached(2)?;
+        let db = DB::open(&self.options.build(&self.cache)?, target)?;
+        self.reached(3)?;
+        point_to(&self.dir, generation)?;
+        Ok(db)
+    }
+
     fn current(&self) -> Arc<Open> {
         self.open.read().clone()
     }
@@ -278,13 +290,14 @@ impl Engine for RocksEngine {
         if target.exists() {
             fs::remove_dir_all(&target)?;
         }
-        adopt(dir, &target)?;
-        self.reached(1)?;
-        sync_dir(&self.dir)?;
-        self.reached(2)?;
-        let db = DB::open(&self.options.build(&self.cache)?, &target)?;
-        self.reached(3)?;
-        point_to(&self.dir, generation)?;
+        let db = match self.make_active(dir, &target, generation) {
+            // A full disk passes: the directory goes back, for the next try.
+            Err(EngineError::NoSpace) if active(&self.dir)? == Some(old) && !dir.exists() => {
+                fs::rename(&target, dir)?;
+                return Err(EngineError::NoSpace);
+            }
+            made => made?,
+        };
         self.reached(4)?;
         *self.open.write() = Arc::new(Open { db, generation });
         // Views of the old state may still be open; its files stay readable to them.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use crate::engine::{self, Engine, Size};
+use crate::engine::{self, Engine, EngineError, Size};
 use crate::fault::Fault;
 use crate::history::{self, History, Overlay};
 use crate::kv::{Error, LeaseId, RangeRequest, RangeResponse, Revision, WatchRequest, WatchStream};
@@ -272,17 +272,31 @@ impl Store {
         Ok(meta)
     }
 
-    /// Verifies the snapshot in `dir` and puts it in the state's place; `dir` is consumed. Refuses
-    /// one that is older than what was applied. Watches read on in its history. When it fails for
-    /// another reason than the snapshot ([`Fault::Snapshot`]), the store must be opened again.
+    /// Verifies the snapshot in `dir`: every file, and the hash of the state in it.
+    pub fn check_snapshot(&self, dir: &Path) -> Result<SnapshotMeta, Fault> {
+        snapshot::verify(&*self.inner.engine, dir)
+    }
+
+    /// Verifies the snapshot in `dir` and installs it.
     pub fn install(&self, dir: &Path) -> Result<Applied, Fault> {
+        let meta = self.check_snapshot(dir)?;
+        self.install_checked(dir, &meta)
+    }
+
+    /// Puts the snapshot in `dir`, which was verified, in the state's place; `dir` is consumed.
+    /// Refuses one that is older than what was applied. Watches read on in its history. After
+    /// [`Fault::NoSpace`] the state is as before, and the same can be tried again; when it fails
+    /// for another reason than the snapshot ([`Fault::Snapshot`]), the store must be opened again.
+    pub fn install_checked(&self, dir: &Path, meta: &SnapshotMeta) -> Result<Applied, Fault> {
         let inner = &*self.inner;
-        let meta = snapshot::verify(&*inner.engine, dir)?;
         let writer = &mut *inner.writer.lock();
         if meta.applied.position < writer.state.position {
             return Err(Fault::Snapshot("it is older than the state".into()));
         }
         if let Err(error) = inner.scrubber.paused(|| inner.engine.install(dir)) {
+            if error == EngineError::NoSpace {
+                return Err(Fault::NoSpace);
+            }
             // The engine may come back with the old state or the new one: this one must not go on
             // making changes durable that the next start would not have.
             writer.stopped = Some(format!("a snapshot was not installed: {error}"));
