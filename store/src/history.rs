@@ -101,6 +101,9 @@ fn newest(versions: &[(Revision, Option<KeyValue>)], at: Revision) -> Option<Opt
     versions.iter().rev().find(|(revision, _)| *revision <= at).map(|(_, kv)| kv.as_ref())
 }
 
+/// What a key and its value weigh beside their bytes, for the limit on an answer.
+pub(crate) const KEY_VALUE_BYTES: usize = 64;
+
 /// A live key found by a scan.
 pub(crate) struct Found<'a> {
     pub(crate) key: &'a [u8],
@@ -349,6 +352,33 @@ pub(crate) fn range(
         }
     }
     Ok(response)
+}
+
+/// Bytes that the answer to a range request would hold, counted until they are more than `budget`.
+pub(crate) fn range_bytes(
+    history: &mut History<'_>,
+    overlay: &Overlay,
+    request: &RangeRequest,
+    current: Revision,
+    budget: usize,
+) -> Result<usize, EngineError> {
+    if request.count_only {
+        return Ok(0);
+    }
+    let at = if request.revision.0 > 0 { request.revision } else { current };
+    // What is sorted by something else than the key is held whole before it is cut.
+    let by_key = request.sort_target == SortTarget::Key && request.sort_order != SortOrder::Descend;
+    let limit = usize::try_from(request.limit).ok().filter(|limit| by_key && *limit > 0);
+    let with_value = !request.keys_only || !by_key;
+    let (mut bytes, mut keys) = (0, 0);
+    history.scan(overlay, &request.range, at, &mut |found| {
+        if within_bounds(request, &found) {
+            keys += 1;
+            bytes += KEY_VALUE_BYTES + found.key.len() + if with_value { found.value.len() } else { 0 };
+        }
+        bytes <= budget && limit.is_none_or(|limit| keys < limit)
+    })?;
+    Ok(bytes)
 }
 
 fn within_bounds(request: &RangeRequest, found: &Found<'_>) -> bool {

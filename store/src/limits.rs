@@ -8,6 +8,11 @@ pub const REQUEST_BYTES_MAX: usize = 3 * 512 * 1024;
 /// (etcd's `--max-txn-ops`); past it [`TooManyOps`](crate::Error::TooManyOps).
 pub const TXN_OPS_MAX: usize = 128;
 
+/// Bytes of keys and values in the answer to one transaction; past it `Invalid`, and nothing is
+/// changed. It is made by every replica while it applies, and sent between members in one message;
+/// a read of its own has neither limit.
+pub const TXN_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Longest key in bytes; past it [`TooLarge`](crate::Error::TooLarge). Upstream's longest are
 /// below 1 KiB.
 pub const KEY_BYTES_MAX: usize = 16 * 1024;

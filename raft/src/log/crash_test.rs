@@ -104,8 +104,8 @@ fn a_power_loss_between_pages_leaves_what_was_acknowledged() {
             for round in 0..8 {
                 let seed = 8 * nth as u64 + round;
                 let left = Arc::new(crashed.after_power_loss_between_pages(seed));
-                let again = Log::open(left, config.clone())
-                    .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                let again =
+                    Log::open(left, config.clone()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
                 let next = again.last().map_or(0, |id| id.index + 1);
                 assert!(next >= *acknowledged, "seed {seed}: {next} of {acknowledged} entries");
             }

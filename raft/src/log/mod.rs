@@ -144,7 +144,12 @@ impl Log {
         let writer = Writer::new(shared.clone(), preparer, recovered.tail);
         let writer_thread =
             std::thread::Builder::new().name("raft-log".into()).spawn(move || writer.run(queue))?;
-        let ops = OpSender { ops, prepare, full, threads: parking_lot::Mutex::new(vec![writer_thread, prepare_thread]) };
+        let ops = OpSender {
+            ops,
+            prepare,
+            full,
+            threads: parking_lot::Mutex::new(vec![writer_thread, prepare_thread]),
+        };
         Ok(Self { shared, ops: Arc::new(ops) })
     }
 

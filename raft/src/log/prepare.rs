@@ -49,7 +49,10 @@ pub(super) fn prepare_segment(dir: &dyn LogDir, sequence: u64, bytes: u64) -> io
 }
 
 pub(super) enum Job {
-    Prepare { sequence: u64, bytes: u64 },
+    Prepare {
+        sequence: u64,
+        bytes: u64,
+    },
     Unlink(Vec<String>),
     /// The disk is full for somebody else: the reserve is given back.
     Release,
@@ -140,9 +143,11 @@ struct Maker {
 
 impl Maker {
     fn run(mut self, queue: &mpsc::Receiver<Job>) {
-        self.reserved = self.dir.open(RESERVE).and_then(|file| file.size()).is_ok_and(|size| {
-            size == self.config.reserve_bytes
-        });
+        self.reserved = self
+            .dir
+            .open(RESERVE)
+            .and_then(|file| file.size())
+            .is_ok_and(|size| size == self.config.reserve_bytes);
         let mut failed = self.restore();
         loop {
             if let Err(error) = failed {

@@ -272,7 +272,9 @@ impl Writer {
         // The header is on the disk before a frame is: pages of one write reach it in any order,
         // and a frame without its segment's header is damage.
         let mut result = match rotate {
-            true => file.write_all_at(&self.segment_header(first_index).encode(), 0).and_then(|()| file.sync()),
+            true => {
+                file.write_all_at(&self.segment_header(first_index).encode(), 0).and_then(|()| file.sync())
+            }
             false => Ok(()),
         };
         result = result.and_then(|()| file.write_all_at(&self.buffer, self.tail.offset));

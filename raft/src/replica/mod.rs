@@ -221,13 +221,8 @@ impl Replica {
         let marks = Arc::new(Marks::default());
         let effects =
             Effects { leases: leases.clone(), marks: marks.clone(), on_fatal: config.on_fatal.clone() };
-        let machine = Machine::start(
-            store.clone(),
-            log.clone(),
-            stop.clone(),
-            progress.clone(),
-            Arc::new(effects),
-        )?;
+        let machine =
+            Machine::start(store.clone(), log.clone(), stop.clone(), progress.clone(), Arc::new(effects))?;
         let connections = Peers::new(config.peer_tls.clone());
         let factory = Factory {
             peers: connections.clone(),

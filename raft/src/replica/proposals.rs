@@ -19,13 +19,15 @@ use trireme_store::limits::REQUEST_BYTES_MAX;
 use trireme_store::log::{Command, CommandOp, Outcome, ProposalId};
 
 use super::Inner;
-use crate::peer::{Lane, addressed, pb};
+use crate::peer::{Lane, MESSAGE_BYTES_MAX, addressed, pb};
 use crate::types::{MemberId, Proposal};
 
 /// Proposals in one message to openraft or to the leader.
 const BATCH_MAX: usize = 512;
 /// Bytes in one message to the leader; a batch is closed when it passes them.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of outcomes in one answer to a member that forwarded proposals.
+const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 /// Between two tries of what could not be sent.
 const RETRY: Duration = Duration::from_millis(10);
 /// What a command's encoding may add to the keys and values of a request.
@@ -312,10 +314,19 @@ impl Inner {
             return refuse(R::Unknown(true));
         };
         let mut results = Vec::with_capacity(count);
+        let mut answer_bytes = 0;
         while let Some(result) = written.next().await {
             let result = match result {
                 Ok(Ok(response)) => match response.response {
-                    Some(outcome) => R::Outcome(outcome.encode()),
+                    // A message that is too large would never arrive, however often it is asked
+                    // for. What does not fit any more is asked for again; the first always fits.
+                    Some(outcome) => match outcome.encode() {
+                        bytes if results.is_empty() || answer_bytes + bytes.len() <= ANSWER_BYTES_MAX => {
+                            answer_bytes += bytes.len();
+                            R::Outcome(bytes)
+                        }
+                        _ => R::Unknown(true),
+                    },
                     None => R::Unknown(true),
                 },
                 Ok(Err(ClientWriteError::ForwardToLeader(_))) => R::NotLeader(true),

@@ -5,14 +5,16 @@
 
 use std::cmp::Ordering;
 
+use bytes::Bytes;
+
 use super::run::Run;
 use crate::engine::EngineError;
-use crate::history::{self, Found};
+use crate::history::{self, Found, KEY_VALUE_BYTES};
 use crate::kv::{
-    Compare, CompareResult, CompareTarget, DeleteRequest, Error, KeyValue, LeaseId, Op, OpResponse,
-    PutRequest, Revision, TxnRequest, TxnResponse,
+    Compare, CompareResult, CompareTarget, DeleteRequest, Error, KeyRange, KeyValue, LeaseId, Op, OpResponse,
+    PutRequest, RangeRequest, Revision, TxnRequest, TxnResponse,
 };
-use crate::limits::FENCE_SCOPES_MAX;
+use crate::limits::{FENCE_SCOPES_MAX, KEY_BYTES_MAX, REQUEST_BYTES_MAX, TXN_ANSWER_BYTES_MAX};
 use crate::log::Outcome;
 
 /// Which branch runs, and the same of the nested transactions in it, in order.
@@ -32,6 +34,12 @@ impl Run<'_, '_> {
         let path = self.choose(&txn)?;
         if let Err(error) = self.check_branch(&txn, &path)? {
             return Ok((Outcome::Failed(error), false));
+        }
+        if !self.answer_fits(&txn, &path)? {
+            let error = format!(
+                "the answer to this transaction would have more than {TXN_ANSWER_BYTES_MAX} bytes; read outside of it"
+            );
+            return Ok((Outcome::Failed(Error::Invalid(error)), false));
         }
         let before = self.state.revision;
         let raised = if path.succeeded { txn.raise_fences.len() } else { 0 };
@@ -128,6 +136,54 @@ impl Run<'_, '_> {
         Ok(Ok(()))
     }
 
+    /// Whether the answer stays within its limit. Decided on the state before the transaction, so
+    /// that one that does not fit changes nothing, and in the same way on every replica; what the
+    /// transaction itself puts is counted as if each of its ranges gave all of it.
+    fn answer_fits(&mut self, txn: &TxnRequest, path: &Path) -> Result<bool, EngineError> {
+        let mut chosen = Vec::new();
+        chosen_ops(txn, path, &mut chosen);
+        // Of one key at most what a request may put there: few of them fit without a look.
+        let single = KEY_VALUE_BYTES + KEY_BYTES_MAX + REQUEST_BYTES_MAX;
+        let (mut most, mut put) = (0usize, 0usize);
+        for op in &chosen {
+            most = most.saturating_add(match op {
+                Op::Range(range) if range.count_only => 0,
+                Op::Range(range) if range.range.end.is_empty() => single,
+                Op::Delete(delete) if delete.prev_kv && delete.range.end.is_empty() => single,
+                Op::Range(_) => usize::MAX,
+                Op::Delete(delete) if delete.prev_kv => usize::MAX,
+                Op::Put(put) if put.prev_kv => single,
+                Op::Put(_) | Op::Delete(_) | Op::Txn(_) => 0,
+            });
+            if let Op::Put(request) = op {
+                put += KEY_VALUE_BYTES + request.key.len() + request.value.len();
+            }
+        }
+        if most <= TXN_ANSWER_BYTES_MAX {
+            return Ok(true);
+        }
+        let mut bytes = 0;
+        for op in chosen {
+            let one_key = |key: &Bytes| RangeRequest::new(KeyRange::key(key.clone()));
+            let read = match op {
+                Op::Range(range) => {
+                    bytes += if range.count_only || range.revision.0 > 0 { 0 } else { put };
+                    range.clone()
+                }
+                Op::Delete(delete) if delete.prev_kv => RangeRequest::new(delete.range.clone()),
+                Op::Put(put) if put.prev_kv => one_key(&put.key),
+                Op::Put(_) | Op::Delete(_) | Op::Txn(_) => continue,
+            };
+            let current = self.state.revision;
+            bytes +=
+                history::range_bytes(&mut self.history, self.overlay, &read, current, TXN_ANSWER_BYTES_MAX)?;
+            if bytes > TXN_ANSWER_BYTES_MAX {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn execute(
         &mut self,
         txn: TxnRequest,
@@ -180,6 +236,21 @@ impl Run<'_, '_> {
             self.delete_live_key(kv, revision);
         }
         Ok(OpResponse::Delete { deleted, prev_kvs })
+    }
+}
+
+/// The operations that will run, those of nested transactions among them.
+fn chosen_ops<'t>(txn: &'t TxnRequest, path: &Path, out: &mut Vec<&'t Op>) {
+    let mut nested = path.nested.iter();
+    for op in if path.succeeded { &txn.success } else { &txn.failure } {
+        match op {
+            Op::Txn(txn) => {
+                if let Some(path) = nested.next() {
+                    chosen_ops(txn, path, out);
+                }
+            }
+            op => out.push(op),
+        }
     }
 }
 

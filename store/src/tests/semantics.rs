@@ -8,7 +8,10 @@ use proptest::prelude::*;
 use super::reference::{Reference, command, range_request};
 use super::{apply, dump, entry, model, put};
 use crate::engine::{Engine, Model};
-use crate::kv::{Error, KeyRange, LeaseId, RangeRequest, Revision, WatchItem, WatchRequest};
+use crate::kv::{
+    DeleteRequest, Error, KeyRange, LeaseId, Op, PutRequest, RangeRequest, Revision, SortOrder, TxnRequest,
+    WatchItem, WatchRequest,
+};
 use crate::log::{
     Command, CommandOp, Entry, EntryBody, LeaseExpiry, LogPosition, Mark, MarkedHash, Outcome, ProposalId,
 };
@@ -271,7 +274,6 @@ fn compacted_history_is_not_watched() {
 
 #[test]
 fn limits_refuse_what_is_past_them() {
-    use crate::kv::{Op, PutRequest, TxnRequest};
     use crate::limits::*;
     let (_, store) = model();
     let failed = |op| match apply(&store, op) {
@@ -309,6 +311,75 @@ fn limits_refuse_what_is_past_them() {
     let large = TxnRequest { success: vec![Op::Put(large)], ..Default::default() };
     assert_eq!(failed(CommandOp::Txn(large)), Some(Error::TooLarge));
     store.verify().expect("verify");
+}
+
+#[test]
+fn the_answer_to_a_transaction_is_bounded() {
+    let (_, store) = model();
+    for i in 0..12 {
+        let value = "x".repeat(1 << 20);
+        apply(&store, put(&format!("big/{i:02}"), &value));
+    }
+    apply(&store, put("small", "v"));
+    let before = store.revision();
+    let range = |limit: i64| RangeRequest { limit, ..RangeRequest::new(KeyRange::prefix("big/")) };
+    let key = |i: usize| RangeRequest::new(KeyRange::key(format!("big/{:02}", i % 12)));
+    let delete = |prev_kv| Op::Delete(DeleteRequest { range: KeyRange::prefix("big/"), prev_kv });
+    let txn = |ops: Vec<Op>| {
+        let put = Op::Put(PutRequest::new("marker", "v"));
+        let nested = TxnRequest { success: ops, ..Default::default() };
+        CommandOp::Txn(TxnRequest { success: vec![put, Op::Txn(nested)], ..Default::default() })
+    };
+    let all = |prefix: &str| Op::Range(RangeRequest::new(KeyRange::prefix(prefix.to_owned())));
+    let own = (0..100).map(|i| Op::Put(PutRequest::new(format!("own/{i}"), "x".repeat(10_000))));
+    let past: Vec<Vec<Op>> = vec![
+        vec![Op::Range(range(0))],
+        vec![Op::Range(RangeRequest { sort_order: SortOrder::Descend, ..range(1) })],
+        vec![Op::Range(range(4)), Op::Range(range(4))],
+        (0..9).map(|i| Op::Range(key(i))).collect(),
+        vec![delete(true)],
+        own.chain((0..9).map(|_| all("own/"))).collect(),
+    ];
+    for (i, ops) in past.into_iter().enumerate() {
+        let outcome = apply(&store, txn(ops));
+        let Outcome::Failed(Error::Invalid(said)) = &outcome else { panic!("{i}: it was answered") };
+        assert!(said.contains("8388608 bytes"), "{said}");
+        assert_eq!(store.revision(), before, "{i}: nothing was changed");
+    }
+    let within: Vec<Vec<Op>> = vec![
+        vec![Op::Range(range(4)), Op::Range(range(3))],
+        vec![Op::Range(RangeRequest { count_only: true, ..range(0) })],
+        vec![Op::Range(RangeRequest { keys_only: true, ..range(0) })],
+        (0..7).map(|i| Op::Range(key(i))).collect(),
+        (0..100).map(|_| all("small")).collect(),
+        vec![delete(false)],
+    ];
+    for (i, ops) in within.into_iter().enumerate() {
+        let outcome = apply(&store, txn(ops));
+        assert!(matches!(outcome, Outcome::Txn(_)), "{i} was refused");
+    }
+    // Only what runs counts.
+    let unused = TxnRequest { failure: vec![Op::Range(range(0)); 100], ..Default::default() };
+    assert!(matches!(apply(&store, CommandOp::Txn(unused)), Outcome::Txn(_)));
+}
+
+#[test]
+fn what_frees_space_is_told_from_what_takes_it() {
+    let delete = || Op::Delete(DeleteRequest { range: KeyRange::key("a"), prev_kv: false });
+    let read = || Op::Range(RangeRequest::new(KeyRange::key("a")));
+    let put = || Op::Put(PutRequest::new("a", "1"));
+    let txn = |success: Vec<Op>, failure: Vec<Op>| TxnRequest { success, failure, ..Default::default() };
+    let check = |request: TxnRequest, frees: bool| {
+        assert_eq!(CommandOp::Txn(request.clone()).frees_space(), frees, "{request:?}");
+    };
+    check(txn(vec![delete()], vec![read()]), true);
+    check(txn(vec![read()], vec![Op::Txn(txn(vec![delete()], vec![]))]), true);
+    check(txn(vec![read()], vec![]), false);
+    check(txn(vec![delete()], vec![put()]), false);
+    check(txn(vec![delete(), Op::Txn(txn(vec![], vec![put()]))], vec![]), false);
+    assert!(CommandOp::Compact(Revision(5)).frees_space());
+    assert!(CommandOp::LeaseRevoke(LeaseId(5)).frees_space());
+    assert!(!CommandOp::LeaseGrant { id: LeaseId(5), ttl_s: 5 }.frees_space());
 }
 
 #[test]
