@@ -43,6 +43,7 @@ pub(crate) trait Upcalls: Send + Sync + 'static {
     async fn read_index(&self) -> Option<LogId>;
     async fn lease_keep_alive(&self, lease: i64) -> pb::LeaseResponse;
     async fn lease_time_to_live(&self, lease: i64) -> pb::LeaseResponse;
+    fn marked_hash(&self, index: u64) -> Option<u128>;
 }
 
 pub(crate) struct PeerService {
@@ -383,6 +384,16 @@ impl Peer for PeerService {
         self.check_addressee(&request)?;
         let position = self.upcalls.read_index().await;
         Ok(Response::new(pb::ReadIndexResponse { position: wire::position(position) }))
+    }
+
+    async fn marked_hash(
+        &self,
+        request: Request<pb::MarkedHashRequest>,
+    ) -> Result<Response<pb::MarkedHashResponse>, Status> {
+        self.check_addressee(&request)?;
+        let hash = self.upcalls.marked_hash(request.into_inner().index);
+        let hash = hash.map(|hash| hash.to_be_bytes().to_vec()).unwrap_or_default();
+        Ok(Response::new(pb::MarkedHashResponse { hash: hash.into() }))
     }
 
     async fn lease_keep_alive(

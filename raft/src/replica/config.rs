@@ -112,6 +112,8 @@ pub struct Timing {
     pub no_leader: Duration,
     /// A sync older than this: leadership is handed over, then the process ends.
     pub sync_stuck: Duration,
+    /// Between two comparisons of the members' states, while something changes.
+    pub mark: Duration,
     /// Committed entries that are not applied for this long end the process.
     pub apply_stuck: Duration,
 }
@@ -126,6 +128,7 @@ impl Default for Timing {
             request: Duration::from_secs(5),
             no_leader: Duration::from_secs(2),
             sync_stuck: Duration::from_secs(1),
+            mark: Duration::from_secs(10),
             apply_stuck: Duration::from_secs(30),
         }
     }

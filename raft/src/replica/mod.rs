@@ -13,6 +13,7 @@ mod config;
 mod elections;
 mod kv;
 mod leases;
+mod marks;
 mod members;
 mod proposals;
 mod reads;
@@ -28,7 +29,7 @@ use openraft::{Config, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use trireme_store::log::{MarkedHash, Outcome};
+use trireme_store::log::Outcome;
 use trireme_store::{Error, Revision, Store};
 
 pub use config::{Limits, OpenEngine, ReplicaConfig, Timing};
@@ -42,6 +43,7 @@ use crate::peer::pb::peer_server::PeerServer;
 use crate::peer::{Contact, Factory, PeerService, Peers, SnapshotDirs};
 use crate::types::{MemberId, TypeConfig};
 use leases::Leases;
+use marks::Marks;
 use proposals::Proposals;
 use reads::Readers;
 
@@ -65,6 +67,10 @@ pub enum StartError {
         "the data directory has an identity and no raft log: the log is gone, and with it this member's votes; it must be rebuilt under a new identity"
     )]
     LogMissing,
+    #[error(
+        "this member's state was found to differ from that of a majority, and again after a start; it must be rebuilt under a new identity"
+    )]
+    Diverged,
     #[error("raft cannot start: {0}")]
     Raft(String),
     #[error("{0}")]
@@ -84,7 +90,7 @@ impl StartError {
                 IdentityError::Locked { .. } | IdentityError::Io { .. } => false,
             },
             Self::Log(error) => !matches!(error, OpenError::Io(_)),
-            Self::LogMissing => true,
+            Self::LogMissing | Self::Diverged => true,
             Self::Store(_) | Self::Raft(_) | Self::Io(_) => false,
         }
     }
@@ -125,17 +131,10 @@ pub(crate) struct Inner {
     _dir: DataDir,
 }
 
-/// The state hash at the last mark.
-#[derive(Default)]
-struct Marks {
-    last: Mutex<Option<MarkedHash>>,
-}
-
 /// What applied entries tell the rest of the member.
 struct Effects {
     leases: Arc<Leases>,
     marks: Arc<Marks>,
-    on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Observer for Effects {
@@ -143,20 +142,14 @@ impl Observer for Effects {
         for outcome in outcomes {
             match outcome {
                 Outcome::Granted(grant) => self.leases.granted(grant.id, grant.ttl_s),
-                Outcome::Marked { own, agrees } => {
-                    if *agrees == Some(false) {
-                        // Serving on would hand out what the others do not have.
-                        (self.on_fatal)("this member's state differs from the leader's");
-                    }
-                    *self.marks.last.lock() = Some(*own);
-                }
+                Outcome::Marked { own, agrees } => self.marks.note(*own, *agrees),
                 _ => {}
             }
         }
     }
 
     fn replaced(&self) {
-        *self.marks.last.lock() = None;
+        self.marks.clear();
     }
 }
 
@@ -202,6 +195,9 @@ impl Replica {
 
     async fn start_on(config: ReplicaConfig, listener: TcpListener) -> Result<Arc<Inner>, StartError> {
         let dir = DataDir::open(&config.data_dir, &config.cluster)?;
+        if marks::is_diverged(&dir.path) {
+            return Err(StartError::Diverged);
+        }
         let member = dir.identity.member;
         let cluster_id = cluster_id(&config.cluster);
         // The log is made before the identity is final: a directory with an identity and without
@@ -219,8 +215,7 @@ impl Replica {
         let progress = Progress::new(applied.position.map_or(0, |position| position.index + 1));
         let leases = Arc::new(Leases::default());
         let marks = Arc::new(Marks::default());
-        let effects =
-            Effects { leases: leases.clone(), marks: marks.clone(), on_fatal: config.on_fatal.clone() };
+        let effects = Effects { leases: leases.clone(), marks: marks.clone() };
         let machine =
             Machine::start(store.clone(), log.clone(), stop.clone(), progress.clone(), Arc::new(effects))?;
         let connections = Peers::new(config.peer_tls.clone());

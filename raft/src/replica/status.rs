@@ -192,6 +192,10 @@ impl Upcalls for ForPeers {
         self.0.upgrade()?.read_index().await
     }
 
+    fn marked_hash(&self, index: u64) -> Option<u128> {
+        Some(self.0.upgrade()?.marks.at(index)?.hash)
+    }
+
     async fn lease_keep_alive(&self, lease: i64) -> pb::LeaseResponse {
         match self.0.upgrade() {
             Some(inner) => inner.renew_here(LeaseId(lease)).await,

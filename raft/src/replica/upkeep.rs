@@ -15,8 +15,6 @@ use super::{Inner, Replica};
 const PURGE_EVERY: Duration = Duration::from_millis(500);
 /// A flush that openraft has not noted by then is asked for again.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two comparisons of the members' states, when something has changed.
-const MARK_EVERY: Duration = Duration::from_secs(10);
 /// Between two looks of the watchdog.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
 /// A sync that is stuck this many times longer than what made leadership go ends the process.
@@ -43,6 +41,7 @@ impl Inner {
     pub(super) fn start_upkeep(self: &Arc<Self>) -> std::io::Result<()> {
         tokio::spawn(self.clone().run_purge());
         tokio::spawn(self.clone().run_marks());
+        tokio::spawn(self.clone().run_divergence());
         tokio::spawn(self.clone().run_contact());
         tokio::spawn(self.clone().run_core_watch());
         let this = self.clone();
@@ -92,23 +91,27 @@ impl Inner {
         Ok(())
     }
 
-    /// While leading: has all members note their state's hash, and compare it with the leader's.
+    /// While leading: has all members note their state's hash, and compares the last with theirs.
     async fn run_marks(self: Arc<Self>) {
         let mut marked = Revision(-1);
         loop {
             tokio::select! {
-                () = tokio::time::sleep(MARK_EVERY) => {}
+                () = tokio::time::sleep(self.config.timing.mark) => {}
                 () = self.stop.cancelled() => return,
             }
             let revision = self.store.applied().revision;
             if self.leases.term().is_none() || revision == marked {
                 continue;
             }
-            let previous = *self.marks.last.lock();
+            let previous = self.marks.last();
             if let Err(error) = self.propose(CommandOp::Mark(Mark { previous })).await {
                 tracing::debug!(%error, "no mark was set");
             } else {
                 marked = revision;
+            }
+            // Those who differ find out by the mark; that all others differ, only by asking.
+            if let Some(own) = previous {
+                self.judge(own).await;
             }
         }
     }
