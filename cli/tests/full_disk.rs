@@ -9,18 +9,15 @@ use std::process::Command;
 
 use support::{Cluster, eventually, free_ports, text};
 
-/// Room for the log's first segment, the next one and the reserve, and for little more.
-const DISK_MIB: u64 = 320;
-
 /// A file system in memory; unmounted when dropped.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// `None`, and a word about `test`, where this process may not mount.
-    fn mount(test: &str) -> Option<Self> {
+    fn mount(test: &str, mib: u64) -> Option<Self> {
         let dir = tempfile::Builder::new().prefix("trireme-disk-").tempdir().expect("a directory");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={DISK_MIB}m"), "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
             .arg(dir.path())
             .output()
             .is_ok_and(|output| output.status.success());
@@ -65,20 +62,36 @@ fn map(dir: &Path, name: &str) -> String {
 }
 
 #[test]
-fn refuses_writes_takes_deletes_and_heals_by_itself() {
-    let Some(disk) = SmallDisk::mount("full_disk::refuses_writes_takes_deletes_and_heals_by_itself") else {
-        return;
-    };
+fn one_master_refuses_writes_takes_deletes_and_heals_by_itself() {
+    check("full_disk::one_master_refuses_writes_takes_deletes_and_heals_by_itself", 1);
+}
+
+#[test]
+fn three_masters_refuse_writes_take_deletes_and_heal_by_themselves() {
+    check("full_disk::three_masters_refuse_writes_take_deletes_and_heal_by_themselves", 3);
+}
+
+fn check(test: &str, masters: u16) {
+    // For each the log's first segment, the next one and twice the reserve, and as much again.
+    let Some(disk) = SmallDisk::mount(test, 320 * u64::from(masters)) else { return };
     let elsewhere = tempfile::tempdir().expect("folder");
-    let mut cluster = Cluster::start_in(disk.0.path(), free_ports(), 1, 0, &[]);
+    let mut cluster = Cluster::start_in(disk.0.path(), free_ports(), masters, 0, &[]);
     let create = |name: &str| cluster.kubectl(&["create", "-f", &map(elsewhere.path(), name)]);
     eventually("a first write", || {
         let output = create("first");
         output.status.success().then_some(()).ok_or_else(|| text(&output))
     });
-    let reserve = disk.0.path().join("master-1/data/store/log/reserve");
-    eventually("the reserve", || reserve.exists().then_some(()).ok_or_else(|| format!("{reserve:?}")));
-    let pid = cluster.pid("master-1").expect("a master");
+    let names: Vec<_> = (1..=masters).map(|n| format!("master-{n}")).collect();
+    let reserved = || {
+        let missing = names.iter().find(|name| {
+            let reserve = disk.0.path().join(name).join("data/store/log/reserve");
+            fs::metadata(reserve).map_or(0, |file| file.len()) != 32 << 20
+        });
+        missing.map_or(Ok(()), |name| Err(name.clone()))
+    };
+    eventually("the reserves", reserved);
+    let pids = || names.iter().map(|name| cluster.pid(name)).collect::<Vec<_>>();
+    let started = pids();
 
     let ballast = disk.fill(12 << 20);
     let refusal = (0..200).find_map(|i| {
@@ -102,7 +115,7 @@ fn refuses_writes_takes_deletes_and_heals_by_itself() {
         let output = create("again");
         output.status.success().then_some(()).ok_or_else(|| text(&output))
     });
-    assert_eq!(cluster.pid("master-1"), Some(pid), "by itself, without a restart");
-    assert!(reserve.exists(), "the reserve is there again");
+    assert_eq!(pids(), started, "by themselves, without a restart");
+    eventually("the reserves again", reserved);
     assert!(cluster.stop().success(), "{}", cluster.told());
 }

@@ -1,6 +1,6 @@
 //! Calls to other members, and openraft's network over them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,11 +55,31 @@ pub(crate) enum Lane {
 pub(crate) struct Peers {
     tls: Tls,
     clients: Mutex<HashMap<(String, Lane), PeerClient<Channel>>>,
+    /// Members that said that their disk is full, by their last answer to a heartbeat.
+    full: Mutex<BTreeSet<MemberId>>,
 }
 
 impl Peers {
     pub(crate) fn new(tls: Tls) -> Arc<Self> {
-        Arc::new(Self { tls, clients: Mutex::default() })
+        Arc::new(Self { tls, clients: Mutex::default(), full: Mutex::default() })
+    }
+
+    pub(crate) fn any_full(&self) -> bool {
+        !self.full.lock().is_empty()
+    }
+
+    /// How many of `voters` have said that their disk is full.
+    pub(crate) fn count_full(&self, voters: &BTreeSet<MemberId>) -> usize {
+        voters.intersection(&self.full.lock()).count()
+    }
+
+    fn note_full(&self, member: MemberId, is_full: bool) {
+        let mut full = self.full.lock();
+        if is_full {
+            full.insert(member);
+        } else {
+            full.remove(&member);
+        }
     }
 
     pub(crate) fn client(&self, address: &str, lane: Lane) -> Result<PeerClient<Channel>, Status> {
@@ -187,7 +207,9 @@ impl Network {
     ) -> RpcResult<StreamAppendResult<TypeConfig>> {
         let message = self.call(wire::append_request(request), Some(option.hard_ttl()));
         let response = self.control()?.heartbeat(message).await.map_err(|status| rpc_error(&status))?;
-        wire::read_append_response(response.into_inner()).map_err(|status| rpc_error(&status))
+        let answer = response.into_inner();
+        self.peers.note_full(self.target, answer.full);
+        wire::read_append_response(answer).map_err(|status| rpc_error(&status))
     }
 }
 

@@ -322,7 +322,8 @@ impl Peer for PeerService {
         });
         let response = answer.await.map_err(Self::stopped)?.map_err(Self::stopped)?;
         let result = stream_result(response, previous, previous);
-        Ok(Response::new(wire::append_response(&result)))
+        let answer = wire::append_response(&result);
+        Ok(Response::new(pb::AppendResponse { full: !self.log.has_room(), ..answer }))
     }
 
     async fn snapshot(

@@ -164,9 +164,16 @@ impl Inner {
         }
     }
 
-    /// While the disk is full only what frees space is taken.
+    /// While the disk is full only what frees space is taken: while that of this member is, or,
+    /// where it leads, those of so many others that what it takes could not be committed.
     fn has_room_for(&self, proposal: &Proposal) -> bool {
-        if self.log.has_room() && !self.progress.waits_for_space() {
+        let a_quorum_has = || {
+            !self.peers.any_full() || self.leading_term().is_none() || {
+                let voters = self.voters();
+                voters.len() - self.peers.count_full(&voters) > voters.len() / 2
+            }
+        };
+        if self.log.has_room() && !self.progress.waits_for_space() && a_quorum_has() {
             return true;
         }
         let frees = match &proposal.command {
