@@ -1,8 +1,7 @@
 //! Whose a data directory is, and that one process at a time has it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -63,8 +62,10 @@ impl DataDir {
             .mode(0o600)
             .open(&lock_path)
             .map_err(io_error(&lock_path))?;
-        if !try_lock(&lock).map_err(io_error(&lock_path))? {
-            return Err(IdentityError::Locked { dir: path.to_owned() });
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(IdentityError::Locked { dir: path.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(io_error(&lock_path)(error)),
         }
         let file = path.join(IDENTITY);
         let identity = match std::fs::read_to_string(&file) {
@@ -98,18 +99,6 @@ fn draft(dir: &Path, cluster: &str) -> Result<Identity, IdentityError> {
         return Ok(Identity { fresh: true, ..identity });
     }
     write_draft(dir, &file, cluster).map_err(|source| IdentityError::Io { path: file, source })
-}
-
-#[allow(unsafe_code)]
-fn try_lock(file: &File) -> io::Result<bool> {
-    // SAFETY: flock takes a descriptor that is open for as long as `file` lives, and no memory.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        return Ok(true);
-    }
-    match io::Error::last_os_error() {
-        error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        error => Err(error),
-    }
 }
 
 fn read_identity(dir: &Path, file: &Path, text: &str, cluster: &str) -> Result<Identity, IdentityError> {
