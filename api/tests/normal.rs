@@ -39,7 +39,11 @@ fn upstreams_answers_are_normal() {
     let mut files = Vec::new();
     for folder in ["reference/recorded", "reference/upstream-1.36"] {
         let Some(folder) = shared(folder) else {
-            eprintln!("skipped upstreams_answers_are_normal: no reference data");
+            // Past the capture of what tests that pass print.
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("skipped: upstreams_answers_are_normal: no reference data\n"),
+            );
             return;
         };
         files.extend(std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()));

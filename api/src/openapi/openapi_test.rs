@@ -76,7 +76,11 @@ fn report(what: &str, differences: &[String], max: usize) {
 #[test]
 fn documents_are_upstreams() {
     let Some(upstream) = upstream() else {
-        eprintln!("skipped documents_are_upstreams: no reference data");
+        // Past the capture of what tests that pass print.
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("skipped: documents_are_upstreams: no reference data\n"),
+        );
         return;
     };
     let (mut schemas, mut operations) = (Vec::new(), Vec::new());

@@ -30,7 +30,11 @@ fn recorded_patches_apply() {
     );
     let path = root.join("reference/recorded/patches.json");
     let Ok(text) = std::fs::read_to_string(&path) else {
-        println!("skipped recorded_patches_apply: {} is not here", path.display());
+        // Past the capture of what tests that pass print.
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("skipped: recorded_patches_apply: {} is not here\n", path.display()),
+        );
         return;
     };
     let scenarios: Vec<Value> = serde_json::from_str(&text).expect("the recording is JSON");
