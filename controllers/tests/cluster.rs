@@ -331,6 +331,32 @@ async fn pods_leave_a_node_that_has_gone_silent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_pod_is_driven_off_when_all_nodes_have_gone_silent() {
+    let cluster = Cluster::without_nodes().await;
+    let many = cluster.nodes(1, 2);
+    let nodes = async |status: &str| {
+        let nodes = cluster.list(&NODES, "", "").await;
+        let is = |n: &Object| {
+            n.status()["conditions"].items().iter().any(|c| c["type"] == "Ready" && c["status"] == *status)
+        };
+        nodes.iter().filter(|n| is(n)).count()
+    };
+    let tainted = async |effect: &str| {
+        let nodes = cluster.list(&NODES, "", "").await;
+        nodes.iter().filter(|n| n.spec()["taints"].items().iter().any(|t| t["effect"] == *effect)).count()
+    };
+    cluster.until("both are ready", async || nodes("True").await == 2).await;
+    many.cancel();
+    cluster
+        .until("both are given up, and nobody is driven off", async || {
+            (nodes("Unknown").await, tainted("NoSchedule").await, tainted("NoExecute").await) == (2, 2, 0)
+        })
+        .await;
+    cluster.nodes(2, 1);
+    cluster.until("one is back", async || nodes("True").await == 1 && tainted("NoSchedule").await == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_process_that_restarts_plays_on() {
     let cluster = Cluster::whole().await;
     let c = &cluster.client;

@@ -21,7 +21,7 @@ impl Default for Options {
     /// Room for thirty thousand nodes with 250 pods each.
     fn default() -> Options {
         Options {
-            monitor_grace: Duration::from_secs(40),
+            monitor_grace: Duration::from_secs(50),
             pod_cidr: "10.128.0.0/9".into(),
             pod_cidr_mask_bits: 24,
         }

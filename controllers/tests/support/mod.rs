@@ -134,6 +134,13 @@ impl Cluster {
 
     /// Controllers, scheduler and one hollow node beside it.
     pub(crate) async fn whole() -> Cluster {
+        let cluster = Cluster::without_nodes().await;
+        cluster.nodes(1, 1);
+        cluster
+    }
+
+    /// Controllers and scheduler beside it.
+    pub(crate) async fn without_nodes() -> Cluster {
         let cluster = Cluster::bare().await;
         cluster.controllers("test_1", cluster.stop.child_token());
         let scheduler = scheduler::Config {
@@ -145,7 +152,6 @@ impl Cluster {
             counts: Arc::default(),
         };
         tokio::spawn(scheduler::run(scheduler, cluster.stop.child_token()));
-        cluster.nodes(1, 1);
         cluster
     }
 

@@ -1,8 +1,8 @@
 //! Notices nodes that have gone silent, and keeps pods off nodes that are not well.
 
+mod hearing;
 mod plan;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use trireme_client::{Client, Informer, PatchKind, Scope};
 use crate::manager::Context;
 use crate::pods;
 use crate::runtime::{Clock, Controller, EventKind, Next, Reconciled, Recorder, Running, WorkQueue, rfc3339};
-use plan::{Action, Observed};
+use hearing::{Hearing, Turn};
+use plan::{Action, Evict, Observed};
 
 const NAME: &str = "node-controller";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
@@ -31,8 +32,9 @@ struct Lifecycle {
     recorder: Recorder,
     clock: Clock,
     grace: Duration,
-    /// What each node was last heard to say, and when, on our own clock.
-    heard: Mutex<HashMap<String, (String, Instant)>>,
+    hearing: Mutex<Hearing>,
+    /// Our own: what one node says can be news about all.
+    queue: Arc<WorkQueue>,
 }
 
 pub(crate) fn start(context: &Context) -> Running {
@@ -54,7 +56,8 @@ pub(crate) fn start(context: &Context) -> Running {
         recorder: context.recorder(NAME),
         clock: context.clock.clone(),
         grace: context.options.node.monitor_grace,
-        heard: Mutex::default(),
+        hearing: Mutex::default(),
+        queue: queue.clone(),
     };
     Running { controller: Arc::new(controller), queue, workers: WORKERS, subscriptions: subscriptions.into() }
 }
@@ -67,16 +70,23 @@ impl Controller for Lifecycle {
 
     async fn reconcile(&self, key: &str) -> Reconciled {
         let Some(node) = self.nodes.store().get(key) else {
-            self.heard.lock().remove(key);
+            if self.hearing.lock().forget(key) {
+                self.look_at_all();
+            }
             return Ok(Next::Done);
         };
+        if self.judge(&node) == Turn::Changed {
+            self.look_at_all();
+        }
+        // Asked for again: a judgement may have started everyone's grace anew.
         let silent_for = self.silence(&node);
         let silent = silent_for >= self.grace;
-        // When all have gone silent, it is more likely that we cannot hear.
-        let others_alive =
-            || self.nodes.store().list().iter().any(|n| plan::ready_status(n) == "True" && n.name() != key);
-        let well = !silent && plan::ready_status(&node) == "True";
-        let evict = well || self.nodes.store().len() == 1 || others_alive();
+        let evict = match plan::ready_status(&node) {
+            _ if self.hearing.lock().nobody() => Evict::Never,
+            // It is silent no more but has not reported yet, or we have only begun to listen.
+            "Unknown" if !silent => Evict::AsBefore,
+            _ => Evict::Now,
+        };
         let observed = Observed { node: &node, silent, evict };
         let mut current = node.clone();
         for action in plan::plan(&observed, self.clock.now()) {
@@ -108,20 +118,45 @@ impl Controller for Lifecycle {
 }
 
 impl Lifecycle {
-    /// How long the node has said nothing new. Times that it writes are only compared, never
-    /// taken for ours.
     fn silence(&self, node: &Object) -> Duration {
         let lease = self.leases.store().get(&format!("{LEASE_NAMESPACE}/{}", node.name()));
         let renewed = lease.as_ref().map_or("", |l| l.spec()["renewTime"].str_or_empty());
-        let reported = plan::own_heartbeat(node);
-        let says = format!("{renewed} {reported}");
-        let mut heard = self.heard.lock();
-        match heard.get(node.name()) {
-            Some((said, at)) if *said == says => at.elapsed(),
-            _ => {
-                heard.insert(node.name().to_owned(), (says, Instant::now()));
-                Duration::ZERO
-            }
+        let says = format!("{renewed} {}", plan::own_heartbeat(node));
+        self.hearing.lock().silence(node.name(), &says, Instant::now())
+    }
+
+    fn is_well(&self, node: &Object) -> bool {
+        plan::ready_status(node) == "True" && self.silence(node) < self.grace
+    }
+
+    /// Whether anybody is well, with this node looked at. A node that comes back is looked at
+    /// itself: as long as nobody is well, the others need not be asked.
+    fn judge(&self, node: &Object) -> Turn {
+        if self.is_well(node) {
+            return self.hearing.lock().well(node.name(), Instant::now());
+        }
+        let (nobody, witness) = {
+            let hearing = self.hearing.lock();
+            (hearing.nobody(), hearing.witness().to_owned())
+        };
+        if nobody {
+            return Turn::Same;
+        }
+        let store = self.nodes.store();
+        let found = store
+            .get(&witness)
+            .filter(|w| self.is_well(w))
+            .or_else(|| store.list().into_iter().find(|other| self.is_well(other)));
+        let turn = self.hearing.lock().unwell(found.map(|w| w.name().to_owned()));
+        if turn == Turn::Changed {
+            tracing::warn!(controller = NAME, "no node is ready: no pod is evicted until one is");
+        }
+        turn
+    }
+
+    fn look_at_all(&self) {
+        for node in self.nodes.store().list() {
+            self.queue.add(node.name());
         }
     }
 

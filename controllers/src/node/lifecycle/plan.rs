@@ -10,8 +10,17 @@ pub(super) struct Observed<'a> {
     pub(super) node: &'a Object,
     /// It was not heard of for the whole grace period.
     pub(super) silent: bool,
-    /// Pods may be driven off it.
-    pub(super) evict: bool,
+    pub(super) evict: Evict,
+}
+
+/// Whether pods are driven off a node that is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evict {
+    Now,
+    /// Where it has begun, it goes on.
+    AsBefore,
+    /// Nobody is well: there is nowhere to go, and it is more likely that we cannot hear.
+    Never,
 }
 
 #[derive(Debug, PartialEq)]
@@ -91,7 +100,7 @@ fn unknown(node: &Object, now: Timestamp) -> Option<Vec<Value>> {
 }
 
 /// All taints: the users', and ours as they must be. A taint that stays keeps its time.
-fn taints(node: &Object, evict: bool, now: Timestamp) -> Vec<Value> {
+fn taints(node: &Object, evict: Evict, now: Timestamp) -> Vec<Value> {
     let ready = ready_status(node);
     let holds = |kind: &str, status: &str| match kind {
         "Ready" => ready == status,
@@ -109,7 +118,7 @@ fn taints(node: &Object, evict: bool, now: Timestamp) -> Vec<Value> {
     let old = node.spec()["taints"].items();
     let has = |taint: &str| old.iter().any(|t| t["key"] == *taint && t["effect"] == "NoExecute");
     for (status, taint) in [("False", NOT_READY), ("Unknown", UNREACHABLE)] {
-        if ready == status && (evict || has(taint)) {
+        if ready == status && (evict == Evict::Now || evict == Evict::AsBefore && has(taint)) {
             wanted.push((taint, "NoExecute"));
         }
     }
@@ -150,7 +159,7 @@ mod tests {
         }
         n
     }
-    fn show(node: &Object, silent: bool, evict: bool) -> String {
+    fn show(node: &Object, silent: bool, evict: Evict) -> String {
         let short = |t: &Value| {
             let key = t["key"].str_or_empty().rsplit('/').next().unwrap_or("").to_owned();
             format!("{key}:{}", t["effect"].str_or_empty())
@@ -168,32 +177,44 @@ mod tests {
 
     #[test]
     fn silent_and_unwell_nodes_are_marked_and_put_right_again() {
-        assert_eq!(show(&node("True", Value::Null), false, true), "");
+        assert_eq!(show(&node("True", Value::Null), false, Evict::Now), "");
         assert_eq!(
-            show(&node("False", Value::Null), false, true),
+            show(&node("False", Value::Null), false, Evict::Now),
             "[not-ready:NoSchedule not-ready:NoExecute]"
         );
         assert_eq!(
-            show(&node("True", Value::Null), true, true),
+            show(&node("True", Value::Null), true, Evict::Now),
             "unknown×4 [unreachable:NoSchedule unreachable:NoExecute] pods"
         );
-        assert_eq!(show(&node("True", Value::Null), true, false), "unknown×4 [unreachable:NoSchedule] pods");
+        assert_eq!(
+            show(&node("True", Value::Null), true, Evict::Never),
+            "unknown×4 [unreachable:NoSchedule] pods"
+        );
         let marked = value!([
             {"key": "mine", "effect": "NoSchedule"},
             {"key": NOT_READY, "effect": "NoSchedule"},
             {"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2024-01-01T00:00:00Z"},
         ]);
-        assert_eq!(show(&node("True", marked.clone()), false, true), "[mine:NoSchedule]");
+        assert_eq!(show(&node("True", marked.clone()), false, Evict::Now), "[mine:NoSchedule]");
         assert_eq!(
-            show(&node("False", marked), false, true),
+            show(&node("False", marked), false, Evict::Now),
             "[mine:NoSchedule not-ready:NoSchedule not-ready:NoExecute]"
         );
+    }
+
+    #[test]
+    fn nobody_is_driven_off_while_nobody_is_heard() {
+        let marked = value!([{"key": UNREACHABLE, "effect": "NoSchedule"}, {"key": UNREACHABLE, "effect": "NoExecute"}]);
+        let kept = value!([{"key": UNREACHABLE, "effect": "NoSchedule"}]);
+        assert_eq!(show(&node("Unknown", marked.clone()), false, Evict::Never), "[unreachable:NoSchedule]");
+        assert_eq!(show(&node("Unknown", marked), false, Evict::AsBefore), "");
+        assert_eq!(show(&node("Unknown", kept), false, Evict::AsBefore), "");
     }
 
     #[test]
     fn cordoned_nodes_say_so() {
         let mut n = node("True", Value::Null);
         n.make(&["spec"]).set("unschedulable", true);
-        assert_eq!(show(&n, false, true), "[unschedulable:NoSchedule]");
+        assert_eq!(show(&n, false, Evict::Now), "[unschedulable:NoSchedule]");
     }
 }
