@@ -4,8 +4,9 @@ use crate::kinds::{Context, generic};
 use crate::kinds::{Kind, NameRule, Rules, Served, Subresource, selectable};
 use crate::tree::Value;
 use crate::types::core::service;
-use crate::types::core::{service_update, service_warnings};
+use crate::types::core::{service_ips, service_update, service_warnings};
 use crate::types::errors;
+use crate::types::fields::Fill;
 
 const RULES: Rules = Rules {
     prepare_create: create,
@@ -61,5 +62,6 @@ fn update(new: &mut Value, old: &Value, context: &Context<'_>) {
     service_update::patch_allocated(new, old);
     service_update::sync_cluster_ips(new, Some(old));
     service_update::drop_other_types(new, old);
+    service_ips::infer_on_update(new.message("spec"), &old["spec"]);
     generic::keep_status(new, old, context);
 }

@@ -155,6 +155,29 @@ fn validate_list_update(
     }
 }
 
+/// What an update leaves out follows from what the Service has: the policy stays, and the families
+/// are those of the addresses. Leaving them out is no wish to unset them.
+pub fn infer_on_update(now: &mut Value, before: &Value) {
+    if now.text("type") == "ExternalName" {
+        return;
+    }
+    if !now.has("ipFamilyPolicy")
+        && let Some(policy) = before.opt("ipFamilyPolicy")
+    {
+        now.put("ipFamilyPolicy", policy.clone());
+    }
+    if is_headless(now) {
+        return;
+    }
+    let families = now.list("ipFamilies");
+    let missing = now.list("clusterIPs").iter().skip(families.len());
+    let inferred: Vec<Value> =
+        missing.map(|ip| if is_v6(ip.str_or_empty()) { "IPv6" } else { "IPv4" }.into()).collect();
+    if !inferred.is_empty() {
+        now.put("ipFamilies", [families, &inferred].concat());
+    }
+}
+
 /// Fills in `ipFamilyPolicy` and `ipFamilies` for a cluster that has these families, the primary
 /// one first, before addresses are allocated. What the cluster cannot give is an error.
 pub fn init_families(service: &mut Value, cluster: &[&'static str]) -> ErrorList {
@@ -231,6 +254,26 @@ pub fn init_families(service: &mut Value, cluster: &[&'static str]) -> ErrorList
 mod tests {
     use super::*;
     use crate::value;
+
+    #[test]
+    fn an_update_may_leave_families_out() {
+        let before = value!({
+            "type": "ClusterIP", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+        });
+        let check = |mut now: Value| {
+            infer_on_update(&mut now, &before);
+            let mut errs = ErrorList::new();
+            validate_update(&now, &before, &Path::new("spec"), &mut errs);
+            assert!(errs.is_empty(), "{errs:?}");
+            (now["ipFamilies"].clone(), now["ipFamilyPolicy"].clone())
+        };
+        let kept = (value!(["IPv4"]), value!("SingleStack"));
+        let addressed = value!({"type": "ClusterIP", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]});
+        assert_eq!(check(addressed), kept);
+        assert_eq!(check(before.clone()), kept);
+        assert_eq!(check(value!({"type": "ExternalName"})), (Value::Null, Value::Null));
+    }
 
     #[test]
     fn a_single_stack_cluster_gives_its_family() {
