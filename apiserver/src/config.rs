@@ -53,8 +53,6 @@ pub struct ServiceAccountKeys {
     pub audiences: Vec<String>,
 }
 
-pub use trireme_store::Fence;
-
 /// Why a server could not be made or started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

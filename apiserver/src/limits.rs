@@ -81,5 +81,12 @@ pub const TOKEN_CACHE_TTL: Duration = Duration::from_secs(10);
 /// Tokens remembered at most; past it the memory starts anew.
 pub const TOKEN_CACHE_ENTRIES_MAX: usize = 4096;
 
+/// An Event ends so long after its last write, as with upstream's API server.
+pub const EVENT_TTL_S: i64 = 3600;
+/// Objects that end by themselves share a lease of the store for this long ...
+pub const EXPIRY_LEASE_REUSE_S: i64 = 60;
+/// ... and at most so many do: when it ends, all of them go in one transaction.
+pub const EXPIRY_LEASE_KEYS_MAX: u32 = 1000;
+
 /// Lease of each API server's own entry in the `kubernetes` endpoints.
 pub const ENDPOINT_LEASE_TTL_S: i64 = 15;

@@ -18,6 +18,7 @@ pub mod scheduler;
 mod manager;
 
 mod pods;
+mod protection;
 
 mod replicas;
 

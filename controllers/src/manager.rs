@@ -8,7 +8,9 @@ use trireme_client::resource::{self, Resource};
 use trireme_client::{Client, Fence, InformerFactory, TransportFor};
 
 use crate::runtime::{Clock, Election, HolderGone, Leadership, LeaseTiming, Metrics, Recorder, Running};
-use crate::{deployment, endpoints, garbage, namespace, node, pod_gc, replicas, root_ca, service_account};
+use crate::{
+    deployment, endpoints, garbage, namespace, node, pod_gc, protection, replicas, root_ca, service_account,
+};
 
 pub const SYSTEM_NAMESPACE: &str = "kube-system";
 const LEASE_NAME: &str = "kube-controller-manager";
@@ -165,6 +167,7 @@ fn controllers(context: &Context) -> Vec<Running> {
         node::ipam::start(context),
         pod_gc::start(context),
     ];
+    all.extend(protection::start(context));
     all.extend(root_ca::start(context));
     all
 }

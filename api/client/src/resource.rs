@@ -114,6 +114,7 @@ resources! {
     CORE_EVENTS = "" "v1" "events" true;
     PERSISTENT_VOLUME_CLAIMS = "" "v1" "persistentvolumeclaims" true;
     PERSISTENT_VOLUMES = "" "v1" "persistentvolumes" false;
+    VOLUME_ATTRIBUTES_CLASSES = "storage.k8s.io" "v1" "volumeattributesclasses" false;
     REPLICATION_CONTROLLERS = "" "v1" "replicationcontrollers" true;
     REPLICA_SETS = "apps" "v1" "replicasets" true;
     DEPLOYMENTS = "apps" "v1" "deployments" true;

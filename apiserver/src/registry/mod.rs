@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod delete_collection;
 mod eviction;
+mod expiry;
 mod list;
 mod managed;
 mod meta;
@@ -26,6 +27,7 @@ pub(crate) use meta::name_suffix;
 
 use http::{Method, Response};
 
+pub(crate) use expiry::ExpiryLeases;
 pub(crate) use list::{ListPage, select as select_list};
 pub(crate) use resource::Resource;
 pub(crate) use watch::start as start_watch;

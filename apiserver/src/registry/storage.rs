@@ -5,10 +5,11 @@ use std::sync::Arc;
 use trireme_api::kinds::Kind;
 use trireme_api::{Object, Value};
 use trireme_store::{
-    Compare, DeleteRequest, Error, Fence, KeyRange, Op, OpResponse, PutRequest, RangeRequest, Revision,
-    TxnRequest,
+    Compare, DeleteRequest, Error, Fence, KeyRange, LeaseId, Op, OpResponse, PutRequest, RangeRequest,
+    Revision, TxnRequest,
 };
 
+use super::expiry;
 use super::resource::store_key;
 use crate::cache::key_of;
 use crate::server::Core;
@@ -88,15 +89,16 @@ pub(crate) struct Write<'a> {
     pub(crate) fences: &'a [Fence],
 }
 
-/// Tries of a Lease's write while its fence's epoch is found out.
-const FENCE_ATTEMPTS_MAX: u32 = 4;
+/// Tries of a write while a fence's epoch or a lease to end by is found out.
+const COMMIT_ATTEMPTS_MAX: u32 = 4;
 
 /// Writes, if the object and everything in `extra` is as expected.
 pub(crate) async fn commit(core: &Core, write: Write<'_>) -> Result<Outcome> {
     let key = store_key(write.row, write.namespace, write.name);
     let scope = lease_scope(&write);
     let mut epoch = write.old.map_or(0, |old| lease_epoch(old));
-    for _ in 0..FENCE_ATTEMPTS_MAX {
+    let ttl_s = write.new.and_then(|_| expiry::ttl_s(write.row));
+    for _ in 0..COMMIT_ATTEMPTS_MAX {
         let mut fences = write.fences.to_vec();
         let mut raise_fences = Vec::new();
         let put = match (write.new, &scope) {
@@ -119,8 +121,12 @@ pub(crate) async fn commit(core: &Core, write: Write<'_>) -> Result<Outcome> {
         };
         let mut compare = vec![Compare::mod_revision(key.clone(), Revision(write.expected))];
         compare.extend(write.extra.compare.iter().cloned());
+        let lease = match ttl_s {
+            Some(ttl_s) => core.expiry.lease(core.kv.as_ref(), ttl_s).await?,
+            None => LeaseId(0),
+        };
         let mut success = vec![match put {
-            Some(bytes) => Op::Put(PutRequest::new(key.clone(), bytes)),
+            Some(bytes) => Op::Put(PutRequest { lease, ..PutRequest::new(key.clone(), bytes) }),
             None => Op::Delete(DeleteRequest { range: KeyRange::key(key.clone()), prev_kv: false }),
         }];
         success.extend(write.extra.ops.iter().cloned());
@@ -130,6 +136,10 @@ pub(crate) async fn commit(core: &Core, write: Write<'_>) -> Result<Outcome> {
             Err(Error::Fenced { scope: fenced, current }) if scope.as_ref() == Some(&fenced) => {
                 // Our own idea of the epoch was old; nothing was written.
                 epoch = current;
+                continue;
+            }
+            Err(Error::LeaseNotFound) if ttl_s.is_some() => {
+                core.expiry.forget(lease).await;
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -148,7 +158,7 @@ pub(crate) async fn commit(core: &Core, write: Write<'_>) -> Result<Outcome> {
         }
         return Ok(Outcome::Lost(found));
     }
-    Err(ApiError::unavailable("the lease's leadership epoch changes too quickly"))
+    Err(ApiError::unavailable("what the write depends on changes too quickly"))
 }
 
 /// Where a Lease shows how often its holder has changed; the store checks it, this only tells.

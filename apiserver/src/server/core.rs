@@ -20,6 +20,7 @@ use crate::health::Health;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
+use crate::registry::ExpiryLeases;
 use crate::services::ServiceRange;
 
 pub(crate) struct Core {
@@ -34,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) discovery: Discovery,
     pub(crate) openapi: OpenApi,
     pub(crate) service_range: ServiceRange,
+    pub(crate) expiry: ExpiryLeases,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) reads: Semaphore,
     pub(crate) writes: Semaphore,
@@ -60,6 +62,7 @@ impl Core {
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
             service_range,
+            expiry: ExpiryLeases::default(),
             phase: watch::Sender::new(Phase::Running),
             reads: Semaphore::new(limits::READS_IN_FLIGHT_MAX),
             writes: Semaphore::new(limits::WRITES_IN_FLIGHT_MAX),

@@ -9,9 +9,12 @@ use crate::runtime::rfc3339;
 
 /// The finalizer in `spec.finalizers` that this controller stands for.
 const FINALIZER: &str = "kubernetes";
-/// Looking again while content is going.
+/// Looking again while content is going: at first soon, as most goes at once, then ever more
+/// seldom, as what is held by a finalizer may stay for days.
 const POLL_MS_MIN: u64 = 100;
-const POLL_MS_MAX: u64 = 5_000;
+const POLL_MS_MAX: u64 = 15_000;
+/// The pause as a part of the time since the deletion.
+const POLL_PART_OF_AGE: u64 = 10;
 
 /// What was found after everything was asked to go.
 #[derive(Debug, Default)]
@@ -60,7 +63,10 @@ pub(super) fn plan(namespace: &Object, content: &Content, now: Timestamp) -> Vec
         actions.push(Action::Finalize(body));
     } else {
         let grace_ms = u64::try_from(content.grace_seconds).unwrap_or(0) * 100;
-        actions.push(Action::AfterMs(grace_ms.clamp(POLL_MS_MIN, POLL_MS_MAX)));
+        let since = namespace.deletion_timestamp().and_then(|t| t.parse::<Timestamp>().ok());
+        let age_ms = since.map_or(0, |t| u64::try_from(now.duration_since(t).as_millis()).unwrap_or(0));
+        let pause = grace_ms.max(age_ms / POLL_PART_OF_AGE);
+        actions.push(Action::AfterMs(pause.clamp(POLL_MS_MIN, POLL_MS_MAX)));
     }
     actions
 }
@@ -207,6 +213,9 @@ mod tests {
         let Some(Action::Finalize(body)) = actions.last() else { panic!("{actions:?}") };
         assert_eq!(body["spec"]["finalizers"], value!(["example.com/other"]));
         let unknown = Content { discovery_errors: vec!["metrics.k8s.io/v1".into()], ..Content::default() };
-        assert_eq!(plan(&namespace(), &unknown, now()).last(), Some(&Action::AfterMs(100)));
+        let after = |at: &str| plan(&namespace(), &unknown, at.parse().unwrap()).pop();
+        assert_eq!(after("2024-01-01T00:00:00Z"), Some(Action::AfterMs(100)));
+        assert_eq!(after("2024-01-01T00:00:09Z"), Some(Action::AfterMs(900)));
+        assert_eq!(after("2024-01-03T00:00:00Z"), Some(Action::AfterMs(15_000)), "held for days");
     }
 }

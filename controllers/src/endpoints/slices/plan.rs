@@ -53,14 +53,18 @@ fn groups(
     all: &[Arc<Object>],
     family: &str,
     zone: &dyn Fn(&str) -> Option<String>,
-) -> BTreeMap<String, Group> {
-    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
     for pod in all.iter().filter(|p| !pods::is_terminal(p)) {
         let Some(ip) = address_of(pod, family == "IPv6") else { continue };
         let ports = ports_on(pod, service, true);
-        let group =
-            groups.entry(Value::Array(ports.clone()).to_string()).or_insert_with(|| (ports, BTreeMap::new()));
-        group.1.insert(pod.uid().to_owned(), endpoint(service, pod, &ip, zone));
+        // Compared as values: the API server gives fields in an order of its own.
+        let known = groups.iter().position(|(of, _)| *of == ports);
+        let at = known.unwrap_or_else(|| {
+            groups.push((ports, BTreeMap::new()));
+            groups.len() - 1
+        });
+        groups[at].1.insert(pod.uid().to_owned(), endpoint(service, pod, &ip, zone));
     }
     groups
 }
@@ -90,14 +94,14 @@ fn endpoint(service: &Object, pod: &Object, ip: &str, zone: &dyn Fn(&str) -> Opt
 fn of_family(
     service: &Object,
     family: &str,
-    mut groups: BTreeMap<String, Group>,
+    mut groups: Vec<Group>,
     slices: Vec<Arc<Object>>,
     actions: &mut Vec<Action>,
 ) {
     // What each slice will hold; `None`: it goes.
     let mut kept: Vec<(Arc<Object>, Option<Vec<Value>>)> = Vec::new();
     for slice in slices {
-        let group = groups.get_mut(&Value::Array(slice["ports"].items().to_vec()).to_string());
+        let group = groups.iter_mut().find(|(ports, _)| ports.as_slice() == slice["ports"].items());
         let holds = group.map(|(_, wanted)| {
             let known = slice["endpoints"].items().iter();
             let mut stay: Vec<Value> =
@@ -109,7 +113,7 @@ fn of_family(
     }
     // New endpoints fill the slices that have room, then slices of their own.
     let mut fresh: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
-    for (ports, wanted) in groups.into_values() {
+    for (ports, wanted) in groups {
         let mut rest = wanted.into_values().peekable();
         for (_, holds) in kept.iter_mut().filter(|(s, _)| s["ports"].items() == ports.as_slice()) {
             if let Some(holds) = holds {
@@ -245,6 +249,19 @@ mod tests {
         assert_eq!(apply(&mut slices, &all), ["~100"]);
         assert_eq!(apply(&mut slices, &all[..0]).len(), 3);
         assert_eq!((slices.len(), slices[0]["endpoints"].items().len()), (1, 0));
+    }
+
+    /// The API server gives what it stored in the order of the type's fields.
+    #[test]
+    fn a_slice_is_known_again_in_the_form_that_the_server_gives_it() {
+        let mut slices = Vec::new();
+        assert_eq!(apply(&mut slices, &[pod(1)]), ["+1"]);
+        let schema = trireme_api::schema::builtin();
+        let id = schema.find("discovery/v1.EndpointSlice").unwrap();
+        let mut stored = (*slices[0]).clone();
+        trireme_api::normal::normalize(schema, id, &mut stored.0);
+        slices[0] = Arc::new(stored);
+        assert_eq!(apply(&mut slices, &[pod(1)]), Vec::<String>::new());
     }
 
     #[test]
