@@ -11,11 +11,10 @@ build: rocksdb
 rocksdb:
 	@deploy/rocksdb.sh
 
-# Formatting and tests; the tests with real processes use the release binary built first.
+# Formatting and tests; those with real processes use the release binary that is built with them.
 test: rocksdb
 	@deploy/packages.sh test
 	@cargo fmt --all --check
-	@cargo build --release --package trireme
 	@cargo test --release --workspace --no-fail-fast
 
 # Everything that must hold before a change lands; writes nothing but build products.

@@ -2,7 +2,7 @@
 //!
 //! openraft 0.10.0-alpha.37 notes at once, in its engine, that a snapshot covers the log, while
 //! commands for entries that came before may still wait in its queue for a sync; when such a
-//! command then looks its first entry up, it is gone, and the core panics (its thread 2116). A
+//! command then looks its first entry up, it is gone, and the core panics. A
 //! snapshot is therefore handed over only when every append before it has been answered, and the
 //! appends after it wait until it is installed.
 
