@@ -88,5 +88,8 @@ pub const EXPIRY_LEASE_REUSE_S: i64 = 60;
 /// ... and at most so many do: when it ends, all of them go in one transaction.
 pub const EXPIRY_LEASE_KEYS_MAX: u32 = 1000;
 
+/// Time between two looks for system namespaces that someone deleted; upstream's is a minute.
+pub const SYSTEM_NAMESPACES_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Lease of each API server's own entry in the `kubernetes` endpoints.
 pub const ENDPOINT_LEASE_TTL_S: i64 = 15;

@@ -184,6 +184,21 @@ async fn nothing_is_made_in_a_namespace_that_is_going() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_system_namespace_that_is_deleted_is_made_again() {
+    let t = Running::start().await;
+    let path = "/api/v1/namespaces/kube-node-lease";
+    let uid = t.request("GET", path, "").await.json()["metadata"]["uid"].clone();
+    assert_eq!(t.request("DELETE", path, "").await.status, 200);
+    let finalize = r#"{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"kube-node-lease"},"spec":{"finalizers":[]}}"#;
+    assert_eq!(t.request("PUT", &format!("{path}/finalize"), finalize).await.status, 200);
+    support::eventually("another", async || {
+        let answer = t.request("GET", path, "").await;
+        (answer.status == 200 && answer.json()["metadata"]["uid"] != uid).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_lost_its_lease_cannot_write() {
     let t = Running::start().await;
     let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";

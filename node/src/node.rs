@@ -18,6 +18,9 @@ const LEASE_RENEW: Duration = Duration::from_secs(10);
 const STATUS_EVERY: Duration = Duration::from_secs(300);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Of heartbeats that fail one after the other, the first is told, and then every so many-th:
+/// once a minute.
+const FAILURES_PER_WARNING: u32 = 12;
 
 const NOTICE_ANNOTATION: &str = "trireme.io/runtime-notice";
 const NOTICE: &str = "hollow: no container runs on this node; pods assigned to it only appear to run";
@@ -162,16 +165,23 @@ impl Registration {
     pub(crate) async fn heartbeat(&self, mut node: Object, stale: &tokio::sync::Notify) {
         let mut lease: Option<Object> = None;
         let mut reported = tokio::time::Instant::now();
-        let mut pause = RETRY_FIRST;
+        let (mut pause, mut failures) = (RETRY_FIRST, 0);
         loop {
             let renewed = self.renew(lease.as_ref(), &node).await;
             match renewed {
                 Ok(now) => {
+                    if failures > 0 {
+                        tracing::info!(node = self.name, failures, "the node's Lease is renewed again");
+                    }
                     lease = Some(now);
-                    pause = RETRY_FIRST;
+                    (pause, failures) = (RETRY_FIRST, 0);
                 }
                 Err(e) => {
-                    tracing::debug!(node = self.name, error = %e, "heartbeat failed");
+                    // Another writer was faster: the next try reads what it wrote.
+                    if failures % FAILURES_PER_WARNING == 0 && !e.is_conflict() {
+                        tracing::warn!(node = self.name, failures, error = %e, "cannot renew the node's Lease");
+                    }
+                    failures += 1;
                     lease = None;
                     sleep(pause).await;
                     pause = (pause * 2).min(RETRY_MAX);

@@ -20,7 +20,7 @@ use crate::status::Result;
 const RETRY: Duration = Duration::from_millis(300);
 
 /// Runs the hooks in order, each until it succeeds, then keeps this server in the endpoints of
-/// the `kubernetes` Service for as long as it runs.
+/// the `kubernetes` Service, and the system namespaces in being, for as long as it runs.
 pub(crate) async fn run(core: Arc<Core>) {
     hook(&core, "start-system-namespaces-controller", |c| objects::namespaces(c).boxed()).await;
     hook(&core, "rbac/bootstrap-roles", |c| rbac::roles_and_bindings(c).boxed()).await;
@@ -29,7 +29,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     hook(&core, "priority-and-fairness-config-producer", |c| objects::flow_control(c).boxed()).await;
     hook(&core, "apiservice-registration-controller", |c| objects::api_services(c).boxed()).await;
     hook(&core, "bootstrap-controller", |c| kubernetes_service::service(c).boxed()).await;
-    kubernetes_service::keep_endpoints(core).await;
+    tokio::join!(kubernetes_service::keep_endpoints(core.clone()), objects::keep_namespaces(core));
 }
 
 async fn hook(core: &Core, name: &'static str, run: for<'a> fn(&'a Core) -> BoxFuture<'a, Result<()>>) {

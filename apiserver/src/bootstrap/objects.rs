@@ -1,11 +1,14 @@
 //! Namespaces, priority classes, flow control, API services, the service range.
 
+use std::sync::Arc;
+
 use trireme_api::{Value, kinds, value};
 
 use super::write::create_missing;
-use crate::clock;
 use crate::server::Core;
+use crate::server::listener::Phase;
 use crate::status::{ApiError, Result};
+use crate::{clock, limits};
 
 /// Namespaces every cluster has.
 const NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "default"];
@@ -21,6 +24,22 @@ pub(super) async fn namespaces(core: &Core) -> Result<()> {
         ("", "namespaces", namespace)
     });
     create_missing(core, objects.into()).await
+}
+
+/// Makes system namespaces again that were deleted: without `kube-node-lease` no node could say
+/// that it lives. The cache is asked, so looking often costs nothing.
+pub(super) async fn keep_namespaces(core: Arc<Core>) {
+    let mut phase = core.phase.subscribe();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(limits::SYSTEM_NAMESPACES_INTERVAL) => {}
+            _ = phase.wait_for(|p| *p >= Phase::Draining) => return,
+        }
+        let missing = NAMESPACES.iter().any(|name| core.cached("", "namespaces", "", name).is_none());
+        if missing && let Err(error) = namespaces(&core).await {
+            tracing::warn!(error = error.message, "making the system namespaces failed; trying again");
+        }
+    }
 }
 
 pub(super) async fn priority_classes(core: &Core) -> Result<()> {
