@@ -277,6 +277,26 @@ async fn a_node_reaches_its_own_and_what_its_pods_name() {
     assert_eq!(ask("POST", &format!("{NS}/events"), event).await, 201);
     assert_eq!(ask("GET", "/api/v1/services", "").await, 200);
     assert_eq!(ask("DELETE", &format!("{NS}/secrets/mine"), "").await, 403);
+    let other =
+        r#"{"metadata":{"name":"q"},"spec":{"nodeName":"n2","containers":[{"name":"c","image":"i"}]}}"#;
+    assert_eq!(t.request("POST", &format!("{NS}/pods"), other).await.status, 201);
+    for (path, code) in [
+        ("/api/v1/pods", 403),
+        ("/api/v1/pods?watch=1&timeoutSeconds=1", 403),
+        ("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1", 200),
+        ("/api/v1/pods?watch=1&timeoutSeconds=1&fieldSelector=spec.nodeName%3Dn1", 200),
+        ("/api/v1/pods?fieldSelector=spec.nodeName%3Dn2", 403),
+        ("/api/v1/pods?fieldSelector=spec.nodeName!%3Dn1", 403),
+        ("/api/v1/namespaces/default/pods/p", 200),
+        ("/api/v1/namespaces/default/pods/q", 403),
+        ("/api/v1/nodes", 403),
+        ("/api/v1/nodes?fieldSelector=metadata.name%3Dn1", 200),
+        ("/api/v1/nodes?fieldSelector=metadata.name%3Dn2", 403),
+        ("/api/v1/nodes/n1", 200),
+        ("/api/v1/nodes/n2", 403),
+    ] {
+        assert_eq!(ask("GET", path, "").await, code, "{path}");
+    }
     assert_eq!(ask("GET", "/api/v1/componentstatuses", "").await, 403);
     assert_eq!(t.request("GET", "/api/v1/componentstatuses", "").await.status, 200);
 }

@@ -64,7 +64,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<()>
     });
     tokio::spawn(renewer.run(stop.clone()));
 
-    // Every node has an identity of its own; the first one's does for the watch that all share.
+    // Every node has an identity of its own, so this one is not asked for.
     let shared = transports[&names[0]].1.clone();
     let config = HollowConfig {
         names,

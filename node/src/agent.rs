@@ -1,4 +1,5 @@
-//! Plays nodes: one or thousands in a process, with one shared watch of their pods.
+//! Plays nodes: one or thousands in a process. Nodes with an identity of their own watch what is
+//! theirs; without, all share one watch.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -11,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use trireme_api::{Object, Value};
 use trireme_client::informer::indexes::{NODE_NAME, node_name};
 use trireme_client::resource::{NODES, PODS};
-use trireme_client::{Change, Client, Informer, InformerFactory, Scope, Transport, TransportFor};
+use trireme_client::{
+    Change, Client, Informer, InformerFactory, Scope, Subscription, Transport, TransportFor,
+};
 
 use crate::address::{self, Pool};
 use crate::hollow::Hollow;
@@ -30,7 +33,7 @@ const RANGE_WAIT: Duration = Duration::from_secs(10);
 pub struct HollowConfig {
     /// One node each.
     pub names: Vec<String>,
-    /// For the shared watch, and for every node without an own one.
+    /// For nodes that have none of their own.
     pub transport: Arc<dyn Transport>,
     /// An identity per node (`system:node:<name>`), where those are used.
     pub transport_for: Option<TransportFor>,
@@ -88,40 +91,24 @@ async fn play(config: HollowConfig) {
         stop: config.stop.clone(),
     });
 
-    // One node may only watch what is its own; many share one watch of all.
-    let (pod_scope, node_scope) = match config.names.as_slice() {
-        [name] => (
-            Scope { field_selector: format!("spec.nodeName={name}"), ..Scope::default() },
-            Scope { field_selector: format!("metadata.name={name}"), ..Scope::default() },
-        ),
-        _ => (Scope::default(), Scope::default()),
+    // A node's own identity may only watch what is the node's.
+    let shared = match config.names.as_slice() {
+        [_] => None,
+        _ if config.transport_for.is_some() => None,
+        _ => Some(View::new(Client::new(config.transport.clone()), &agent, None)),
     };
-    let watcher = match config.names.as_slice() {
-        [name] => client_of(name),
-        _ => Client::new(config.transport.clone()),
+    let own: Vec<View> = match shared {
+        Some(_) => Vec::new(),
+        None => agent.nodes.keys().map(|name| View::new(client_of(name), &agent, Some(name))).collect(),
     };
-    let informers = InformerFactory::new(watcher, config.stop.clone());
-    let pods = informers.scoped(&PODS, pod_scope);
-    pods.store().add_index(NODE_NAME, node_name);
-    let nodes = informers.scoped(&NODES, node_scope);
-    let _nodes = nodes.on_change({
-        let (agent, pods) = (agent.clone(), pods.clone());
-        move |change| agent.node_changed(change, &pods)
-    });
-    let _pods = pods.on_change({
-        let agent = agent.clone();
-        move |change| agent.pod_changed(change)
-    });
-    let ranges = async {
-        pods.wait_synced().await;
-        nodes.wait_synced().await;
-        for node in nodes.store().list() {
-            agent.give_range(node.name(), node.spec()["podCIDR"].str_or_empty(), &pods);
-        }
+    let views: Vec<&View> = match &shared {
+        Some(view) => vec![view; agent.nodes.len()],
+        None => own.iter().collect(),
     };
+    let ranges = futures::future::join_all(shared.iter().chain(&own).map(|view| view.give_ranges(&agent)));
 
     let registering = Semaphore::new(REGISTERING_MAX);
-    let lives = agent.nodes.iter().map(|(name, played)| {
+    let lives = agent.nodes.iter().zip(views).map(|((name, played), view)| {
         let registration = Registration {
             client: played.client.clone(),
             name: name.clone(),
@@ -130,9 +117,47 @@ async fn play(config: HollowConfig) {
             labels: config.labels.clone(),
             runtime_version: runtime.version(),
         };
-        live(registration, &agent, played, &pods, &registering)
+        live(registration, &agent, played, &view.pods, &registering)
     });
     tokio::join!(ranges, futures::future::join_all(lives));
+}
+
+/// What one client watches.
+struct View {
+    pods: Informer,
+    nodes: Informer,
+    _subscriptions: [Subscription; 2],
+}
+
+impl View {
+    /// Of one node, or of everything.
+    fn new(client: Client, agent: &Arc<Agent>, node: Option<&str>) -> View {
+        let scope = |field: &str| Scope {
+            field_selector: node.map(|name| format!("{field}={name}")).unwrap_or_default(),
+            ..Scope::default()
+        };
+        let informers = InformerFactory::new(client, agent.stop.clone());
+        let pods = informers.scoped(&PODS, scope("spec.nodeName"));
+        pods.store().add_index(NODE_NAME, node_name);
+        let nodes = informers.scoped(&NODES, scope("metadata.name"));
+        let on_node = nodes.on_change({
+            let (agent, pods) = (agent.clone(), pods.clone());
+            move |change| agent.node_changed(change, &pods)
+        });
+        let on_pod = pods.on_change({
+            let agent = agent.clone();
+            move |change| agent.pod_changed(change)
+        });
+        View { pods, nodes, _subscriptions: [on_node, on_pod] }
+    }
+
+    async fn give_ranges(&self, agent: &Agent) {
+        self.pods.wait_synced().await;
+        self.nodes.wait_synced().await;
+        for node in self.nodes.store().list() {
+            agent.give_range(node.name(), node.spec()["podCIDR"].str_or_empty(), &self.pods);
+        }
+    }
 }
 
 async fn live(

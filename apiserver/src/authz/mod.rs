@@ -18,6 +18,8 @@ pub(crate) struct Attributes {
     pub(crate) subresource: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
+    /// Of lists, watches and deletions of collections.
+    pub(crate) field_selector: String,
     /// For what is not a resource.
     pub(crate) path: String,
     pub(crate) is_resource: bool,
@@ -32,6 +34,7 @@ impl From<&RequestInfo> for Attributes {
             subresource: info.subresource.clone(),
             namespace: info.namespace.clone(),
             name: info.name.clone(),
+            field_selector: info.field_selector.clone(),
             path: info.path.clone(),
             is_resource: info.is_resource,
         }

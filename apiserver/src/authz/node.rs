@@ -71,22 +71,47 @@ pub(super) fn authorize(core: &Core, node: &str, a: &Attributes) -> Decision {
                 _ => refused("can only get, create, update, patch, or delete a CSINode".into()),
             }
         }
-        ("", "nodes", "" | "status") => match a.verb.as_str() {
-            "get" | "update" | "patch" if a.name == node => allowed,
-            // Which node a list or watch covers is in its selector.
-            "list" | "watch" if a.name.is_empty() || a.name == node => allowed,
-            "create" if a.subresource.is_empty() => allowed,
-            _ => refused(format!("node '{node}' cannot {} {:?}", a.verb, a.name)),
+        ("", "nodes", "") => match a.verb.as_str() {
+            // NodeRestriction narrows writes to the node's own.
+            "create" | "update" | "patch" => allowed,
+            // The name of a list or watch is in its selector.
+            "get" | "list" | "watch" if a.name == node => allowed,
+            "get" | "list" | "watch" if a.name.is_empty() => {
+                refused(format!("node '{node}' cannot read all nodes, only its own Node object"))
+            }
+            "get" | "list" | "watch" => {
+                refused(format!("node '{node}' cannot read '{}', only its own Node object", a.name))
+            }
+            _ => Decision::default(),
+        },
+        ("", "nodes", "status") => match a.verb.as_str() {
+            "update" | "patch" => allowed,
+            _ => Decision::default(),
         },
         ("", "pods", "") => match a.verb.as_str() {
+            "list" | "watch" if selects_node(&a.field_selector, node) => allowed,
+            "list" | "watch" if a.name.is_empty() => {
+                refused("can only list/watch pods with spec.nodeName field selector".into())
+            }
+            "get" | "list" | "watch" => {
+                let own = core
+                    .cached("", "pods", &a.namespace, &a.name)
+                    .is_some_and(|pod| pod.spec()["nodeName"] == *node);
+                if own { allowed } else { no_path() }
+            }
             // NodeRestriction narrows writes to mirror pods and to the node's own.
-            "get" | "list" | "watch" | "create" | "delete" => allowed,
+            "create" | "delete" => allowed,
             _ => Decision::default(),
         },
         // Everything else is in the role of all nodes, which is bound to nobody by name.
         _ if core.rbac.current(&core.cache).role_allows(ROLE, a) => allowed,
         _ => Decision::default(),
     }
+}
+
+/// Whether a selector lets through nothing but what is bound to the node.
+fn selects_node(selector: &str, node: &str) -> bool {
+    selector.parse::<FieldSelector>().is_ok_and(|s| s.exact_value("spec.nodeName") == Some(node))
 }
 
 fn pods_of(core: &Core, node: &str, namespace: &str) -> Vec<std::sync::Arc<Object>> {

@@ -21,6 +21,8 @@ pub(crate) struct RequestInfo {
     pub(crate) name: String,
     /// The path after the prefix: `namespaces`, `default`, `pods`, ...
     pub(crate) parts: Vec<String>,
+    /// Of lists, watches and deletions of collections.
+    pub(crate) field_selector: String,
     /// The name came from the path, not from a selector.
     pub(crate) named: bool,
     /// Under the deprecated `/watch/` prefix.
@@ -97,9 +99,10 @@ impl RequestInfo {
         }
         if !info.named
             && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection")
-            && let Some(name) = query.get("fieldSelector").and_then(single_name)
+            && let Some(selector) = query.get("fieldSelector")
         {
-            info.name = name;
+            info.name = single_name(selector).unwrap_or_default();
+            selector.clone_into(&mut info.field_selector);
         }
         info
     }

@@ -4,6 +4,7 @@
 use http::{Response, StatusCode};
 use trireme_api::Value;
 use trireme_api::field_error::{FieldError, Path};
+use trireme_api::selector::{FieldSelector, FieldTerm};
 use trireme_api::tree::Map;
 
 use super::write::{Expected, WriteOptions};
@@ -147,9 +148,32 @@ fn attributes(spec: &Value) -> Attributes {
         subresource: text(r, "subresource"),
         namespace: text(r, "namespace"),
         name: text(r, "name"),
+        field_selector: field_selector(&r["fieldSelector"]),
         path: String::new(),
         is_resource: true,
     }
+}
+
+/// What is asked about as a list would say it. Requirements that a list cannot state are left out,
+/// which makes the question a wider one.
+fn field_selector(asked: &Value) -> String {
+    let raw = asked["rawSelector"].str_or_empty();
+    if !raw.is_empty() {
+        return raw.to_owned();
+    }
+    let terms = asked["requirements"].items().iter().filter_map(|r| match r["values"].items() {
+        [value] => {
+            let negated = match r["operator"].str_or_empty() {
+                "In" => false,
+                "NotIn" => true,
+                _ => return None,
+            };
+            let (field, value) = (r["key"].str_or_empty().to_owned(), value.str_or_empty().to_owned());
+            Some(FieldTerm { field, value, negated })
+        }
+        _ => None,
+    });
+    FieldSelector { terms: terms.collect() }.to_string()
 }
 
 fn answer(value: &mut Value, decision: &Decision) {
