@@ -300,3 +300,27 @@ async fn a_node_reaches_its_own_and_what_its_pods_name() {
     assert_eq!(ask("GET", "/api/v1/componentstatuses", "").await, 403);
     assert_eq!(t.request("GET", "/api/v1/componentstatuses", "").await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_selected_by_the_names_of_their_version() {
+    let t = Running::start().await;
+    let event = r#"{"metadata":{"name":"e"},"involvedObject":{"kind":"Pod","namespace":"default","name":"p"},"reason":"Started","message":"m","type":"Normal","reportingComponent":"kubelet"}"#;
+    assert_eq!(t.request("POST", &format!("{NS}/events"), event).await.status, 201);
+    let new = "/apis/events.k8s.io/v1/namespaces/default/events";
+    for (path, field, found) in [
+        (new, "regarding.kind%3DPod,regarding.name%3Dp,reportingController%3Dkubelet", Some(1)),
+        (new, "regarding.name%3Dq", Some(0)),
+        (new, "involvedObject.name%3Dp", None),
+        ("/api/v1/namespaces/default/events", "involvedObject.name%3Dp", Some(1)),
+        ("/api/v1/namespaces/default/events", "regarding.name%3Dp", None),
+    ] {
+        let answer = t.request("GET", &format!("{path}?fieldSelector={field}"), "").await;
+        let items = answer.json()["items"].as_array().map(Vec::len);
+        assert_eq!(
+            (answer.status == 200, items),
+            (found.is_some(), found),
+            "{path} {field}: {}",
+            answer.text
+        );
+    }
+}

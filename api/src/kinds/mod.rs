@@ -127,6 +127,9 @@ pub struct Served {
     /// To and from the hub; `None` where the trees agree.
     pub to_hub: Option<fn(&mut Value)>,
     pub from_hub: Option<fn(&mut Value)>,
+    /// Field selectors of this version: its name for each, and the hub's; `None` where the hub's
+    /// names are used. metadata.name and metadata.namespace are known to all.
+    pub selectors: Option<&'static [(&'static str, &'static str)]>,
     /// This version's own defaults, on its own shape, before conversion.
     pub default: fn(&mut Value),
 }
@@ -140,6 +143,7 @@ impl Served {
         deprecation: None,
         to_hub: None,
         from_hub: None,
+        selectors: None,
         default: no_default,
     };
 

@@ -31,6 +31,17 @@ pub(crate) enum AsOf {
     Exact(i64),
 }
 
+/// What the stored version calls a field that this version selects by.
+fn stored_field<'a>(resource: &Resource, field: &'a str) -> Option<&'a str> {
+    if matches!(field, "metadata.name" | "metadata.namespace") {
+        return Some(field);
+    }
+    match resource.served.selectors {
+        Some(names) => names.iter().find(|(name, _)| *name == field).map(|(_, stored)| *stored),
+        None => resource.row.selectable.iter().any(|(name, _)| *name == field).then_some(field),
+    }
+}
+
 /// Options of a list or watch.
 #[derive(Clone, Debug)]
 pub(crate) struct ListOptions {
@@ -65,17 +76,19 @@ impl ListOptions {
             "" => LabelSelector::everything(),
             text => text.parse().map_err(|e| ApiError::bad_request(format!("{e}")))?,
         };
-        let fields: FieldSelector = match q.text("fieldSelector") {
+        let mut fields: FieldSelector = match q.text("fieldSelector") {
             "" => FieldSelector::everything(),
             text => text.parse().map_err(|e| ApiError::bad_request(format!("{e}")))?,
         };
         let row = resource.row;
         fields
-            .check(|field| {
-                matches!(field, "metadata.name" | "metadata.namespace")
-                    || row.selectable.iter().any(|(n, _)| *n == field)
-            })
+            .check(|field| stored_field(resource, field).is_some())
             .map_err(|e| ApiError::bad_request(e.to_string()))?;
+        for term in &mut fields.terms {
+            if let Some(stored) = stored_field(resource, &term.field).filter(|s| *s != term.field) {
+                term.field = stored.to_owned();
+            }
+        }
         let options = ListOptions {
             filter: Filter {
                 namespace: if row.namespaced { call.info.namespace.clone() } else { String::new() },

@@ -50,6 +50,7 @@ pub static KIND: Kind = Kind {
             to_hub: Some(convert::apps::template_generation_to_hub),
             from_hub: Some(convert::apps::template_generation_from_hub),
             default: convert::legacy::daemon_set_extensions,
+            ..Served::HUB
         },
     ],
     subresources: &[Subresource::status("DaemonSet")],

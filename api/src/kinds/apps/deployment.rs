@@ -55,6 +55,7 @@ pub static KIND: Kind = Kind {
             to_hub: Some(convert::apps::rollback_to_hub),
             from_hub: Some(convert::apps::rollback_from_hub),
             default: convert::legacy::deployment_v1beta1,
+            ..Served::HUB
         },
         Served {
             group: "extensions",
@@ -66,6 +67,7 @@ pub static KIND: Kind = Kind {
             to_hub: Some(convert::apps::rollback_to_hub),
             from_hub: Some(convert::apps::rollback_from_hub),
             default: convert::legacy::deployment_extensions,
+            ..Served::HUB
         },
     ],
     subresources: &[Subresource::SCALE, Subresource::status("Deployment")],
