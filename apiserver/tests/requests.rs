@@ -324,3 +324,15 @@ async fn events_are_selected_by_the_names_of_their_version() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_is_told_that_this_is_https() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let t = Running::start().await;
+    let mut stream = tokio::net::TcpStream::connect(t.address).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 400 Bad Request\r\n"), "{answer}");
+    assert!(answer.ends_with("Client sent an HTTP request to an HTTPS server.\n"), "{answer}");
+}

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -76,8 +77,15 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener) -> std::io::Re
 
 async fn connection(core: Arc<Core>, acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
     let _ = stream.set_nodelay(true);
-    let tls = match tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(tls)) => tls,
+    let handshake = async {
+        match plain_http(stream).await? {
+            Some(stream) => acceptor.accept(stream).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let tls = match tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(Some(tls))) => tls,
+        Ok(Ok(None)) => return tracing::debug!(%address, "plain HTTP on the port of HTTPS"),
         Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%address, "TLS handshake timed out"),
     };
@@ -133,6 +141,35 @@ async fn connection(core: Arc<Core>, acceptor: TlsAcceptor, stream: TcpStream, a
             }
         }
     }
+}
+
+/// The first byte of every TLS connection: a handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Tells a client that speaks HTTP without TLS what is wrong, in Go's words, where TLS could only
+/// break the connection off. Gives the stream back untouched when it is anything else.
+async fn plain_http(mut stream: TcpStream) -> std::io::Result<Option<TcpStream>> {
+    let mut head = [0; 1];
+    stream.peek(&mut head).await?;
+    if head[0] == TLS_HANDSHAKE {
+        return Ok(Some(stream));
+    }
+    // Go looks at the five bytes of a record's head.
+    let mut head = [0; 5];
+    stream.read_exact(&mut head).await?;
+    if matches!(&head, b"GET /" | b"HEAD " | b"POST " | b"PUT /" | b"PATCH" | b"DELET" | b"OPTIO") {
+        let answer = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+        stream.write_all(answer).await?;
+        stream.shutdown().await?;
+        // What is unread at the end would break the answer off.
+        let mut rest = [0; 1024];
+        for _ in 0..64 {
+            if stream.read(&mut rest).await? == 0 {
+                break;
+            }
+        }
+    }
+    Ok(None)
 }
 
 async fn wait_stopping(phase: &mut watch::Receiver<Phase>) {

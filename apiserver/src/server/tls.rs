@@ -12,7 +12,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, UnixTime};
 use sha2::{Digest, Sha256};
 
 use crate::config::Error;
@@ -133,6 +133,13 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
+/// The public key of a certificate of X.509's first version; `None` for every other.
+fn first_version_key(cert: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(cert).ok()?;
+    (parsed.version() == x509_parser::x509::X509Version::V1)
+        .then(|| SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec()))
+}
+
 /// Accepts every certificate whose key the client holds; [`Tls::identify`] judges it.
 #[derive(Debug)]
 struct AcceptAny(Arc<Tls>);
@@ -172,12 +179,13 @@ impl ClientCertVerifier for AcceptAny {
         cert: &CertificateDer<'_>,
         dss: &rustls::DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.provider.signature_verification_algorithms,
-        )
+        let algorithms = &self.0.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms).or_else(|error| {
+            // A certificate of X.509's first version cannot be read there. Whoever holds its key
+            // gets as far as a 401, instead of a connection that breaks.
+            let spki = first_version_key(cert).ok_or(error)?;
+            rustls::crypto::verify_tls13_signature_with_raw_key(message, &spki, dss, algorithms)
+        })
     }
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.provider.signature_verification_algorithms.supported_schemes()
