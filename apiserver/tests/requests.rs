@@ -336,3 +336,35 @@ async fn plain_http_is_told_that_this_is_https() {
     assert!(answer.starts_with("HTTP/1.0 400 Bad Request\r\n"), "{answer}");
     assert!(answer.ends_with("Client sent an HTTP request to an HTTPS server.\n"), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evictions_keep_to_a_budget_whose_status_nobody_fills() {
+    let t = Running::start().await;
+    let account = r#"{"metadata":{"name":"default"}}"#;
+    assert_eq!(t.request("POST", &format!("{NS}/serviceaccounts"), account).await.status, 201);
+    let budget =
+        r#"{"metadata":{"name":"b"},"spec":{"minAvailable":1,"selector":{"matchLabels":{"a":"b"}}}}"#;
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    assert_eq!(t.request("POST", budgets, budget).await.status, 201);
+    let merge = [("content-type", "application/merge-patch+json")];
+    for name in ["p", "q"] {
+        let pod = format!(
+            r#"{{"metadata":{{"name":"{name}","labels":{{"a":"b"}}}},"spec":{{"nodeName":"n","containers":[{{"name":"c","image":"i"}}]}}}}"#
+        );
+        assert_eq!(t.request("POST", &format!("{NS}/pods"), &pod).await.status, 201);
+        let ready = r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
+        let path = format!("{NS}/pods/{name}/status");
+        let answer = t.request_as(Some(&t.pki.admin), "PATCH", &path, ready, &merge).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    let evict = async |name: &str| {
+        let body =
+            format!(r#"{{"kind":"Eviction","apiVersion":"policy/v1","metadata":{{"name":"{name}"}}}}"#);
+        t.request("POST", &format!("{NS}/pods/{name}/eviction"), &body).await
+    };
+    let first = evict("p").await;
+    assert_eq!(first.status, 201, "{}", first.text);
+    let second = evict("q").await;
+    assert_eq!(second.status, 429, "{}", second.text);
+    assert!(second.text.contains("needs 1 healthy pods and has 1 currently"), "{}", second.text);
+}

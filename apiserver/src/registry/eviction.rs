@@ -7,7 +7,7 @@ use trireme_api::{Object, Value};
 use super::delete::{self, DeleteOptions};
 use super::storage::{self, Extra, Outcome, Write};
 use super::write::{Expected, WriteOptions, decode};
-use super::{Resource, resource::store_key};
+use super::{Resource, disruption, resource::store_key};
 use crate::cache::Filter;
 use crate::filters::Call;
 use crate::present;
@@ -83,6 +83,11 @@ async fn take_from_budget(call: &Call, pod: &Object, dry_run: bool) -> Result<()
             return Ok(());
         };
         let mut new = budget.object.0.clone();
+        if new["status"]["observedGeneration"].as_i64().unwrap_or(0) == 0 {
+            disruption::observe(&call.core, &mut new, pod.namespace());
+        } else if let Some(refusal) = still_processed(&new) {
+            return Err(refusal);
+        }
         decrement(&mut new, pod)?;
         if dry_run {
             return Ok(());
@@ -109,24 +114,22 @@ async fn take_from_budget(call: &Call, pod: &Object, dry_run: bool) -> Result<()
     ))
 }
 
+const VIOLATES: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
+
+/// The status is of an older spec: whoever fills it is at it.
+fn still_processed(budget: &Value) -> Option<ApiError> {
+    let generation = budget["metadata"]["generation"].as_i64().unwrap_or(0);
+    (budget["status"]["observedGeneration"].as_i64().unwrap_or(0) < generation).then(|| {
+        let name = budget["metadata"]["name"].str_or_empty();
+        let cause = format!("The disruption budget {name} is still being processed by the server.");
+        ApiError::disruption_budget(VIOLATES, cause, 10)
+    })
+}
+
 /// Takes one disruption from the budget's status, or says why there is none.
 fn decrement(budget: &mut Value, pod: &Object) -> Result<()> {
     let name = budget["metadata"]["name"].str_or_empty().to_owned();
     let status = &budget["status"];
-    let refuse = |cause: String, retry: u32| {
-        ApiError::disruption_budget(
-            "Cannot evict pod as it would violate the pod's disruption budget.",
-            cause,
-            retry,
-        )
-    };
-    let generation = budget["metadata"]["generation"].as_i64().unwrap_or(0);
-    if status["observedGeneration"].as_i64().unwrap_or(0) < generation {
-        return Err(refuse(
-            format!("The disruption budget {name} is still being processed by the server."),
-            10,
-        ));
-    }
     let allowed = status["disruptionsAllowed"].as_i64().unwrap_or(0);
     if allowed < 0 {
         return Err(ApiError::forbidden(
@@ -138,10 +141,9 @@ fn decrement(budget: &mut Value, pod: &Object) -> Result<()> {
     if allowed == 0 {
         let healthy = status["currentHealthy"].as_i64().unwrap_or(0);
         let desired = status["desiredHealthy"].as_i64().unwrap_or(0);
-        return Err(refuse(
-            format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"),
-            0,
-        ));
+        let cause =
+            format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
+        return Err(ApiError::disruption_budget(VIOLATES, cause, 0));
     }
     let status = budget.make(&["status"]);
     status.set("disruptionsAllowed", allowed - 1);
