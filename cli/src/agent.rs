@@ -50,7 +50,8 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<()>
             tls: files.client_config(pki.ca.certificate_pem())?,
             token: None,
             server_name: None,
-            user_agent: format!("trireme-agent/{}", env!("CARGO_PKG_VERSION")),
+            // Its name owns the fields of pods' and nodes' status.
+            user_agent: format!("kubelet/{}", env!("CARGO_PKG_VERSION")),
         })
         .context("--server")
         .config()?;

@@ -16,6 +16,16 @@ const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 pub(crate) struct InProcess {
     server: Server,
     identity: Identity,
+    /// What stands before its slash owns the fields that are written.
+    user_agent: String,
+}
+
+/// The program that does the user's work upstream: tools look for its name among field owners.
+fn program(user: &str) -> &'static str {
+    match user {
+        "system:kube-scheduler" => "kube-scheduler",
+        _ => "kube-controller-manager",
+    }
 }
 
 impl InProcess {
@@ -26,7 +36,8 @@ impl InProcess {
             Some((namespace, name)) => Identity::service_account(namespace, name),
             None => Identity::user(user, Vec::<String>::new()),
         };
-        Arc::new(InProcess { server, identity })
+        let user_agent = format!("{}/{}", program(user), env!("CARGO_PKG_VERSION"));
+        Arc::new(InProcess { server, identity, user_agent })
     }
 }
 
@@ -37,7 +48,7 @@ impl Transport for InProcess {
             .method(request.method)
             .uri(&request.path)
             .header("accept", "application/json")
-            .header("user-agent", "trireme-in-process");
+            .header("user-agent", &self.user_agent);
         if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
             builder = builder.header("content-type", "application/json");
         }
@@ -80,4 +91,18 @@ fn event(event: trireme_apiserver::WatchEvent) -> WatchEvent {
 fn error(error: ApiError) -> Error {
     let details = Arc::new(Object(error.to_value()));
     Error::Api { status: error.code, reason: error.reason.to_owned(), message: error.message, details }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_owned_by_upstreams_programs() {
+        assert_eq!(program(trireme_controllers::scheduler::USER), "kube-scheduler");
+        assert_eq!(
+            program("system:serviceaccount:kube-system:deployment-controller"),
+            "kube-controller-manager"
+        );
+    }
 }

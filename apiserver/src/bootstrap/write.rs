@@ -5,10 +5,13 @@ use futures::{FutureExt, StreamExt, stream};
 use trireme_api::Value;
 
 use crate::registry::storage::{self, Extra, Outcome, Write};
+use crate::registry::{Resource, managed};
 use crate::server::{Core, row};
 use crate::status::{ApiError, Result};
 use crate::{clock, limits, wire};
 
+/// Who owns the fields of what the server makes.
+const FIELD_MANAGER: &str = "kube-apiserver";
 /// Objects made at a time: they share the store's appends.
 const AT_A_TIME: usize = 64;
 
@@ -50,6 +53,10 @@ pub(super) async fn ensure_with(
             metadata.set("creationTimestamp", clock::now());
         }
         wire::to_hub(row, row.hub(), &mut new);
+        if old.is_none() {
+            let resource = Resource { row, served: row.hub(), sub: None };
+            managed::update(&resource, None, &mut new, FIELD_MANAGER, "", &clock::now());
+        }
         let write = Write {
             row,
             namespace,
