@@ -398,9 +398,12 @@ impl From<store::Error> for ApiError {
             E::OutcomeUnknown => ApiError::outcome_unknown(),
             E::Compacted { .. } => ApiError::gone("The provided resource version is too old."),
             E::FutureRevision { current } => ApiError::future_revision(0, current.0),
-            E::NoLeader | E::Unavailable(_) => {
-                ApiError::unavailable(format!("the store cannot answer now: {e}"))
-            }
+            // The store has waited for a leader already. As upstream passes etcd's error on: with
+            // Retry-After a client would wait ten times as long before it says anything.
+            E::NoLeader => ApiError::plain(e.to_string()),
+            E::Unavailable(ref why) if why.contains("timed out") => ApiError::plain(e.to_string()),
+            // This replica alone: another answers.
+            E::Unavailable(_) => ApiError::unavailable(format!("the store cannot answer now: {e}")),
             E::TooManyRequests => ApiError::too_many_requests("the store has too many requests in flight", 1),
             E::NoSpace => {
                 ApiError::new(507, "InsufficientStorage", format!("the store has no space left: {e}"))
@@ -442,5 +445,16 @@ mod tests {
     fn an_unknown_outcome_gives_no_retry_after() {
         let e = ApiError::from(store::Error::OutcomeUnknown);
         assert_eq!((e.code, e.retry_after_s()), (504, 0));
+    }
+
+    #[test]
+    fn without_a_quorum_the_answer_is_etcds_and_is_not_to_be_waited_for() {
+        for e in [store::Error::NoLeader, store::Error::Unavailable("request timed out".into())] {
+            let text = e.to_string();
+            let e = ApiError::from(e);
+            assert_eq!((e.code, e.reason, e.retry_after_s(), e.message), (500, "", 0, text));
+        }
+        let restarting = ApiError::from(store::Error::Unavailable("this member is stopping".into()));
+        assert_eq!((restarting.code, restarting.retry_after_s()), (503, 1));
     }
 }

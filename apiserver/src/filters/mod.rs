@@ -265,8 +265,10 @@ fn finish(call: &Call, result: Result<Response<Body>>, started: Instant) -> Resp
 }
 
 fn error_response(call: &Call, error: &ApiError) -> Response<Body> {
-    // Upstream's 500s for bad input have no reason; those are the client's affair.
-    if error.code >= 500 && !error.reason.is_empty() {
+    // Upstream's 500s for bad input have no reason; those are the client's affair. The store's
+    // have none either, and are ours.
+    let ours = !error.reason.is_empty() || error.message.starts_with("etcdserver: ");
+    if error.code >= 500 && ours {
         tracing::warn!(
             audit_id = call.audit_id,
             path = call.info.path,
