@@ -24,6 +24,7 @@ pub fn decode(schema: &Schema, message: MessageId, bytes: &[u8]) -> Result<Decod
 pub fn parse(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let syntax = |m: String| DecodeError::Syntax(format!("yaml: {m}"));
     let text = std::str::from_utf8(bytes).map_err(|_| syntax("invalid UTF-8".to_owned()))?;
+    let text = first_document(text);
     let strict = options! {
         duplicate_keys: DuplicateKeyPolicy::Error,
         legacy_octal_numbers: true,
@@ -52,6 +53,26 @@ pub fn parse(bytes: &[u8]) -> Result<Decoded, DecodeError> {
         }
         Err(e) => Err(syntax(e.to_string())),
     }
+}
+
+/// What follows the first document is not read. A marker at a line's start is one wherever it
+/// stands: neither block nor quoted text may hold it.
+fn first_document(text: &str) -> &str {
+    let is = |line: &str, marker: &str| {
+        line.strip_prefix(marker)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+    };
+    let (mut begun, mut at) = (false, 0);
+    for line in text.split_inclusive('\n') {
+        if begun && (is(line, "---") || is(line, "...")) {
+            return &text[..at];
+        }
+        let bare = line.trim();
+        // Comments and directives come before the document.
+        begun |= is(line, "---") || !(bare.is_empty() || bare.starts_with('#') || line.starts_with('%'));
+        at += line.len();
+    }
+    text
 }
 
 fn sort(value: &mut Value) {
@@ -84,6 +105,12 @@ mod tests {
                 .strict,
             ["yaml: unmarshal errors:\n  line 7: key \"k\" already set in map"]
         );
+        for text in
+            ["a: 1\n---\nb: 2\n", "# c\n---\na: 1\n--- \n[\n", "a: 1\n...\n", "---\r\na: 1\r\n---\r\n"]
+        {
+            assert_eq!(read(text).value, value!({"a": 1}), "{text:?}");
+        }
+        assert_eq!(read("a: |\n  x\n  ---\n  y\n").value, value!({"a": "x\n---\ny\n"}));
         assert_eq!(read("{\"a\": {\"b\": 1}}").value, value!({"a": {"b": 1}}));
         assert!(matches!(parse(b"a: [1"), Err(DecodeError::Syntax(_))));
     }
