@@ -378,3 +378,28 @@ async fn a_node_process_that_restarts_plays_on() {
     c.delete(&PODS, "default", "first", &DeleteOptions::default()).await.unwrap();
     cluster.until("it is still driven", async || gone(&cluster, &PODS, "default", "first").await).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_in_another_namespace_is_told_of() {
+    let cluster = Cluster::whole().await;
+    let c = &cluster.client;
+    let map =
+        |name: &str| Object(value!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}));
+    let owner = c.create(&CONFIG_MAPS, "kube-public", &map("owner")).await.unwrap();
+    let mut owned = map("owned");
+    owned.metadata_mut().set(
+        "ownerReferences",
+        value!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.uid()}]),
+    );
+    c.create(&CONFIG_MAPS, "default", &owned).await.unwrap();
+    cluster.until("it goes", async || gone(&cluster, &CONFIG_MAPS, "default", "owned").await).await;
+    cluster
+        .until("an event says why", async || {
+            let events = cluster.list(&CORE_EVENTS, "default", "").await;
+            events.iter().any(|e| {
+                e["reason"] == "OwnerRefInvalidNamespace"
+                    && e["message"].str_or_empty().ends_with("does not exist in namespace \"default\"")
+            })
+        })
+        .await;
+}

@@ -21,10 +21,12 @@ use trireme_client::{
 
 use crate::manager::{self, Context};
 use crate::pods;
-use crate::runtime::{Controller, Failure, Next, Reconciled, Running, WorkQueue};
+use crate::runtime::{Controller, EventKind, Failure, Next, Reconciled, Recorder, Running, WorkQueue};
 use plan::{Action, Owner};
 
 const NAME: &str = "generic-garbage-collector";
+/// What its events call it.
+const COMPONENT: &str = "garbage-collector-controller";
 const WORKERS: usize = 16;
 /// The key under which kinds are looked for; no object has it.
 const DISCOVER: &str = "discover";
@@ -42,6 +44,7 @@ struct Monitor {
 
 struct Collector {
     client: Client,
+    recorder: Recorder,
     queue: Arc<WorkQueue>,
     /// Shared with the other controllers, for the kinds they watch anyway.
     shared: Arc<InformerFactory>,
@@ -57,6 +60,7 @@ pub(crate) fn start(context: &Context) -> Running {
     queue.add(DISCOVER);
     let collector = Arc::new(Collector {
         client: context.client(NAME),
+        recorder: Recorder::new(context.client(NAME), COMPONENT, context.clock.clone()),
         queue: queue.clone(),
         shared: context.informers.clone(),
         own: InformerFactory::new(context.watcher.clone(), context.stop.clone()),
@@ -237,8 +241,11 @@ impl Collector {
         let uid = reference["uid"].str_or_empty();
         let state = |owner: &Object| if plan::is_waiting(owner) { Owner::Waiting } else { Owner::Solid };
         if let Some((_, owner)) = self.find(uid) {
-            let same_namespace = owner.namespace().is_empty() || owner.namespace() == object.namespace();
-            return Ok(if same_namespace { state(&owner) } else { Owner::Absent });
+            if owner.namespace().is_empty() || owner.namespace() == object.namespace() {
+                return Ok(state(&owner));
+            }
+            self.tell_of_wrong_namespace(object, reference);
+            return Ok(Owner::Absent);
         }
         if self.absent.lock().contains(uid) {
             return Ok(Owner::Absent);
@@ -251,6 +258,7 @@ impl Collector {
         // An object without a namespace cannot be owned by one that has one: the reference says
         // nothing, and nothing is deleted for it.
         if resource.namespaced && !monitor.resource.namespaced {
+            self.tell_of_wrong_namespace(object, reference);
             return Ok(Owner::Solid);
         }
         match self.client.get(&resource, object.namespace(), reference["name"].str_or_empty()).await {
@@ -259,6 +267,22 @@ impl Collector {
             Err(e) if e.is_not_found() => Ok(self.note_absent(uid)),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Without it nobody would know why an object went whose owner is there, in another namespace.
+    fn tell_of_wrong_namespace(&self, object: &Object, reference: &Value) {
+        let text = |field: &str| reference[field].str_or_empty();
+        let namespace = object.namespace();
+        let message = format!(
+            "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in namespace {namespace:?}",
+            text("apiVersion"),
+            text("kind"),
+            text("name"),
+            text("uid"),
+        );
+        let (api_version, kind) = (object.api_version(), object.kind());
+        let reason = "OwnerRefInvalidNamespace";
+        self.recorder.event(object, api_version, kind, EventKind::Warning, reason, message);
     }
 
     fn note_absent(&self, uid: &str) -> Owner {
