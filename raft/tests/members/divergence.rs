@@ -1,13 +1,11 @@
 //! A member whose state is another than the others': it ends, and nobody else does.
 
-mod cluster;
-
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cluster::{Cluster, WAIT, put, put_surely, wait_for};
+use crate::cluster::{Cluster, WAIT, put, put_surely, wait_for};
 use trireme_raft::{Limits, Replica, StartError};
 use trireme_store::Store;
 use trireme_store::engine::{RocksEngine, RocksOptions};

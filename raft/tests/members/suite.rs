@@ -1,10 +1,8 @@
 //! The store's own suite, against members and the remote client.
 
-mod cluster;
-
 use std::sync::Arc;
 
-use cluster::Cluster;
+use crate::cluster::Cluster;
 use trireme_raft::Limits;
 use trireme_store::suite;
 

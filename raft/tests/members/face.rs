@@ -1,11 +1,9 @@
 //! The etcd face of real members, used by the remote client and by Debian's `etcdctl`.
 
-mod cluster;
-
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use cluster::{Cluster, WAIT, put_surely, wait_for};
+use crate::cluster::{Cluster, WAIT, put_surely, wait_for};
 use futures::StreamExt;
 use trireme_raft::etcd;
 use trireme_raft::{Limits, Remote, RemoteConfig, Replica};
@@ -115,7 +113,7 @@ async fn leases_end_live_on_and_outlast_a_leader() {
 async fn a_client_without_our_certificate_gets_nowhere() {
     let cluster = Cluster::start(1, Limits::default()).await;
     cluster.leader().await;
-    let stranger = trireme_raft::Tls::new(&cluster::Ca::new().issue("stranger")).unwrap();
+    let stranger = trireme_raft::Tls::new(&crate::cluster::Ca::new().issue("stranger")).unwrap();
     let endpoints = vec![cluster.members[0].client_address.clone()];
     let remote =
         trireme_raft::Remote::connect(trireme_raft::RemoteConfig { endpoints, tls: stranger.client() })
@@ -377,7 +375,7 @@ async fn watches_end_in_a_minority() {
     })
     .await;
     // Writes are not claimed to have failed when they may yet happen.
-    let error = kv.txn(cluster::put("x", "v")).await.unwrap_err();
+    let error = kv.txn(crate::cluster::put("x", "v")).await.unwrap_err();
     assert!(matches!(error, Error::OutcomeUnknown | Error::NoLeader), "{error}");
     drop(kv);
     cluster.stop().await;

@@ -1,6 +1,6 @@
 //! Members in one process, over real sockets and TLS.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(unreachable_pub)]
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;

@@ -1,13 +1,11 @@
 //! A state that finds no room on its disk: its member waits, and goes on.
 
-mod cluster;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cluster::{Cluster, WAIT, put, put_surely, small_limits, wait_for};
+use crate::cluster::{Cluster, WAIT, put, put_surely, small_limits, wait_for};
 use trireme_store::engine::{Batch, Engine, EngineError, Model, Size, View};
 use trireme_store::{DeleteRequest, Error, KeyRange, Kv, Op, RangeRequest, TxnRequest};
 

@@ -1,10 +1,8 @@
 //! Three members: they elect, replicate, lose their leader, fall behind, and come back.
 
-mod cluster;
-
 use std::time::Duration;
 
-use cluster::{Cluster, put, put_surely, small_limits, wait_for};
+use crate::cluster::{Cluster, put, put_surely, small_limits, wait_for};
 use futures::StreamExt;
 use trireme_raft::{IdentityError, Limits, Replica, ReplicaConfig, Role, StartError};
 use trireme_store::{Error, KeyRange, Kv, RangeRequest, Revision, WatchItem, WatchRequest};
@@ -287,7 +285,7 @@ async fn a_directory_that_is_not_its_own_is_refused() {
     let mut other = config.clone();
     other.cluster = "other".into();
     // What this process held of the directory may take a moment to go.
-    let deadline = std::time::Instant::now() + cluster::WAIT;
+    let deadline = std::time::Instant::now() + crate::cluster::WAIT;
     let error = loop {
         match start(other.clone()).await {
             StartError::Identity(IdentityError::Locked { .. }) if std::time::Instant::now() < deadline => {
@@ -316,7 +314,7 @@ async fn a_member_killed_after_its_first_snapshot_was_installed_goes_on() {
         put_surely(cluster.replica(leader), &format!("k{i}"), "v").await;
     }
     // A log of its own, with nothing in it, and a state with everything.
-    let ports = [cluster::free_listener(), cluster::free_listener()];
+    let ports = [crate::cluster::free_listener(), crate::cluster::free_listener()];
     let address = |i: usize| format!("127.0.0.1:{}", ports[i].local_addr().unwrap().port());
     let mut config = cluster.members[other].config.clone();
     config.data_dir = cluster.dir.join("learner");
@@ -326,7 +324,7 @@ async fn a_member_killed_after_its_first_snapshot_was_installed_goes_on() {
     config.initial_members.clear();
     let client_address = config.client_address.clone();
     drop(ports);
-    cluster.members.push(cluster::Member { config, client_address, running: None });
+    cluster.members.push(crate::cluster::Member { config, client_address, running: None });
     cluster.start_member(2).await;
     let learner = cluster.replica(2).member();
     cluster.stop_member(2, false).await;

@@ -1,10 +1,8 @@
 //! Who may speak at the port between members, and what is refused there.
 
-mod cluster;
-
 use std::time::Duration;
 
-use cluster::{Ca, Cluster, put_surely};
+use crate::cluster::{Ca, Cluster, put_surely};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};

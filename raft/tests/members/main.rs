@@ -1,0 +1,10 @@
+//! Whole members in one process, over real sockets and disks. One program, since each that runs a
+//! member takes a minute to compile.
+
+mod cluster;
+mod divergence;
+mod face;
+mod no_room;
+mod peer_port;
+mod replicas;
+mod suite;
