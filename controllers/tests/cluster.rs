@@ -243,6 +243,24 @@ async fn hollow_containers_end_as_their_commands_say() {
                 && container["state"]["waiting"]["reason"] == "CrashLoopBackOff"
         })
         .await;
+    let told = async |pod: &str, reason: &str| {
+        let events = cluster.list(&CORE_EVENTS, "default", "").await;
+        events.iter().any(|e| {
+            e["involvedObject"]["name"] == *pod
+                && e["involvedObject"]["fieldPath"] == "spec.containers{c}"
+                && e["reason"] == *reason
+                && e["source"]["component"] == "kubelet"
+                && e["source"]["host"] == "hollow-1"
+        })
+    };
+    cluster
+        .until("its node tells of it", async || {
+            told("bad", "Pulled").await
+                && told("bad", "Created").await
+                && told("bad", "Started").await
+                && told("bad", "BackOff").await
+        })
+        .await;
     let ready = async || is_running(&c.get(&PODS, "default", "gated").await.unwrap());
     cluster.until("it runs", async || phase("gated").await == "Running").await;
     assert!(!ready().await, "its gate is shut");

@@ -10,10 +10,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use trireme_api::{Object, Value};
+use trireme_client::clock::Clock;
 use trireme_client::informer::indexes::{NODE_NAME, node_name};
 use trireme_client::resource::{NODES, PODS};
 use trireme_client::{
-    Change, Client, Informer, InformerFactory, Scope, Subscription, Transport, TransportFor,
+    Change, Client, Informer, InformerFactory, Recorder, Scope, Subscription, Transport, TransportFor,
 };
 
 use crate::address::{self, Pool};
@@ -22,6 +23,8 @@ use crate::node::{Capacity, Registration};
 use crate::pod::{self, Host};
 use crate::runtime::Runtime;
 
+/// What a node's events call its agent.
+const COMPONENT: &str = "kubelet";
 /// Nodes that register at the same time.
 const REGISTERING_MAX: usize = 16;
 /// A new node waits so long for a range of pod addresses; then it uses one of its own making, so
@@ -48,6 +51,7 @@ struct Played {
     client: Client,
     address: IpAddr,
     pool: watch::Sender<Option<Arc<Pool>>>,
+    recorder: Recorder,
     /// Someone took it for dead.
     stale: Arc<Notify>,
 }
@@ -78,6 +82,7 @@ async fn play(config: HollowConfig) {
     let nodes = names.iter().map(|name| {
         let played = Played {
             client: client_of(name),
+            recorder: Recorder::on_host(client_of(name), COMPONENT, name, Clock::system()),
             address: IpAddr::V4(address::of_node(name)),
             pool: watch::Sender::new(None),
             stale: Arc::default(),
@@ -116,6 +121,7 @@ async fn play(config: HollowConfig) {
             capacity: config.capacity.clone(),
             labels: config.labels.clone(),
             runtime_version: runtime.version(),
+            recorder: played.recorder.clone(),
         };
         live(registration, &agent, played, &view.pods, &registering)
     });
@@ -237,6 +243,7 @@ impl Agent {
             client: played.client.clone(),
             runtime: self.runtime.clone(),
             pool: played.pool.subscribe(),
+            recorder: played.recorder.clone(),
             address: played.address,
         };
         let stop = self.stop.clone();

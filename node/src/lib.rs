@@ -20,8 +20,6 @@ mod node;
 
 mod address;
 
-mod clock;
-
 mod pod;
 
 pub use agent::{HollowConfig, run};

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 use trireme_api::{Object, Value, value};
 use trireme_client::resource::{LEASES, NODES};
-use trireme_client::{Client, Error, PatchKind};
+use trireme_client::{Client, Error, EventKind, PatchKind, Recorder};
 
-use crate::clock::{rfc3339, rfc3339_micro};
+use trireme_client::clock::{rfc3339, rfc3339_micro};
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i64 = 40;
@@ -49,6 +49,7 @@ pub(crate) struct Registration {
     pub(crate) capacity: Capacity,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) runtime_version: String,
+    pub(crate) recorder: Recorder,
 }
 
 fn architecture() -> &'static str {
@@ -123,12 +124,22 @@ impl Registration {
         })
     }
 
+    fn event(&self, reason: &str, message: String) {
+        // Events about nodes carry the name as uid, as kubectl describe looks for them.
+        let node = Object(value!({"metadata": {"name": self.name.as_str(), "uid": self.name.as_str()}}));
+        self.recorder.event(&node, "v1", "Node", EventKind::Normal, reason, message);
+    }
+
     /// Until it is done: makes the Node or takes over the one that is there.
     pub(crate) async fn register(&self) -> Object {
         let mut pause = RETRY_FIRST;
         loop {
             match self.try_register().await {
-                Ok(node) => return node,
+                Ok(node) => {
+                    self.event("Starting", "Starting kubelet.".into());
+                    self.event("NodeReady", format!("Node {} status is now: NodeReady", self.name));
+                    return node;
+                }
                 Err(e) => tracing::warn!(node = self.name, error = %e, "cannot register yet"),
             }
             sleep(pause).await;
@@ -157,7 +168,12 @@ impl Registration {
     async fn report(&self) -> Result<Object, Error> {
         let old = self.client.get(&NODES, "", &self.name).await?;
         let patch = value!({"status": self.status(old.status(), Timestamp::now())});
-        self.client.patch(&NODES, "", &self.name, "status", PatchKind::Strategic, &patch).await
+        let new = self.client.patch(&NODES, "", &self.name, "status", PatchKind::Strategic, &patch).await?;
+        let conditions = old.status()["conditions"].items();
+        if conditions.iter().any(|c| c["type"] == "Ready" && c["status"] != "True") {
+            self.event("NodeReady", format!("Node {} status is now: NodeReady", self.name));
+        }
+        Ok(new)
     }
 
     /// For ever: renews the Lease, and reports the status now and then, or when asked to by

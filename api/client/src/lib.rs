@@ -28,10 +28,15 @@ pub mod discovery;
 
 pub mod informer;
 
+pub mod clock;
+
+pub mod recorder;
+
 pub use client::{Client, DeleteOptions, Fence, ListParams, PatchKind, Propagation};
 pub use discovery::{ApiResource, Discovery};
 pub use http_transport::{Http, HttpConfig, Token};
 pub use informer::{Change, Informer, InformerFactory, Scope, Store, Subscription};
 pub use kubeconfig::Kubeconfig;
+pub use recorder::{EventKind, Recorder};
 pub use resource::Resource;
 pub use transport::*;

@@ -16,8 +16,8 @@ use trireme_api::{Object, value};
 use trireme_client::resource::LEASES;
 use trireme_client::{Client, Error, Fence, Informer, InformerFactory, Scope};
 
-use super::clock::{Clock, rfc3339_micro};
 use super::metrics::Metrics;
+use super::{Clock, rfc3339_micro};
 
 /// Where the store shows the epoch of the Lease's holder; it alone writes it.
 const EPOCH_ANNOTATION: &str = "trireme.io/fence-epoch";

@@ -7,8 +7,6 @@
 //! ```
 
 mod claim;
-mod clock;
-mod events;
 mod expectations;
 mod leader;
 mod metrics;
@@ -18,8 +16,6 @@ mod runner;
 mod slow_start;
 
 pub use claim::{CONTROLLER_INDEX, Claim, claim, controller_index, orphans_of, owned_by, owner_reference};
-pub use clock::{Clock, parse_time, rfc3339, rfc3339_micro};
-pub use events::{EventKind, Recorder};
 pub use expectations::Expectations;
 pub use leader::{Election, HolderGone, Leadership, LeaseTiming};
 pub use metrics::Metrics;
@@ -27,3 +23,5 @@ pub use outcome::{Failure, Next, Reconciled};
 pub use queue::WorkQueue;
 pub use runner::{Controller, Running, run};
 pub use slow_start::slow_start;
+pub use trireme_client::clock::{Clock, parse_time, rfc3339, rfc3339_micro};
+pub use trireme_client::{EventKind, Recorder};

@@ -14,9 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use trireme_api::{Object, Value};
 
-use crate::clock::parse;
 use crate::runtime::{Container, Runtime, RuntimeError, Sandbox, State};
 use program::Program;
+use trireme_client::clock::parse_time;
 
 const ID_PREFIX: &str = "hollow://";
 /// However long a pod asks for, a container that is told to stop takes no longer than this.
@@ -203,14 +203,14 @@ fn recovered(pod: &Object, spec: &Value, known: &Value) -> Option<Played> {
     let attempt = u32::try_from(known["restartCount"].as_i64().unwrap_or(0)).unwrap_or(0);
     let (since, end) = match (&known["state"]["running"], &known["state"]["terminated"]) {
         (Value::Object(_), _) => {
-            let since = parse(known["state"]["running"]["startedAt"].str_or_empty())?;
+            let since = parse_time(known["state"]["running"]["startedAt"].str_or_empty())?;
             (since, end(pod, spec, since))
         }
         (_, Value::Object(_)) => {
             let ended = &known["state"]["terminated"];
-            let since = parse(ended["startedAt"].str_or_empty())?;
+            let since = parse_time(ended["startedAt"].str_or_empty())?;
             let code = i32::try_from(ended["exitCode"].as_i64().unwrap_or(0)).unwrap_or(-1);
-            (since, Some((parse(ended["finishedAt"].str_or_empty())?, code)))
+            (since, Some((parse_time(ended["finishedAt"].str_or_empty())?, code)))
         }
         _ => return None,
     };

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use trireme_api::{Object, Value, value};
 use trireme_client::resource::PODS;
-use trireme_client::{Client, DeleteOptions, Error, PatchKind};
+use trireme_client::{Client, DeleteOptions, Error, EventKind, PatchKind, Recorder};
 
 use crate::address::Pool;
 use crate::runtime::{Runtime, RuntimeError, Sandbox, State};
@@ -31,6 +31,7 @@ pub(crate) struct Host {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) pool: watch::Receiver<Option<Arc<Pool>>>,
     pub(crate) address: IpAddr,
+    pub(crate) recorder: Recorder,
 }
 
 enum Trouble {
@@ -121,7 +122,10 @@ impl Worker {
         for action in &plan.actions {
             match action {
                 Action::Start { name, attempt } => self.start(pod, name, *attempt).await?,
-                Action::Stop { id } => runtime.stop_container(pod, id, grace(pod)).await?,
+                Action::Stop { id } => {
+                    self.killing(pod, id).await;
+                    runtime.stop_container(pod, id, grace(pod)).await?;
+                }
             }
         }
         if over {
@@ -152,10 +156,49 @@ impl Worker {
     async fn start(&self, pod: &Object, name: &str, attempt: u32) -> Result<(), Trouble> {
         let all = pod.spec()["initContainers"].items().iter().chain(pod.spec()["containers"].items());
         for spec in all.filter(|c| c["name"] == *name) {
-            let image_id = self.host.runtime.pull_image(spec["image"].str_or_empty()).await?;
+            let image = spec["image"].str_or_empty();
+            let image_id = self.host.runtime.pull_image(image).await?;
             self.host.runtime.start_container(pod, spec, &image_id, attempt).await?;
+            let tell =
+                |reason: &str, message: String| self.tell(pod, name, EventKind::Normal, reason, message);
+            tell("Pulled", format!("Container image {image:?} already present on machine"));
+            tell("Created", "Container created".into());
+            tell("Started", "Container started".into());
         }
         Ok(())
+    }
+
+    /// An event about one of the pod's containers.
+    fn tell(&self, pod: &Object, container: &str, kind: EventKind, reason: &str, message: String) {
+        let init = pod.spec()["initContainers"].items().iter().any(|c| c["name"] == *container);
+        let list = if init { "initContainers" } else { "containers" };
+        let path = format!("spec.{list}{{{container}}}");
+        self.host.recorder.event_at(pod, "v1", "Pod", &path, kind, reason, message);
+    }
+
+    async fn killing(&self, pod: &Object, id: &str) {
+        for c in self.host.runtime.containers(pod).await.iter().filter(|c| c.id == *id) {
+            self.tell(pod, &c.name, EventKind::Normal, "Killing", format!("Stopping container {}", c.name));
+        }
+    }
+
+    /// Containers that this status holds back, and the one before did not.
+    fn back_off(&self, pod: &Object, status: &Value) {
+        let held = |c: &Value| c["state"]["waiting"]["reason"] == "CrashLoopBackOff";
+        let before = self.written.as_ref().unwrap_or(pod.status());
+        for list in ["initContainerStatuses", "containerStatuses"] {
+            for c in status[list].items().iter().filter(|c| held(c)) {
+                let name = c["name"].str_or_empty();
+                if before[list].items().iter().any(|b| b["name"] == *name && held(b)) {
+                    continue;
+                }
+                let (pod_name, namespace, uid) = (pod.name(), pod.namespace(), pod.uid());
+                let message = format!(
+                    "Back-off restarting failed container {name} in pod {pod_name}_{namespace}({uid})"
+                );
+                self.tell(pod, name, EventKind::Warning, "BackOff", message);
+            }
+        }
     }
 
     /// Stops what runs, says so, and then takes the pod out of the API.
@@ -168,6 +211,9 @@ impl Worker {
             .filter(|c| matches!(c.state, State::Running { .. } | State::Created))
             .map(|c| c.id)
             .collect();
+        for id in &running {
+            self.killing(pod, id).await;
+        }
         let stops = running.iter().map(|id| runtime.stop_container(pod, id, grace(pod)));
         for stopped in futures::future::join_all(stops).await {
             stopped?;
@@ -209,6 +255,7 @@ impl Worker {
             .client
             .patch(&PODS, pod.namespace(), pod.name(), "status", PatchKind::Strategic, &patch)
             .await?;
+        self.back_off(pod, &status);
         self.written = Some(status);
         Ok(())
     }

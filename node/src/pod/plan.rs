@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use trireme_api::{Object, Value};
 
-use crate::clock::parse;
 use crate::runtime::{Container, State};
+use trireme_client::clock::parse_time;
 
 /// The wait before a second restart; each further one doubles it.
 const RESTART_FIRST_SECONDS: i64 = 10;
@@ -161,7 +161,7 @@ fn stop_all(plan: &mut Plan, containers: &[Container], which: impl Fn(&Container
 
 fn deadline_left(pod: &Object, now: Timestamp) -> Option<i64> {
     let seconds = pod.spec()["activeDeadlineSeconds"].as_i64()?;
-    let start = parse(pod.status()["startTime"].str_or_empty())?;
+    let start = parse_time(pod.status()["startTime"].str_or_empty())?;
     Some(start.as_second().saturating_add(seconds) - now.as_second())
 }
 
@@ -241,7 +241,7 @@ mod tests {
         let done = [ended("i", 0, 0, 1), running("side", 0), ended("a", 0, 0, 5), ended("b", 0, 1, 5)];
         assert_eq!(show(&p, &done, 5), "-side0");
         p.make(&["spec"]).set("activeDeadlineSeconds", 30);
-        p.make(&["status"]).set("startTime", crate::clock::rfc3339(at(0)));
+        p.make(&["status"]).set("startTime", trireme_client::clock::rfc3339(at(0)));
         let going = [ended("i", 0, 0, 1), running("side", 0), running("a", 0), running("b", 0)];
         assert_eq!(show(&p, &going, 10), "@20");
         assert_eq!(show(&p, &going, 30), "-side0 -a0 -b0 DeadlineExceeded");

@@ -5,8 +5,8 @@ use trireme_api::quantity::Quantity;
 use trireme_api::{Object, Value, value};
 
 use super::plan::{latest, restart_at, restart_wait_seconds, restarts};
-use crate::clock::rfc3339;
 use crate::runtime::{Container, Sandbox, State};
+use trireme_client::clock::rfc3339;
 
 pub(super) struct Observed<'a> {
     pub(super) pod: &'a Object,

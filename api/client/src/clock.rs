@@ -1,4 +1,4 @@
-//! Time as controllers see it, given from outside so that tests and simulation can set it.
+//! Time as controllers and agents see it, given from outside so that tests and simulation can set it.
 
 use std::sync::Arc;
 

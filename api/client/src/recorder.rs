@@ -1,4 +1,4 @@
-//! Telling users what a controller did, as core/v1 Events.
+//! Telling users what a controller or an agent did, as core/v1 Events.
 //!
 //! Recording never waits and never fails the work it tells of. The same event again raises a
 //! count; many that differ only in their text become one; an object that causes a flood is cut
@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use trireme_api::{Object, Value, value};
-use trireme_client::resource::CORE_EVENTS;
-use trireme_client::{Client, PatchKind};
 
-use super::clock::{Clock, rfc3339};
+use crate::client::{Client, PatchKind};
+use crate::clock::{Clock, rfc3339};
+use crate::resource::CORE_EVENTS;
 
 /// Events waiting to be written; further ones are dropped.
 const PENDING_MAX: usize = 1000;
@@ -48,10 +48,16 @@ pub struct Recorder {
 impl Recorder {
     /// Starts the task that writes; it ends with the last clone.
     pub fn new(client: Client, component: &str, clock: Clock) -> Recorder {
+        Recorder::on_host(client, component, "", clock)
+    }
+
+    /// The same for what runs on a node.
+    pub fn on_host(client: Client, component: &str, host: &str, clock: Clock) -> Recorder {
         let (sender, receiver) = mpsc::channel(PENDING_MAX);
         let writer = Writer {
             client,
             component: component.to_owned(),
+            host: host.to_owned(),
             clock,
             filter: Filter::default(),
             known: Memory::default(),
@@ -71,7 +77,22 @@ impl Recorder {
         reason: &str,
         message: impl Into<String>,
     ) {
-        let regarding = value!({
+        self.event_at(object, api_version, kind, "", what, reason, message);
+    }
+
+    /// About a part of the object: `spec.containers{name}`.
+    #[expect(clippy::too_many_arguments, reason = "what an Event says")]
+    pub fn event_at(
+        &self,
+        object: &Object,
+        api_version: &str,
+        kind: &str,
+        field_path: &str,
+        what: EventKind,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        let mut regarding = value!({
             "kind": kind,
             "namespace": object.namespace(),
             "name": object.name(),
@@ -79,6 +100,9 @@ impl Recorder {
             "apiVersion": api_version,
             "resourceVersion": object.resource_version(),
         });
+        if !field_path.is_empty() {
+            regarding.make(&[]).set("fieldPath", field_path);
+        }
         let pending = Pending { regarding, kind: what, reason: reason.to_owned(), message: message.into() };
         if self.sender.try_send(pending).is_err() {
             tracing::debug!(reason, "event dropped: too many are waiting");
@@ -140,6 +164,8 @@ struct Filter {
 struct Writer {
     client: Client,
     component: String,
+    /// "" for what runs on no node.
+    host: String,
     clock: Clock,
     filter: Filter,
     known: Memory<Known>,
@@ -158,7 +184,8 @@ impl Filter {
         }
         budget.tokens -= 1.0;
 
-        let similar = format!("{object}/{:?}/{}", p.kind, p.reason);
+        let part = p.regarding["fieldPath"].str_or_empty();
+        let similar = format!("{object}{part}/{:?}/{}", p.kind, p.reason);
         let group = self.groups.entry(&similar, || Group { messages: HashSet::new(), since: now });
         if now.duration_since(group.since) > SIMILAR_WINDOW {
             *group = Group { messages: HashSet::new(), since: now };
@@ -220,8 +247,11 @@ impl Writer {
             "count": 1,
             "type": if p.kind == EventKind::Normal { "Normal" } else { "Warning" },
             "reportingComponent": self.component.as_str(),
-            "reportingInstance": "",
+            "reportingInstance": self.host.as_str(),
         }));
+        if !self.host.is_empty() {
+            event.make(&["source"]).set("host", self.host.as_str());
+        }
         event.make(&[]).set("involvedObject", p.regarding);
         match self.client.create_event(&event).await {
             Ok(_) => *self.known.entry(key, Known::default) = Known { name, count: 1 },
