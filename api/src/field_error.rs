@@ -82,13 +82,13 @@ pub type ErrorList = Vec<FieldError>;
 /// How upstream prints a bad value: strings quoted, numbers plain, structures as Go JSON.
 pub fn show(value: &Value) -> String {
     match value {
-        Value::String(s) => go_quote(s),
+        Value::String(s) => quote(s),
         other => other.to_string(),
     }
 }
 
 /// Go's `%q`, which differs from Rust's in control characters.
-fn go_quote(s: &str) -> String {
+pub fn quote(s: &str) -> String {
     let mut out = String::with_capacity(s.len() + 2);
     out.push('"');
     for c in s.chars() {
@@ -98,6 +98,10 @@ fn go_quote(s: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
             c => out.push(c),
         }

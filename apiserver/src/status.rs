@@ -1,8 +1,6 @@
 //! The one place that makes `Status` objects: every error a client sees, in upstream's shape and
 //! wording.
 
-use std::fmt::Write as _;
-
 use trireme_api::field_error::FieldError;
 use trireme_api::tree::{Map, Value};
 use trireme_store as store;
@@ -63,30 +61,7 @@ pub fn qualified<'a>(group: &'a str, name: &'a str) -> Qualified<'a> {
     Qualified { group, name }
 }
 
-/// Go's `%q`.
-pub fn quote(s: &str) -> String {
-    let mut out = String::with_capacity(s.len() + 2);
-    out.push('"');
-    for c in s.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
-                let _ = write!(out, "\\x{:02x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
+pub use trireme_api::field_error::quote;
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {

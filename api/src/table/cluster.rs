@@ -5,7 +5,7 @@ use super::workloads::name;
 use crate::tree::Value;
 
 /// The first condition of a type.
-fn condition<'a>(o: &'a Value, kind: &str) -> Option<&'a Value> {
+pub(super) fn condition<'a>(o: &'a Value, kind: &str) -> Option<&'a Value> {
     o["status"]["conditions"].items().iter().find(|c| c["type"] == *kind)
 }
 

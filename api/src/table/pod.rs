@@ -1,6 +1,7 @@
 //! Pods: what their containers say together.
 
 use super::age::{Now, number, text_or};
+use super::cluster::condition;
 use crate::tree::Value;
 
 /// Restarts, and when the last container that was restarted had ended.
@@ -39,10 +40,6 @@ fn end_of(terminated: &Value) -> String {
         ("", signal) => format!("Signal:{signal}"),
         (reason, _) => reason.to_owned(),
     }
-}
-
-fn condition<'a>(pod: &'a Value, kind: &str) -> Option<&'a Value> {
-    pod["status"]["conditions"].items().iter().find(|c| c["type"] == *kind)
 }
 
 fn is_true(condition: Option<&Value>) -> bool {
