@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::index::{Index, WatchId};
 use super::{Commit, Filter, event_bytes};
-use crate::kv::{Error, Event, Revision, WatchItem};
+use crate::kv::{Error, Revision, WatchItem};
 use crate::limits::{
     WATCH_ITEM_BYTES_MAX, WATCH_ITEM_EVENTS_MAX, WATCH_RING_BYTES_MAX, WATCH_RING_EVENTS_MAX,
     WATCHER_BYTES_MAX, WATCHER_EVENTS_MAX,
@@ -195,10 +195,11 @@ impl Hub {
         let mut queue = Queue::default();
         let from = inner.ring.partition_point(|commit| commit.revision < next);
         for commit in inner.ring.range(from..) {
-            for (place, event) in commit.events.iter().enumerate() {
-                if filter.wants(event) {
-                    queue.push(commit, place, event);
-                }
+            let events = commit.events.iter().enumerate();
+            let places: Vec<u32> =
+                events.filter(|(_, event)| filter.wants(event)).map(|(place, _)| place as u32).collect();
+            if !places.is_empty() {
+                queue.push(commit, places);
             }
         }
         // It may have been owed progress while it was catching up.
@@ -234,29 +235,42 @@ impl Inner {
         self.revision = commit.revision;
         let mut slow: Vec<Arc<Watch>> = Vec::new();
         let watches = &self.watches;
+        // Its reader may take from a queue at any moment: what a watch gets of a commit goes there
+        // at once, or a revision would be cut in two.
+        let mut deliver = |watch: &Arc<Watch>, places: Vec<u32>| {
+            let mut queue = watch.queue.lock();
+            if queue.left.is_some() {
+                return;
+            }
+            if queue.pending.is_empty() {
+                woken.push(watch.clone());
+            }
+            queue.push(commit, places);
+            // A revision is never cut, so one alone may be larger than the limit.
+            let over = queue.events > limits.watcher_events || queue.bytes > limits.watcher_bytes;
+            if over && queue.pending.len() > 1 {
+                let buffered = queue.events;
+                *queue = Queue::default();
+                queue.left = Some(Left::Failed(Error::SlowWatcher { buffered }));
+                slow.push(watch.clone());
+            }
+        };
+        let mut wanted: HashMap<WatchId, (&Arc<Watch>, Vec<u32>)> = HashMap::new();
         for (place, event) in commit.events.iter().enumerate() {
             self.index.matches(&event.kv.key, |id| {
                 let Some(watch) = watches.get(&id) else { return };
                 if commit.revision < watch.min_revision || !watch.filter.wants_kind(event.kind) {
                     return;
                 }
-                let mut queue = watch.queue.lock();
-                if queue.left.is_some() {
-                    return;
-                }
-                if queue.pending.is_empty() {
-                    woken.push(watch.clone());
-                }
-                queue.push(commit, place, event);
-                // A revision is never cut, so one alone may be larger than the limit.
-                let over = queue.events > limits.watcher_events || queue.bytes > limits.watcher_bytes;
-                if over && queue.pending.len() > 1 {
-                    let buffered = queue.events;
-                    *queue = Queue::default();
-                    queue.left = Some(Left::Failed(Error::SlowWatcher { buffered }));
-                    slow.push(watch.clone());
+                if commit.events.len() == 1 {
+                    deliver(watch, vec![0]);
+                } else {
+                    wanted.entry(id).or_insert_with(|| (watch, Vec::new())).1.push(place as u32);
                 }
             });
+        }
+        for (watch, places) in wanted.into_values() {
+            deliver(watch, places);
         }
         for watch in slow {
             tracing::warn!(watch = watch.id, revision = commit.revision.0, "a slow watcher was cancelled");
@@ -288,15 +302,15 @@ impl Inner {
 }
 
 impl Queue {
-    fn push(&mut self, commit: &Arc<Commit>, place: usize, event: &Event) {
-        self.events += 1;
-        self.bytes += event_bytes(event);
-        let place = place as u32;
-        match self.pending.back_mut() {
-            Some((last, places)) if Arc::ptr_eq(last, commit) => places.push(place),
-            _ => self.pending.push_back((commit.clone(), vec![place])),
-        }
+    fn push(&mut self, commit: &Arc<Commit>, places: Vec<u32>) {
+        self.events += places.len();
+        self.bytes += bytes_of(commit, &places);
+        self.pending.push_back((commit.clone(), places));
     }
+}
+
+fn bytes_of(commit: &Commit, places: &[u32]) -> usize {
+    places.iter().map(|place| event_bytes(&commit.events[*place as usize])).sum()
 }
 
 impl Watch {
@@ -320,7 +334,7 @@ impl Watch {
         let (mut events, mut bytes) = (Vec::new(), 0);
         let mut revision = Revision(0);
         while let Some((commit, places)) = queue.pending.front() {
-            let more: usize = places.iter().map(|place| event_bytes(&commit.events[*place as usize])).sum();
+            let more = bytes_of(commit, places);
             let full =
                 events.len() + places.len() > WATCH_ITEM_EVENTS_MAX || bytes + more > WATCH_ITEM_BYTES_MAX;
             if full && !events.is_empty() {
@@ -334,5 +348,52 @@ impl Watch {
         queue.events -= events.len();
         queue.bytes -= bytes;
         WatchItem::Events { revision, events }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{Event, EventKind, KeyRange, KeyValue, WatchRequest};
+
+    const EVENTS: usize = 64;
+    const COMMITS: i64 = 3000;
+
+    fn commit(revision: Revision) -> Arc<Commit> {
+        let event = |n: usize| Event {
+            kind: EventKind::Put,
+            kv: KeyValue { key: format!("k{n}").into(), mod_revision: revision, ..KeyValue::default() },
+            prev_kv: None,
+        };
+        Arc::new(Commit::new(revision, (0..EVENTS).map(event).collect()))
+    }
+
+    #[test]
+    fn a_reader_that_takes_while_a_commit_is_told_gets_it_whole() {
+        let hub = Hub::new(Revision(0), HubLimits::default());
+        let filter = Filter::new(&WatchRequest::new(KeyRange::prefix("k"), Revision(1)));
+        let watch = hub.attach(&filter, false, Revision(1), 0).ok().flatten().expect("a live watch");
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut seen = 0;
+                while seen < EVENTS * COMMITS as usize {
+                    match watch.take(Revision(0), Revision(0)) {
+                        Taken::Item(WatchItem::Events { events, .. }) => {
+                            assert_eq!(events.len() % EVENTS, 0, "a revision was cut");
+                            seen += events.len();
+                        }
+                        Taken::Nothing => std::hint::spin_loop(),
+                        _ => panic!("the watch ended"),
+                    }
+                }
+            });
+            for revision in 1..=COMMITS {
+                // Within what a watcher may be behind.
+                while watch.queue.lock().events > WATCHER_EVENTS_MAX / 2 && !reader.is_finished() {
+                    std::thread::yield_now();
+                }
+                hub.tell(vec![commit(Revision(revision))], || {});
+            }
+        });
     }
 }
