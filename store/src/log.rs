@@ -12,6 +12,10 @@ use crate::kv::{LeaseId, Op, Revision, TxnRequest};
 pub use crate::codec::DecodeError;
 pub use crate::outcome::Outcome;
 
+/// Highest feature level that this version understands. It rises by one with each change of what a
+/// log may carry; the change is proposed only where all members have agreed on its level.
+pub const FEATURE_LEVEL: u32 = 1;
+
 /// Identity of an entry in the log. Ordered by term, then proposer, then index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogPosition {

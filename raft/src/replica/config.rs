@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trireme_store::engine::{Engine, EngineError};
+use trireme_store::log::FEATURE_LEVEL;
 
 use crate::tls::Tls;
 
@@ -34,6 +35,9 @@ pub struct ReplicaConfig {
     pub open_engine: OpenEngine,
     pub limits: Limits,
     pub timing: Timing,
+    /// Highest feature level that this member understands. Lower than its version's in tests of
+    /// upgrades alone.
+    pub feature_level: u32,
     /// Called when the member must not go on: a failed disk, a panic, a diverged state. The
     /// default aborts the process, which is then started again.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
@@ -58,6 +62,7 @@ impl ReplicaConfig {
             open_engine,
             limits: Limits::default(),
             timing: Timing::default(),
+            feature_level: FEATURE_LEVEL,
             on_fatal: Arc::new(|reason| {
                 tracing::error!(reason, "this member cannot go on; aborting");
                 std::process::abort();

@@ -23,6 +23,10 @@ pub enum MemberError {
     NoOtherVoter,
     #[error("{0} in time")]
     TimedOut(String),
+    #[error(
+        "the new member understands feature level {found} at most and the cluster has agreed on {agreed}: upgrade it first"
+    )]
+    Older { found: u32, agreed: u32 },
     #[error("the change was refused: {0}")]
     Raft(String),
 }
@@ -44,6 +48,10 @@ impl Replica {
     pub async fn add_learner(&self, peer_address: &str) -> Result<MemberId, MemberError> {
         self.inner.require_lead()?;
         let answer = self.inner.identify(peer_address).await.map_err(MemberError::Unreachable)?;
+        let agreed = self.inner.store.applied().feature_level;
+        if answer.feature_level < agreed {
+            return Err(MemberError::Older { found: answer.feature_level, agreed });
+        }
         let id = MemberId(answer.member);
         self.inner.raft.add_learner(id, node_of(&answer), true).await?;
         Ok(id)

@@ -11,6 +11,7 @@ mod backend;
 mod bootstrap;
 mod config;
 mod elections;
+mod features;
 mod kv;
 mod leases;
 mod marks;
@@ -71,6 +72,10 @@ pub enum StartError {
         "this member's state was found to differ from that of a majority, and again after a start; it must be rebuilt under a new identity"
     )]
     Diverged,
+    #[error(
+        "the state is of feature level {found}, and this version of trireme understands {known} at most: a newer one has written it"
+    )]
+    Newer { found: u32, known: u32 },
     #[error("raft cannot start: {0}")]
     Raft(String),
     #[error("{0}")]
@@ -90,7 +95,7 @@ impl StartError {
                 IdentityError::Locked { .. } | IdentityError::Io { .. } => false,
             },
             Self::Log(error) => !matches!(error, OpenError::Io(_)),
-            Self::LogMissing | Self::Diverged => true,
+            Self::LogMissing | Self::Diverged | Self::Newer { .. } => true,
             Self::Store(_) | Self::Raft(_) | Self::Io(_) => false,
         }
     }
@@ -210,6 +215,9 @@ impl Replica {
             .map_err(|error| StartError::Store(error.to_string()))?;
         let store = Store::open(engine).map_err(|fault| StartError::Store(fault.to_string()))?;
         let applied = store.applied();
+        if applied.feature_level > config.feature_level {
+            return Err(StartError::Newer { found: applied.feature_level, known: config.feature_level });
+        }
         let dirs = Arc::new(SnapshotDirs::open(dir.path.join("snapshots"))?);
         let stop = CancellationToken::new();
         let progress = Progress::new(applied.position.map_or(0, |position| position.index + 1));
@@ -264,6 +272,7 @@ impl Replica {
         tokio::spawn(inner.clone().run_leases());
         tokio::spawn(inner.clone().run_elections());
         tokio::spawn(inner.clone().run_bootstrap());
+        tokio::spawn(inner.clone().run_features());
         inner.start_upkeep()?;
         Ok(inner)
     }

@@ -11,9 +11,6 @@ use crate::peer::Upcalls;
 use crate::peer::pb;
 use crate::types::{LogId, MemberId, MemberNode};
 
-/// Highest feature level this version understands.
-const FEATURE_LEVEL: u32 = 1;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Leader,
@@ -67,6 +64,8 @@ pub struct ReplicaStatus {
     pub revision: Revision,
     pub compact_revision: Revision,
     pub state_hash: u128,
+    /// What all members understand of the log, as agreed.
+    pub feature_level: u32,
     pub db_size_bytes: u64,
     pub db_size_in_use_bytes: u64,
     pub caught_up: bool,
@@ -135,6 +134,7 @@ impl Inner {
             revision: applied.revision,
             compact_revision: applied.compact_revision,
             state_hash: applied.hash,
+            feature_level: applied.feature_level,
             db_size_bytes: size.disk_bytes,
             db_size_in_use_bytes: size.live_bytes,
             caught_up: *self.caught_up.borrow(),
@@ -177,7 +177,7 @@ impl Upcalls for ForPeers {
             peer_address: node.peer_address,
             client_address: node.client_address,
             initialized: inner.log.last().is_some(),
-            feature_level: FEATURE_LEVEL,
+            feature_level: inner.config.feature_level,
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Running {
 
 pub struct Member {
     pub config: ReplicaConfig,
+    /// Where it listens for the others; what they are told is in `config`.
+    pub listen_on: String,
     pub client_address: String,
     pub running: Option<Running>,
 }
@@ -131,7 +133,7 @@ impl Cluster {
                 config.initial_members = initial.clone();
                 config.limits = limits.clone();
                 let client_address = config.client_address.clone();
-                Member { config, client_address, running: None }
+                Member { listen_on: address(peer), config, client_address, running: None }
             })
             .collect();
         Self { ca, tls, members, _dir: dir, dir: path }
@@ -142,7 +144,7 @@ impl Cluster {
         let member = &mut self.members[i];
         let deadline = Instant::now() + WAIT;
         let replica = loop {
-            let listener = TcpListener::bind(&member.config.peer_address).unwrap();
+            let listener = TcpListener::bind(&member.listen_on).unwrap();
             match Replica::start(member.config.clone(), listener).await {
                 Ok(replica) => break replica,
                 // What this process held of it before may take a moment to go.

@@ -2,9 +2,11 @@
 //! member takes a minute to compile.
 
 mod cluster;
+mod cut_off;
 mod divergence;
 mod face;
 mod no_room;
 mod peer_port;
 mod replicas;
 mod suite;
+mod upgrade;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, WAIT, put, put_surely, small_limits, wait_for};
+use trireme_raft::Limits;
 use trireme_store::engine::{Batch, Engine, EngineError, Model, Size, View};
 use trireme_store::{DeleteRequest, Error, KeyRange, Kv, Op, RangeRequest, TxnRequest};
 
@@ -48,7 +49,8 @@ impl Engine for Small {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_without_room_waits_and_ends_nothing() {
     let full = Arc::new(AtomicBool::new(false));
-    let mut cluster = Cluster::prepare(1, small_limits());
+    // A segment that the writes do not fill before they are refused: deletes go into its rest.
+    let mut cluster = Cluster::prepare(1, Limits { log_segment_bytes: 16 << 20, ..small_limits() });
     let config = &mut cluster.members[0].config;
     config.open_engine = Arc::new({
         let full = full.clone();

@@ -1,6 +1,6 @@
 //! Three members: they elect, replicate, lose their leader, fall behind, and come back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, put, put_surely, small_limits, wait_for};
 use futures::StreamExt;
@@ -324,7 +324,8 @@ async fn a_member_killed_after_its_first_snapshot_was_installed_goes_on() {
     config.initial_members.clear();
     let client_address = config.client_address.clone();
     drop(ports);
-    cluster.members.push(crate::cluster::Member { config, client_address, running: None });
+    let listen_on = config.peer_address.clone();
+    cluster.members.push(crate::cluster::Member { config, listen_on, client_address, running: None });
     cluster.start_member(2).await;
     let learner = cluster.replica(2).member();
     cluster.stop_member(2, false).await;
@@ -348,6 +349,39 @@ async fn a_member_killed_after_its_first_snapshot_was_installed_goes_on() {
     })
     .await;
     drop(lead);
+    cluster.stop().await;
+}
+
+/// What is on the disk of a member that is killed: its log, and a state without what came since the
+/// last flush.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_killed_and_back_at_once_serves_no_stale_read() {
+    let mut cluster = Cluster::start(3, small_limits()).await;
+    for round in 0..8 {
+        let leader = cluster.leader().await;
+        for i in 0..50 {
+            put_surely(cluster.replica(leader), &format!("r{i}"), &round.to_string()).await;
+        }
+        put_surely(cluster.replica(leader), "last", &round.to_string()).await;
+        let killed = cluster.dir.join(format!("killed-{round}"));
+        copy(&cluster.members[leader].config.data_dir, &killed);
+        cluster.stop_member(leader, false).await;
+        cluster.members[leader].config.data_dir = killed;
+        cluster.start_member(leader).await;
+        let deadline = Instant::now() + crate::cluster::WAIT;
+        let read = loop {
+            match cluster.replica(leader).range(RangeRequest::new(KeyRange::key("last"))).await {
+                Ok(read) => break read,
+                Err(Error::NoLeader | Error::Unavailable(_)) => {
+                    assert!(Instant::now() < deadline, "it does not come back");
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!(read.kvs[0].value, round.to_string(), "round {round}");
+    }
+    cluster.assert_same_state().await;
     cluster.stop().await;
 }
 
