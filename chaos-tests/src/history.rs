@@ -68,6 +68,9 @@ pub struct Watcher {
     pub reached: i64,
 }
 
+/// A key with its value and revision, as a member holds it.
+pub type Held = (String, u64, i64);
+
 /// Everything of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
@@ -76,8 +79,8 @@ pub struct History {
     pub watchers: Vec<Watcher>,
     /// Keys and values read when everything had healed.
     pub last: Vec<(String, u64)>,
-    /// What each member held at the end: key, value, revision.
-    pub members: Vec<(String, Vec<(String, u64, i64)>)>,
+    /// What each member held at the end.
+    pub members: Vec<(String, Vec<Held>)>,
 }
 
 /// Filled by many clients at once.

@@ -72,7 +72,7 @@ fn drop_empty(value: &mut Value) {
     if let Value::Object(map) = value {
         map.values_mut().for_each(drop_empty);
         map.retain(|name, v| {
-            !v.is_null() && !(matches!(&**name, "data" | "labels") && v.members().is_empty())
+            !(v.is_null() || matches!(&**name, "data" | "labels") && v.members().is_empty())
         });
     }
 }

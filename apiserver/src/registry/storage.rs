@@ -96,7 +96,7 @@ const COMMIT_ATTEMPTS_MAX: u32 = 4;
 pub(crate) async fn commit(core: &Core, write: Write<'_>) -> Result<Outcome> {
     let key = store_key(write.row, write.namespace, write.name);
     let scope = lease_scope(&write);
-    let mut epoch = write.old.map_or(0, |old| lease_epoch(old));
+    let mut epoch = write.old.map_or(0, lease_epoch);
     let ttl_s = write.new.and_then(|_| expiry::ttl_s(write.row));
     for _ in 0..COMMIT_ATTEMPTS_MAX {
         let mut fences = write.fences.to_vec();

@@ -87,7 +87,7 @@ async fn a_dead_backend_is_passed_over_and_its_connections_are_cut() {
 #[tokio::test]
 async fn a_client_waits_for_a_backend_that_comes_back() {
     let (a, a_task) = backend(b'a').await;
-    let (address, stop) = start(&[a.clone()]).await;
+    let (address, stop) = start(std::slice::from_ref(&a)).await;
     assert_eq!(name_of(address).await.0, b'a');
     a_task.abort();
     let _ = a_task.await;

@@ -252,10 +252,13 @@ mod tests {
         );
         assert_eq!(set.annotation(LAST_APPLIED), None);
         let set = Arc::new(set);
-        assert!(split(&d, &[set.clone()]).0.is_some());
+        assert!(split(&d, std::slice::from_ref(&set)).0.is_some());
         let mut other = d.clone();
         other.make(&["spec", "template", "spec"]).set("containers", value!([{"name": "z"}]));
-        assert_eq!((split(&other, &[set.clone()]).0, split(&other, &[set.clone()]).1.len()), (None, 1));
+        assert_eq!(
+            (split(&other, std::slice::from_ref(&set)).0, split(&other, std::slice::from_ref(&set)).1.len()),
+            (None, 1)
+        );
         assert_eq!(brought_up_to_date(&set, &d, 7), None);
         let again = brought_up_to_date(&set, &d, 9).unwrap();
         assert_eq!((revision(&again), again.annotation(REVISION_HISTORY)), (9, Some("7")));

@@ -125,7 +125,7 @@ impl<'a> Rules<'a> {
         let holds = |key: &str, domains: &Domains| node.label(key).is_some_and(|d| domains.contains_key(d));
         let near = terms.affinity.iter().zip(&self.affinity).all(|(t, found)| holds(&t.topology_key, found));
         let has_keys = || terms.affinity.iter().all(|t| node.label(&t.topology_key).is_some());
-        if !near && !(self.first_of_group && has_keys()) {
+        if !(near || self.first_of_group && has_keys()) {
             return Some("node(s) didn't match pod affinity rules".into());
         }
         if terms.anti_affinity.iter().zip(&self.anti_affinity).any(|(t, found)| holds(&t.topology_key, found))
