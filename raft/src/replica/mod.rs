@@ -12,6 +12,7 @@ mod bootstrap;
 mod config;
 mod elections;
 mod features;
+mod joining;
 mod kv;
 mod leases;
 mod marks;
@@ -23,7 +24,7 @@ mod upkeep;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Config, Raft, SnapshotPolicy};
@@ -34,7 +35,8 @@ use trireme_store::log::Outcome;
 use trireme_store::{Error, Revision, Store};
 
 pub use config::{Limits, OpenEngine, ReplicaConfig, Timing};
-pub use members::MemberError;
+pub use joining::Join;
+pub use members::{MemberChange, MemberError};
 pub use status::{PeerStatus, ReplicaStatus, Role};
 
 use crate::identity::{DataDir, Identity, IdentityError};
@@ -130,6 +132,8 @@ pub(crate) struct Inner {
     /// False once no leader was heard of for [`Timing::no_leader`].
     has_leader: watch::Sender<bool>,
     announced: AtomicI64,
+    /// The cluster exists, and this member's data is new.
+    elsewhere: AtomicBool,
     problems: Mutex<Vec<String>>,
     stop: CancellationToken,
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
@@ -260,6 +264,7 @@ impl Replica {
             caught_up: watch::Sender::new(false),
             has_leader: watch::Sender::new(true),
             announced: AtomicI64::new(0),
+            elsewhere: AtomicBool::new(false),
             problems: Mutex::default(),
             stop,
             runtime: Mutex::new(None),
@@ -273,6 +278,7 @@ impl Replica {
         tokio::spawn(inner.clone().run_elections());
         tokio::spawn(inner.clone().run_bootstrap());
         tokio::spawn(inner.clone().run_features());
+        tokio::spawn(inner.clone().run_joining());
         inner.start_upkeep()?;
         Ok(inner)
     }
