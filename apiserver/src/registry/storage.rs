@@ -96,13 +96,18 @@ const COMMIT_ATTEMPTS_MAX: u32 = 4;
 pub(crate) async fn commit(core: &Core, write: Write<'_>) -> Result<Outcome> {
     let key = store_key(write.row, write.namespace, write.name);
     let scope = lease_scope(&write);
-    let mut epoch = write.old.map_or(0, lease_epoch);
+    // A leader that writes its own Lease stays fenced by what it says itself.
+    let own = write.fences.iter().find(|f| scope.as_ref() == Some(&f.scope)).map(|f| f.epoch);
+    let mut epoch = own.unwrap_or_else(|| write.old.map_or(0, lease_epoch));
     let ttl_s = write.new.and_then(|_| expiry::ttl_s(write.row));
     for _ in 0..COMMIT_ATTEMPTS_MAX {
         let mut fences = write.fences.to_vec();
         let mut raise_fences = Vec::new();
         let put = match (write.new, &scope) {
-            (Some(new), None) => Some(wire::store_bytes(new)),
+            (Some(new), None) => Some(match with_its_epoch(&write, new) {
+                Some(kept) => wire::store_bytes(&kept),
+                None => wire::store_bytes(new),
+            }),
             (Some(new), Some(scope)) => {
                 fences.retain(|f| f.scope != *scope);
                 fences.push(Fence { scope: scope.clone(), epoch });
@@ -133,7 +138,9 @@ pub(crate) async fn commit(core: &Core, write: Write<'_>) -> Result<Outcome> {
         let failure = vec![Op::Range(RangeRequest::new(KeyRange::key(key.clone())))];
         let answer = match core.kv.txn(TxnRequest { compare, success, failure, fences, raise_fences }).await {
             Ok(answer) => answer,
-            Err(Error::Fenced { scope: fenced, current }) if scope.as_ref() == Some(&fenced) => {
+            Err(Error::Fenced { scope: fenced, current })
+                if own.is_none() && scope.as_ref() == Some(&fenced) =>
+            {
                 // Our own idea of the epoch was old; nothing was written.
                 epoch = current;
                 continue;
@@ -164,9 +171,38 @@ pub(crate) async fn commit(core: &Core, write: Write<'_>) -> Result<Outcome> {
 /// Where a Lease shows how often its holder has changed; the store checks it, this only tells.
 pub(crate) const FENCE_ANNOTATION: &str = "trireme.io/fence-epoch";
 
+fn is_lease(row: &Kind) -> bool {
+    row.plural == "leases" && row.group == "coordination.k8s.io"
+}
+
+/// The Lease with the epoch that is stored, where the write keeps the holder and says another:
+/// leaders fence themselves by what is shown there.
+fn with_its_epoch(write: &Write<'_>, new: &Value) -> Option<Value> {
+    const NONE: &Value = &Value::Null;
+    if !is_lease(write.row) {
+        return None;
+    }
+    let stored = &write.old.unwrap_or(NONE)["metadata"]["annotations"][FENCE_ANNOTATION];
+    if new["metadata"]["annotations"][FENCE_ANNOTATION] == *stored {
+        return None;
+    }
+    let mut kept = new.clone();
+    let annotations = kept.make(&["metadata", "annotations"]);
+    match stored.as_str() {
+        Some(epoch) => {
+            annotations.insert(FENCE_ANNOTATION, epoch.to_owned());
+        }
+        None => {
+            annotations.remove(FENCE_ANNOTATION);
+        }
+    }
+    wire::normalize(write.row.hub(), &mut kept);
+    Some(kept)
+}
+
 /// The fence of a Lease whose holder this write changes.
 fn lease_scope(write: &Write<'_>) -> Option<String> {
-    if write.row.plural != "leases" || write.row.group != "coordination.k8s.io" {
+    if !is_lease(write.row) {
         return None;
     }
     let holder =
