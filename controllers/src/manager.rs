@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use trireme_client::resource::{self, Resource};
 use trireme_client::{Client, Fence, InformerFactory, TransportFor};
 
-use crate::runtime::{Clock, Election, HolderGone, Leadership, LeaseTiming, Metrics, Recorder, Running};
+use crate::runtime::{Clock, Election, Leadership, LeaseTiming, Metrics, Recorder, Running, Witness};
 use crate::{
     deployment, endpoints, garbage, namespace, node, pod_gc, protection, replicas, root_ca, service_account,
 };
@@ -66,8 +66,8 @@ pub struct Config {
     pub timing: LeaseTiming,
     pub options: Options,
     pub metrics: Arc<Metrics>,
-    /// Whether the process of that identity is known to be dead: its Lease is taken at once.
-    pub holder_gone: Option<HolderGone>,
+    /// Tells of the other processes early.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 /// What a controller is started with.
@@ -103,13 +103,11 @@ pub async fn run(config: Config) {
     for resource in WARM {
         informers.informer(resource);
     }
-    let fence = Fence::default();
     let watcher = client.clone();
     let election = Election::new(client, &informers, SYSTEM_NAMESPACE, LEASE_NAME, &config.identity)
         .timing(config.timing)
         .clock(config.clock.clone())
-        .fence(fence.clone())
-        .holder_gone(config.holder_gone.clone())
+        .witness(config.witness.clone())
         .metrics(config.metrics.clone());
     let stop = config.stop.clone();
     election
@@ -121,7 +119,7 @@ pub async fn run(config: Config) {
                 stop: leadership.stop.clone(),
                 watcher: watcher.clone(),
                 transport_for: config.transport_for.clone(),
-                fence: fence.clone(),
+                fence: leadership.fence.clone(),
             };
             lead(context, leadership, config.metrics.clone())
         })

@@ -189,8 +189,7 @@ async fn leadership_moves_and_the_deposed_are_fenced() {
         .await;
     let map = Object(value!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}}));
     let write_under = async |epoch: u64| {
-        let fence = trireme_client::Fence::default();
-        fence.set("kube-system/kube-controller-manager", &epoch.to_string());
+        let fence = trireme_client::Fence::new("kube-system/kube-controller-manager", epoch);
         cluster.client.fenced(fence).create(&CONFIG_MAPS, "default", &map).await
     };
     let refused = write_under(epoch - 1).await.unwrap_err();

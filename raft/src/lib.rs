@@ -23,14 +23,16 @@ mod remote;
 
 mod codec;
 mod identity;
+mod offline;
 pub mod tls;
 pub mod types;
 
 pub use identity::{Identity, IdentityError};
-pub use remote::{ChangeError, Remote, RemoteConfig};
+pub use offline::{ReadLogError, read_log};
+pub use remote::{Remote, RemoteConfig};
 pub use replica::{
-    Join, Limits, MemberChange, MemberError, OpenEngine, PeerStatus, Replica, ReplicaConfig, ReplicaStatus,
-    Role, StartError, Timing, cluster_id,
+    Limits, MemberError, OpenEngine, PeerStatus, Replica, ReplicaConfig, ReplicaStatus, Role, StartError,
+    Timing, cluster_id,
 };
 pub use tls::{Certificates, Tls, TlsError};
 pub use types::{MemberId, MemberNode};

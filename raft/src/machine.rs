@@ -11,7 +11,7 @@ use openraft::OptionalSend;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use trireme_store::log::{Command, Entry as StoreEntry, EntryBody, LogPosition, Outcome};
+use trireme_store::log::{Command, DecodeError, Entry as StoreEntry, EntryBody, LogPosition, Outcome};
 use trireme_store::{Fault, Store};
 
 use crate::codec;
@@ -323,20 +323,19 @@ impl Applier {
 }
 
 fn to_store(run: &[(Entry, Option<ApplyResponder<TypeConfig>>)]) -> Result<Vec<StoreEntry>, Fault> {
-    run.iter()
-        .map(|(entry, _)| {
-            let at = LogPosition { term: entry.log_id.leader_id.term, node_id: 0, index: entry.log_id.index };
-            let body = match &entry.payload {
-                Payload::Blank => EntryBody::Blank,
-                Payload::Membership(membership) => {
-                    EntryBody::Membership(codec::encode_membership(membership))
-                }
-                Payload::Normal(proposal) => EntryBody::Command(match &proposal.command {
-                    Some(command) => Command::clone(command),
-                    None => Command::decode(proposal.bytes.clone())?,
-                }),
-            };
-            Ok(StoreEntry { at, body })
-        })
-        .collect()
+    run.iter().map(|(entry, _)| store_entry(entry).map_err(Fault::from)).collect()
+}
+
+/// An entry as the store takes it.
+pub(crate) fn store_entry(entry: &Entry) -> Result<StoreEntry, DecodeError> {
+    let at = LogPosition { term: entry.log_id.leader_id.term, node_id: 0, index: entry.log_id.index };
+    let body = match &entry.payload {
+        Payload::Blank => EntryBody::Blank,
+        Payload::Membership(membership) => EntryBody::Membership(codec::encode_membership(membership)),
+        Payload::Normal(proposal) => EntryBody::Command(match &proposal.command {
+            Some(command) => Command::clone(command),
+            None => Command::decode(proposal.bytes.clone())?,
+        }),
+    };
+    Ok(StoreEntry { at, body })
 }

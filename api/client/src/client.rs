@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use parking_lot::RwLock;
 use trireme_api::{Object, Value, value};
 
 use crate::answer;
@@ -24,23 +23,23 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// Items per page where a list is read whole.
 pub const LIST_PAGE_ITEMS: usize = 500;
 
-/// The epoch a leader writes under. Every change that a client sends while it is set carries
-/// it, and a store that knows a newer epoch refuses the change.
-#[derive(Clone, Default)]
-pub struct Fence(Arc<RwLock<Option<String>>>);
+/// The epoch a leader writes under. Every change that a fenced client sends carries it, and a store
+/// that knows a newer epoch refuses the change. It is one term's: what is left of the work of an
+/// earlier term cannot write under a later one, nor without any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence(Arc<str>);
 
 impl Fence {
     pub const HEADER: &'static str = "trireme-fence";
 
     /// `lease` is `<namespace>/<name>`.
-    pub fn set(&self, lease: &str, epoch: &str) {
-        *self.0.write() = Some(format!("{lease}={epoch}"));
+    pub fn new(lease: &str, epoch: u64) -> Fence {
+        Fence(format!("{lease}={epoch}").into())
     }
-    pub fn clear(&self) {
-        *self.0.write() = None;
-    }
-    pub fn get(&self) -> Option<String> {
-        self.0.read().clone()
+
+    /// The header's value.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -426,9 +425,9 @@ impl Client {
             headers.push(("content-type", content_type.to_owned()));
         }
         if method != Method::GET
-            && let Some(fence) = self.fence.as_ref().and_then(Fence::get)
+            && let Some(fence) = &self.fence
         {
-            headers.push((Fence::HEADER, fence));
+            headers.push((Fence::HEADER, fence.as_str().to_owned()));
         }
         let body = body.map_or_else(Bytes::new, |b| {
             Bytes::from(serde_json::to_vec(b).expect("a tree is always written as JSON"))

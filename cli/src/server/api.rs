@@ -10,13 +10,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trireme_apiserver::{Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
 use trireme_client::Transport;
-use trireme_controllers::runtime::{Clock, LeaseTiming, Metrics};
+use trireme_controllers::runtime::{Clock, LeaseTiming, Metrics, Witness};
 use trireme_controllers::scheduler;
+use trireme_raft::{MemberError, Replica};
 use trireme_store::Kv;
 
 use super::ApiOptions;
+use super::witness::{StoreWitness, identity};
 use crate::in_process::InProcess;
-use crate::join::{Doorkeeper, FindPeers};
 use crate::lifetime::End;
 use crate::pki::{Files, Pki, Renewer};
 
@@ -25,26 +26,17 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const GIVE_UP_WITH_ALL: Duration = Duration::from_millis(500);
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
-/// What an API server of this process works with.
-pub(super) struct Serving<'a> {
-    pub pki: &'a Arc<Pki>,
-    pub kv: Arc<dyn Kv>,
-    pub peers: FindPeers,
-    pub end: &'a End,
-    /// Whether controllers and scheduler run here.
-    pub leads: bool,
-}
-
-/// Serves until its end, then drains.
+/// Serves until its end, then drains. Where a member of the store is given, controllers and scheduler
+/// run here as well.
 pub(super) async fn serve(
     options: &ApiOptions,
-    serving: Serving<'_>,
+    pki: &Arc<Pki>,
+    kv: Arc<dyn Kv>,
     listener: std::net::TcpListener,
     mut renewer: Renewer,
+    end: &End,
+    member: Option<Replica>,
 ) -> Result<()> {
-    let Serving { pki, kv, peers, end, leads } = serving;
-    let doorkeeper =
-        Doorkeeper { kv: kv.clone(), pki: pki.clone(), peers, service_cidr: options.service_cidr.clone() };
     let (dir, names) = (options.certificates_dir(), options.names());
     let serving = renewer.keep(move |pki| pki.api_server(&dir, &names))?;
     let server = Server::new(ServerConfig {
@@ -66,7 +58,6 @@ pub(super) async fn serve(
         identity: options.name.clone(),
     })
     .context("API server")?;
-    server.open_gate(Arc::new(doorkeeper));
     renewer.after({
         let (server, pki) = (server.clone(), pki.clone());
         move || {
@@ -84,14 +75,21 @@ pub(super) async fn serve(
     let serving = server.clone();
     let mut serving = tokio::spawn(async move { serving.serve(listener).await });
     let lead = CancellationToken::new();
-    if leads {
-        start_leaders(options, pki, &server, &lead, &mut tasks);
+    if let Some(member) = &member {
+        start_leaders(options, pki, &server, member, &lead, &mut tasks);
     }
     tokio::select! {
         () = end.stop.cancelled() => {}
         ended = &mut serving => return ended.context("the API server panicked")?.context("API server"),
     }
-    // Leases are given up first, while the API still takes the writes: another master leads at once.
+    if let Some(member) = member.filter(|_| !end.everyone.is_cancelled()) {
+        // Before the Leases: who leads the store next takes them, too.
+        match member.hand_over(None).await {
+            Ok(_) | Err(MemberError::NotLeading { .. }) => {}
+            Err(error) => tracing::info!(%error, "the store is still led here"),
+        }
+    }
+    // Leases are given up while the API still takes the writes: another master leads at once.
     lead.cancel();
     let given_up = async { while tasks.join_next().await.is_some() {} };
     if end.everyone.is_cancelled() {
@@ -108,9 +106,7 @@ pub(super) async fn serve(
 }
 
 fn material(pki: &Pki, files: &Files) -> Result<TlsMaterial> {
-    let (mut certificate_chain_pem, private_key_pem) = files.read()?;
-    // Clients know the authority, but for a machine that joins: it knows its hash alone.
-    certificate_chain_pem.extend_from_slice(pki.ca.certificate_pem().as_bytes());
+    let (certificate_chain_pem, private_key_pem) = files.read()?;
     let client_ca_pem = pki.ca.certificate_pem().into();
     Ok(TlsMaterial { certificate_chain_pem, private_key_pem, client_ca_pem })
 }
@@ -124,11 +120,12 @@ fn start_leaders(
     options: &ApiOptions,
     pki: &Pki,
     server: &Server,
+    member: &Replica,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) {
-    // Unique across restarts: a Lease of the process before must run out, not be taken for ours.
-    let identity = format!("{}_{:08x}", options.name, rand::random::<u32>());
+    let identity = identity(&options.name, member);
+    let witness: Option<Arc<dyn Witness>> = Some(Arc::new(StoreWitness::new(member.clone())));
     let metrics = Arc::new(Metrics::default());
     let inside = server.clone();
     tasks.spawn(trireme_controllers::run(trireme_controllers::Config {
@@ -136,18 +133,18 @@ fn start_leaders(
         identity: identity.clone(),
         stop: stop.clone(),
         clock: Clock::system(),
-        timing: LeaseTiming::default(),
+        timing: LeaseTiming::witnessed(),
         options: trireme_controllers::Options {
             root_ca_pem: pki.ca.certificate_pem().to_owned(),
             ..trireme_controllers::Options::default()
         },
         metrics: metrics.clone(),
-        holder_gone: None,
+        witness: witness.clone(),
     }));
     let config = scheduler::Config {
         transport: InProcess::new(server.clone(), scheduler::USER),
         identity,
-        holder_gone: None,
+        witness,
         clock: Clock::system(),
         metrics,
         counts: Arc::default(),

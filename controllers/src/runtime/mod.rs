@@ -17,9 +17,9 @@ mod slow_start;
 
 pub use claim::{CONTROLLER_INDEX, Claim, claim, controller_index, orphans_of, owned_by, owner_reference};
 pub use expectations::Expectations;
-pub use leader::{Election, HolderGone, Leadership, LeaseTiming};
+pub use leader::{Election, Leadership, LeaseTiming, Witness};
 pub use metrics::Metrics;
-pub use outcome::{Failure, Next, Reconciled};
+pub use outcome::{Failure, Next, Reconciled, is_fenced};
 pub use queue::WorkQueue;
 pub use runner::{Controller, Running, run};
 pub use slow_start::slow_start;

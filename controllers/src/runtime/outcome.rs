@@ -45,9 +45,14 @@ impl Failure {
 
     /// A newer leader has written: this process must stop leading.
     pub fn is_fenced(&self) -> bool {
-        let Failure::Api(Error::Api { details, .. }) = self else { return false };
-        details["details"]["causes"].items().iter().any(|cause| cause["reason"] == "LeaderFenced")
+        matches!(self, Failure::Api(error) if is_fenced(error))
     }
+}
+
+/// Whether the store refused a change because a newer leader has taken over.
+pub fn is_fenced(error: &Error) -> bool {
+    let Error::Api { details, .. } = error else { return false };
+    details["details"]["causes"].items().iter().any(|cause| cause["reason"] == "LeaderFenced")
 }
 
 pub type Reconciled = Result<Next, Failure>;

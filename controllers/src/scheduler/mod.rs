@@ -31,9 +31,11 @@ use tokio_util::sync::CancellationToken;
 use trireme_api::{Object, Value, value};
 use trireme_client::informer::{key_of, split_key};
 use trireme_client::resource::{NAMESPACES, NODES, PODS};
-use trireme_client::{Change, Client, Error, Fence, Informer, InformerFactory, PatchKind, Transport};
+use trireme_client::{Change, Client, Error, Informer, InformerFactory, PatchKind, Transport};
 
-use crate::runtime::{Clock, Election, EventKind, HolderGone, Leadership, Metrics, Recorder, rfc3339};
+use crate::runtime::{
+    Clock, Election, EventKind, Leadership, Metrics, Recorder, Witness, is_fenced, rfc3339,
+};
 use cluster::{Cluster, Pod};
 use plan::{Rotation, place};
 use queue::Queue;
@@ -53,8 +55,8 @@ pub struct Config {
     pub transport: Arc<dyn Transport>,
     /// This process's name, unlike any other's: what the Lease shows.
     pub identity: String,
-    /// Tells early that another holder is dead.
-    pub holder_gone: Option<HolderGone>,
+    /// Tells of the other processes early.
+    pub witness: Option<Arc<dyn Witness>>,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub counts: Arc<Counts>,
@@ -90,14 +92,12 @@ impl Counts {
 
 /// Runs until `stop`: keeps the caches warm, and decides while it holds the Lease.
 pub async fn run(config: Config, stop: CancellationToken) {
-    let fence = Fence::default();
     let client = Client::new(config.transport.clone());
     let informers = InformerFactory::new(client.clone(), stop.clone());
     let (nodes, pods, namespaces) =
         (informers.informer(&NODES), informers.informer(&PODS), informers.informer(&NAMESPACES));
     let scheduler = Arc::new(Scheduler {
-        client: client.fenced(fence.clone()),
-        recorder: Recorder::new(client.clone(), SCHEDULER_NAME, config.clock.clone()),
+        client: client.clone(),
         clock: config.clock.clone(),
         pods: pods.clone(),
         state: Mutex::default(),
@@ -113,8 +113,7 @@ pub async fn run(config: Config, stop: CancellationToken) {
 
     let election = Election::new(client, &informers, LEASE.0, LEASE.1, &config.identity)
         .clock(config.clock)
-        .fence(fence)
-        .holder_gone(config.holder_gone)
+        .witness(config.witness)
         .metrics(config.metrics);
     let caches = (nodes, pods, namespaces);
     election
@@ -145,8 +144,8 @@ struct State {
 }
 
 struct Scheduler {
+    /// Unfenced: each term writes through its own.
     client: Client,
-    recorder: Recorder,
     clock: Clock,
     pods: Informer,
     state: Mutex<State>,
@@ -154,6 +153,14 @@ struct Scheduler {
     work: Notify,
     bindings: Arc<Semaphore>,
     counts: Arc<Counts>,
+}
+
+/// A time of leading, and the ways to write in it.
+#[derive(Clone)]
+struct Term {
+    client: Client,
+    recorder: Recorder,
+    stop: CancellationToken,
 }
 
 impl Scheduler {
@@ -225,18 +232,21 @@ impl Scheduler {
     /// Takes pods one by one until leadership ends.
     async fn lead(self: Arc<Self>, leadership: Leadership) {
         self.state.lock().queue.wake(Instant::now());
-        while !leadership.stop.is_cancelled() {
+        let client = self.client.fenced(leadership.fence);
+        let recorder = Recorder::new(client.clone(), SCHEDULER_NAME, self.clock.clone());
+        let term = Term { client, recorder, stop: leadership.stop };
+        while !term.stop.is_cancelled() {
             let (taken, next) = {
                 let mut state = self.state.lock();
                 let next = state.queue.advance(Instant::now());
                 (state.queue.take(), next)
             };
             match taken {
-                Some(key) => self.clone().schedule(&key, &leadership).await,
+                Some(key) => self.clone().schedule(&key, &term).await,
                 None => {
                     let until = next.map(tokio::time::Instant::from_std);
                     tokio::select! {
-                        () = leadership.stop.cancelled() => return,
+                        () = term.stop.cancelled() => return,
                         () = self.work.notified() => {}
                         () = async { match until {
                             Some(at) => tokio::time::sleep_until(at).await,
@@ -249,7 +259,7 @@ impl Scheduler {
     }
 
     /// Decides about one pod, and sends the binding on its way.
-    async fn schedule(self: Arc<Self>, key: &str, leadership: &Leadership) {
+    async fn schedule(self: Arc<Self>, key: &str, term: &Term) {
         let Ok(permit) = self.bindings.clone().acquire_owned().await else { return };
         let Some(pod) = self.pods.store().get(key).filter(|p| is_ours(p) && is_unassigned(p)) else {
             self.state.lock().queue.remove(key);
@@ -266,28 +276,31 @@ impl Scheduler {
             }
             decided
         };
-        let (scheduler, stop) = (self.clone(), leadership.stop.clone());
+        let (scheduler, term) = (self.clone(), term.clone());
         tokio::spawn(async move {
             let _permit = permit;
             match decided {
-                Ok(node) => scheduler.bind(&pod, &node, &stop).await,
-                Err(message) => scheduler.refuse(&pod, &message, &stop).await,
+                Ok(node) => scheduler.bind(&pod, &node, &term).await,
+                Err(message) => scheduler.refuse(&pod, &message, &term).await,
             }
         });
     }
 
-    async fn bind(&self, pod: &Pod, node: &str, stop: &CancellationToken) {
+    async fn bind(&self, pod: &Pod, node: &str, term: &Term) {
         let (object, key) = (&pod.object, key_of(&pod.object));
         let (namespace, name) = split_key(&key);
-        let bound =
-            match stop.run_until_cancelled(self.client.bind(namespace, name, object.uid(), node)).await {
-                Some(bound) => bound,
-                None => Err(Error::OutcomeUnknown("leadership ended".into())),
-            };
+        let bound = match term
+            .stop
+            .run_until_cancelled(term.client.bind(namespace, name, object.uid(), node))
+            .await
+        {
+            Some(bound) => bound,
+            None => Err(Error::OutcomeUnknown("leadership ended".into())),
+        };
         match bound {
             Ok(()) => {
                 self.counts.scheduled.fetch_add(1, Ordering::Relaxed);
-                self.recorder.event(
+                term.recorder.event(
                     object,
                     "v1",
                     "Pod",
@@ -298,6 +311,9 @@ impl Scheduler {
             }
             Err(error) => {
                 self.counts.errors.fetch_add(1, Ordering::Relaxed);
+                if is_fenced(&error) {
+                    term.stop.cancel();
+                }
                 tracing::warn!(pod = key, node, %error, "binding failed");
                 let mut state = self.state.lock();
                 // If it was done after all, the cache shows the pod on its node, now or soon, and
@@ -317,10 +333,10 @@ impl Scheduler {
     }
 
     /// Tells the pod's owner what stands in the way: a condition, and an event.
-    async fn refuse(&self, pod: &Pod, message: &str, stop: &CancellationToken) {
+    async fn refuse(&self, pod: &Pod, message: &str, term: &Term) {
         self.counts.unschedulable.fetch_add(1, Ordering::Relaxed);
         let object = &pod.object;
-        self.recorder.event(object, "v1", "Pod", EventKind::Warning, "FailedScheduling", message);
+        term.recorder.event(object, "v1", "Pod", EventKind::Warning, "FailedScheduling", message);
         let conditions = object.status()["conditions"].items();
         let present = conditions.iter().find(|c| c["type"] == "PodScheduled");
         let is = |field: &str, text: &str| present.is_some_and(|c| c[field] == *text);
@@ -341,10 +357,13 @@ impl Scheduler {
         patch.make(&["status"]).set("conditions", Value::Array(vec![condition]));
         let (namespace, name) = (object.namespace(), object.name());
         let resource = PODS;
-        let patched = self.client.patch(&resource, namespace, name, "status", PatchKind::Strategic, &patch);
-        if let Some(Err(error)) = stop.run_until_cancelled(patched).await
+        let patched = term.client.patch(&resource, namespace, name, "status", PatchKind::Strategic, &patch);
+        if let Some(Err(error)) = term.stop.run_until_cancelled(patched).await
             && !error.is_not_found()
         {
+            if is_fenced(&error) {
+                term.stop.cancel();
+            }
             tracing::debug!(pod = key_of(object), %error, "condition not written");
         }
     }

@@ -1,4 +1,5 @@
 //! A whole control plane in one process: store, API server, controllers, scheduler, hollow nodes.
+#![allow(dead_code)] // each test binary uses a part
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -74,6 +75,9 @@ fn error(error: ApiError) -> Error {
     Error::Api { status: error.code, reason: error.reason.to_owned(), message: error.message, details }
 }
 
+/// What stands between a leader and the API server.
+pub(crate) type Through = Arc<dyn Fn(&str, Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync>;
+
 pub(crate) struct Cluster {
     server: Server,
     pub(crate) client: Client,
@@ -139,14 +143,25 @@ impl Cluster {
         cluster
     }
 
+    /// The same, the leaders' requests passing through `through`, which is given the user.
+    pub(crate) async fn whole_through(through: Through) -> Cluster {
+        let cluster = Cluster::leaders(through).await;
+        cluster.nodes(1, 1);
+        cluster
+    }
+
     /// Controllers and scheduler beside it.
     pub(crate) async fn without_nodes() -> Cluster {
+        Cluster::leaders(Arc::new(|_, transport| transport)).await
+    }
+
+    async fn leaders(through: Through) -> Cluster {
         let cluster = Cluster::bare().await;
-        cluster.controllers("test_1", cluster.stop.child_token());
+        cluster.controllers_through("test_1", cluster.stop.child_token(), through.clone());
         let scheduler = scheduler::Config {
-            transport: cluster.transport(scheduler::USER, &[]),
+            transport: through(scheduler::USER, cluster.transport(scheduler::USER, &[])),
             identity: "test_1".into(),
-            holder_gone: None,
+            witness: None,
             clock: Clock::system(),
             metrics: Arc::default(),
             counts: Arc::default(),
@@ -175,9 +190,18 @@ impl Cluster {
 
     /// One process's controllers; `stop` ends them.
     pub(crate) fn controllers(&self, identity: &str, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+        self.controllers_through(identity, stop, Arc::new(|_, transport| transport))
+    }
+
+    fn controllers_through(
+        &self,
+        identity: &str,
+        stop: CancellationToken,
+        through: Through,
+    ) -> tokio::task::JoinHandle<()> {
         let server = self.server.clone();
         tokio::spawn(trireme_controllers::run(trireme_controllers::Config {
-            transport_for: Arc::new(move |user| transport(&server, user, &[])),
+            transport_for: Arc::new(move |user| through(user, transport(&server, user, &[]))),
             identity: identity.into(),
             stop,
             clock: Clock::system(),
@@ -188,7 +212,7 @@ impl Cluster {
                 ..Default::default()
             },
             metrics: Arc::new(Metrics::default()),
-            holder_gone: None,
+            witness: None,
         }))
     }
 

@@ -207,6 +207,11 @@ impl Log {
         self.shared.state.lock().committed
     }
 
+    /// Some of the entries from `from` up to `to`, in order; none only where there are none.
+    pub(crate) fn read(&self, from: u64, to: u64) -> io::Result<Vec<crate::types::Entry>> {
+        self.shared.read(from, to, usize::MAX)
+    }
+
     /// The vote as it was last recorded.
     pub fn vote(&self) -> Option<Vote> {
         self.shared.state.lock().vote

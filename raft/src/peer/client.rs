@@ -20,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use trireme_store::Store;
 
+use super::liveness::Liveness;
 use super::snapshot::{self, SnapshotDirs};
 use super::{CLUSTER, MESSAGE_BYTES_MAX, TO, wire};
 use crate::machine::{RaftSnapshot, SnapshotData};
@@ -37,6 +38,9 @@ const RECONNECT_MAX: Duration = Duration::from_millis(160);
 /// A peer that does not say who it is by then gets no snapshot: a checkpoint is not taken for one
 /// that is not there.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// An answer to a heartbeat that comes this many times later than openraft waits still shows that
+/// its member is alive.
+const LATE_HEARTBEAT_FACTOR: u32 = 10;
 /// A peer whose machine lost its power closes no socket: it is asked for a sign this often.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
@@ -57,11 +61,22 @@ pub(crate) struct Peers {
     clients: Mutex<HashMap<(String, Lane), PeerClient<Channel>>>,
     /// Members that said that their disk is full, by their last answer to a heartbeat.
     full: Mutex<BTreeSet<MemberId>>,
+    liveness: Liveness,
 }
 
 impl Peers {
     pub(crate) fn new(tls: Tls) -> Arc<Self> {
-        Arc::new(Self { tls, clients: Mutex::default(), full: Mutex::default() })
+        Arc::new(Self {
+            tls,
+            clients: Mutex::default(),
+            full: Mutex::default(),
+            liveness: Liveness::default(),
+        })
+    }
+
+    /// Who has answered heartbeats, and when.
+    pub(crate) fn liveness(&self) -> &Liveness {
+        &self.liveness
     }
 
     pub(crate) fn any_full(&self) -> bool {
@@ -205,10 +220,30 @@ impl Network {
         request: &AppendEntriesRequest<TypeConfig>,
         option: &RPCOption,
     ) -> RpcResult<StreamAppendResult<TypeConfig>> {
-        let message = self.call(wire::append_request(request), Some(option.hard_ttl()));
-        let response = self.control()?.heartbeat(message).await.map_err(|status| rpc_error(&status))?;
-        let answer = response.into_inner();
-        self.peers.note_full(self.target, answer.full);
+        let message =
+            self.call(wire::append_request(request), Some(option.hard_ttl() * LATE_HEARTBEAT_FACTOR));
+        let (peers, target, term) = (self.peers.clone(), self.target, request.vote.leader_id.term);
+        let mut client = self.control()?;
+        peers.liveness.asked(target, term);
+        // In a task: openraft drops the call soon, but one that is answered late is alive.
+        let answered = tokio::spawn(async move {
+            match client.heartbeat(message).await {
+                Ok(response) => {
+                    let answer = response.into_inner();
+                    peers.note_full(target, answer.full);
+                    peers.liveness.answered(target, term, answer.incarnation);
+                    Ok(answer)
+                }
+                Err(status) => {
+                    if status.code() == Code::Unavailable {
+                        peers.liveness.refused(target, term);
+                    }
+                    Err(status)
+                }
+            }
+        });
+        let answer = answered.await.unwrap_or_else(|error| Err(Status::internal(error.to_string())));
+        let answer = answer.map_err(|status| rpc_error(&status))?;
         wire::read_append_response(answer).map_err(|status| rpc_error(&status))
     }
 }

@@ -6,6 +6,7 @@
 mod client;
 mod contact;
 mod gate;
+mod liveness;
 pub(crate) mod pb;
 mod server;
 mod snapshot;

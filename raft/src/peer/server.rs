@@ -39,13 +39,12 @@ const TERMS_AHEAD_MAX: u64 = 1 << 32;
 #[tonic::async_trait]
 pub(crate) trait Upcalls: Send + Sync + 'static {
     fn identify(&self) -> pb::IdentifyResponse;
+    fn incarnation(&self) -> u64;
     async fn propose(&self, request: pb::ProposeRequest) -> pb::ProposeResponse;
     async fn read_index(&self) -> Option<LogId>;
     async fn lease_keep_alive(&self, lease: i64) -> pb::LeaseResponse;
     async fn lease_time_to_live(&self, lease: i64) -> pb::LeaseResponse;
     fn marked_hash(&self, index: u64) -> Option<u128>;
-    async fn change_members(&self, change: pb::MemberChange) -> pb::ChangeMembersResponse;
-    async fn join(&self, request: pb::JoinRequest) -> pb::JoinResponse;
 }
 
 pub(crate) struct PeerService {
@@ -91,17 +90,6 @@ impl PeerService {
             return Err(Status::failed_precondition(format!(
                 "this is member {}, and not the one called",
                 self.member
-            )));
-        }
-        Ok(())
-    }
-
-    /// Refuses who asks for another cluster, before it knows this member's id.
-    fn check_cluster(&self, asked: &str) -> Result<(), Status> {
-        if asked != self.cluster {
-            return Err(Status::failed_precondition(format!(
-                "this member belongs to cluster {:?}, not {asked:?}",
-                self.cluster
             )));
         }
         Ok(())
@@ -254,7 +242,13 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::IdentifyRequest>,
     ) -> Result<Response<pb::IdentifyResponse>, Status> {
-        self.check_cluster(&request.into_inner().cluster)?;
+        let asked = request.into_inner().cluster;
+        if asked != self.cluster {
+            return Err(Status::failed_precondition(format!(
+                "this member belongs to cluster {:?}, not {asked:?}",
+                self.cluster
+            )));
+        }
         Ok(Response::new(self.upcalls.identify()))
     }
 
@@ -330,7 +324,11 @@ impl Peer for PeerService {
         let response = answer.await.map_err(Self::stopped)?.map_err(Self::stopped)?;
         let result = stream_result(response, previous, previous);
         let answer = wire::append_response(&result);
-        Ok(Response::new(pb::AppendResponse { full: !self.log.has_room(), ..answer }))
+        Ok(Response::new(pb::AppendResponse {
+            full: !self.log.has_room(),
+            incarnation: self.upcalls.incarnation(),
+            ..answer
+        }))
     }
 
     async fn snapshot(
@@ -418,17 +416,5 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::LeaseResponse>, Status> {
         self.check_addressee(&request)?;
         Ok(Response::new(self.upcalls.lease_time_to_live(request.into_inner().lease).await))
-    }
-    async fn change_members(
-        &self,
-        request: Request<pb::MemberChange>,
-    ) -> Result<Response<pb::ChangeMembersResponse>, Status> {
-        self.check_addressee(&request)?;
-        Ok(Response::new(self.upcalls.change_members(request.into_inner()).await))
-    }
-
-    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinResponse>, Status> {
-        self.check_cluster(&request.get_ref().cluster)?;
-        Ok(Response::new(self.upcalls.join(request.into_inner()).await))
     }
 }

@@ -83,7 +83,7 @@ pub(crate) fn append_response(result: &StreamAppendResult<TypeConfig>) -> pb::Ap
         }
         Err(StreamAppendError::HigherVote(vote)) => R::Higher(ballot(vote).unwrap_or_default()),
     };
-    pb::AppendResponse { result: Some(result), full: false }
+    pb::AppendResponse { result: Some(result), ..Default::default() }
 }
 
 pub(crate) fn read_append_response(

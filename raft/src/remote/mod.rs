@@ -9,7 +9,6 @@
 //! done once. The highest revision seen goes with every local read, and a member behind it waits.
 
 mod connect;
-mod members;
 mod watch;
 
 use std::future::Future;
@@ -28,8 +27,6 @@ use trireme_store::{
     Error, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, RangeRequest, RangeResponse, Revision, Status,
     TxnRequest, TxnResponse, WatchRequest, WatchStream,
 };
-
-pub use members::ChangeError;
 
 use crate::etcd::SEEN_REVISION;
 use crate::etcd::convert;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Inner;
@@ -15,11 +14,11 @@ use crate::types::{MemberId, MemberNode};
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// A member that has not answered by then is asked again.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Rounds without success before it is said aloud what is missing.
+/// Rounds without success before it is said aloud what is missing: the first entries of a cluster
+/// made a moment ago may still be on their way.
 const ROUNDS_QUIET: u32 = 100;
-/// Rounds in which the first entries of a cluster that was made a moment ago may still be on their
-/// way to this member.
-const ROUNDS_MAKING: u32 = 20;
+
+const WIPED: &str = "this member's data is new";
 
 enum Asked {
     Node(MemberId, MemberNode),
@@ -37,6 +36,7 @@ impl Inner {
         }
         for round in 0u32.. {
             if self.stop.is_cancelled() || self.raft.is_initialized().await.unwrap_or(true) {
+                self.solved(WIPED);
                 self.solved("waiting for");
                 return;
             }
@@ -61,9 +61,11 @@ impl Inner {
                 Asked::Elsewhere => {
                     // Its disk is new and the cluster is not: under this identity it has never
                     // voted, and another one of its name may have. Making a cluster of its own
-                    // would be the end of both; it asks to be taken in under the new one.
-                    if round >= ROUNDS_MAKING {
-                        self.elsewhere.store(true, Ordering::Relaxed);
+                    // would be the end of both.
+                    if round >= ROUNDS_QUIET {
+                        self.problem(format!(
+                            "{WIPED}, but the cluster exists: it stays out until it is added as a new member"
+                        ));
                     }
                     return;
                 }

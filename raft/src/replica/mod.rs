@@ -12,9 +12,9 @@ mod bootstrap;
 mod config;
 mod elections;
 mod features;
-mod joining;
 mod kv;
 mod leases;
+mod liveness;
 mod marks;
 mod members;
 mod proposals;
@@ -24,7 +24,7 @@ mod upkeep;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Config, Raft, SnapshotPolicy};
@@ -35,8 +35,7 @@ use trireme_store::log::Outcome;
 use trireme_store::{Error, Revision, Store};
 
 pub use config::{Limits, OpenEngine, ReplicaConfig, Timing};
-pub use joining::Join;
-pub use members::{MemberChange, MemberError};
+pub use members::MemberError;
 pub use status::{PeerStatus, ReplicaStatus, Role};
 
 use crate::identity::{DataDir, Identity, IdentityError};
@@ -132,8 +131,8 @@ pub(crate) struct Inner {
     /// False once no leader was heard of for [`Timing::no_leader`].
     has_leader: watch::Sender<bool>,
     announced: AtomicI64,
-    /// The cluster exists, and this member's data is new.
-    elsewhere: AtomicBool,
+    /// The term in which this member was first seen leading with a quorum behind it, and when.
+    led: Mutex<Option<(u64, std::time::Instant)>>,
     problems: Mutex<Vec<String>>,
     stop: CancellationToken,
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
@@ -264,7 +263,7 @@ impl Replica {
             caught_up: watch::Sender::new(false),
             has_leader: watch::Sender::new(true),
             announced: AtomicI64::new(0),
-            elsewhere: AtomicBool::new(false),
+            led: Mutex::default(),
             problems: Mutex::default(),
             stop,
             runtime: Mutex::new(None),
@@ -278,7 +277,6 @@ impl Replica {
         tokio::spawn(inner.clone().run_elections());
         tokio::spawn(inner.clone().run_bootstrap());
         tokio::spawn(inner.clone().run_features());
-        tokio::spawn(inner.clone().run_joining());
         inner.start_upkeep()?;
         Ok(inner)
     }
@@ -305,7 +303,10 @@ impl Replica {
     /// Stops. With `handover`, leadership is given to another member first, for which it waits a
     /// bounded time.
     pub async fn shutdown(&self, handover: bool) {
-        if handover && let Err(error) = self.hand_over(None).await {
+        if handover
+            && self.inner.leading_term().is_some()
+            && let Err(error) = self.hand_over(None).await
+        {
             tracing::info!(%error, "leadership was not handed over");
         }
         self.inner.stop.cancel();

@@ -70,6 +70,11 @@ impl Proposals {
         };
         (proposals, Queue(receiver))
     }
+
+    /// What all proposals of this process name, and those of no other.
+    pub(super) fn client(&self) -> u64 {
+        self.client
+    }
 }
 
 /// Counts a proposal as waiting while it lives.

@@ -181,6 +181,10 @@ impl Upcalls for ForPeers {
         }
     }
 
+    fn incarnation(&self) -> u64 {
+        self.0.upgrade().map_or(0, |inner| inner.proposals.client())
+    }
+
     async fn propose(&self, request: pb::ProposeRequest) -> pb::ProposeResponse {
         match self.0.upgrade() {
             Some(inner) => inner.propose_forwarded(request).await,
@@ -190,26 +194,6 @@ impl Upcalls for ForPeers {
 
     async fn read_index(&self) -> Option<LogId> {
         self.0.upgrade()?.read_index().await
-    }
-
-    async fn change_members(&self, change: pb::MemberChange) -> pb::ChangeMembersResponse {
-        match self.0.upgrade() {
-            // On a task of its own: a change that was begun is finished, whether or not the caller
-            // still waits.
-            Some(inner) => {
-                tokio::spawn(async move { inner.change_for_peer(change).await }).await.unwrap_or_default()
-            }
-            None => pb::ChangeMembersResponse::default(),
-        }
-    }
-
-    async fn join(&self, request: pb::JoinRequest) -> pb::JoinResponse {
-        match self.0.upgrade() {
-            Some(inner) => {
-                tokio::spawn(async move { inner.join_for_peer(request).await }).await.unwrap_or_default()
-            }
-            None => pb::JoinResponse::default(),
-        }
     }
 
     fn marked_hash(&self, index: u64) -> Option<u128> {
