@@ -25,6 +25,7 @@ mod clock;
 mod compaction;
 mod discovery;
 mod filters;
+mod gate;
 mod health;
 mod metrics;
 mod negotiate;
@@ -37,6 +38,7 @@ mod wire;
 mod yaml;
 
 pub use config::{Error, ServerConfig, ServiceAccountKeys};
+pub use gate::{Gate, JOIN_PATH};
 pub use identity::Identity;
 pub use server::{Body, FENCE_HEADER, List, Server, TlsMaterial, WatchEvent, WatchStream};
 pub use status::ApiError;

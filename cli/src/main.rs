@@ -5,10 +5,13 @@ mod balancer;
 mod down;
 mod exit;
 mod in_process;
+mod join;
 mod kubeconfig;
 mod lifetime;
+mod member;
 mod pki;
 mod probe;
+mod reach;
 mod server;
 mod status;
 mod store_client;
@@ -48,6 +51,12 @@ enum Command {
     Pki(pki::Options),
     /// Run a master: store, API server, controllers, scheduler
     Server(server::Options),
+    /// Become a master of a cluster that runs
+    Join(join::Options),
+    /// Let machines in, with `trireme join`
+    Token(join::token::Options),
+    /// Show and change who belongs to the store's cluster
+    Member(member::Options),
     /// Run an API server alone, on any masters' store
     Apiserver(server::StatelessOptions),
     /// Run nodes
@@ -73,6 +82,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(options) => small_runtime()?.block_on(status::run(options)),
         Command::Pki(options) => pki::run(&options),
         Command::Server(options) => server::run(options),
+        Command::Join(options) => join::run(options),
+        Command::Token(options) => small_runtime()?.block_on(join::token::run(options)),
+        Command::Member(options) => small_runtime()?.block_on(member::run(options)),
         Command::Apiserver(options) => server::run_stateless(options),
         Command::Agent(options) => small_runtime()?.block_on(async {
             let stop = lifetime::watch_for_end()?.stop;

@@ -1,11 +1,11 @@
-//! One GET over a connection of its own, with every step under one deadline: readiness checks.
+//! One request over a connection of its own, with every step under one deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -23,12 +23,26 @@ pub(crate) async fn get(
     path: &str,
     deadline: Duration,
 ) -> Result<(StatusCode, Bytes)> {
-    tokio::time::timeout(deadline, get_inner(tls, address, path))
+    send(tls, address, Request::get(path).body(Empty::new())?, deadline).await
+}
+
+/// Sends a request without a body to `address`, `host:port`.
+pub(crate) async fn send(
+    tls: &Arc<ClientConfig>,
+    address: &str,
+    request: Request<Empty<Bytes>>,
+    deadline: Duration,
+) -> Result<(StatusCode, Bytes)> {
+    tokio::time::timeout(deadline, send_inner(tls, address, request))
         .await
         .map_err(|_| anyhow!("no answer from {address} within {} ms", deadline.as_millis()))?
 }
 
-async fn get_inner(tls: &Arc<ClientConfig>, address: &str, path: &str) -> Result<(StatusCode, Bytes)> {
+async fn send_inner(
+    tls: &Arc<ClientConfig>,
+    address: &str,
+    mut request: Request<Empty<Bytes>>,
+) -> Result<(StatusCode, Bytes)> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no host name"))?;
     let socket = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
@@ -38,12 +52,11 @@ async fn get_inner(tls: &Arc<ClientConfig>, address: &str, path: &str) -> Result
     let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await.context("TLS handshake")?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let request = Request::get(path)
-        .header("host", address)
-        .header("accept", "application/json")
-        .header("user-agent", "trireme-probe")
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())?;
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, HeaderValue::from_str(address)?);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static("trireme-probe"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();

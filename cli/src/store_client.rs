@@ -12,6 +12,7 @@ use crate::pki::Files;
 /// The client, and where its certificates are exchanged.
 pub(crate) struct StoreClient {
     pub kv: Arc<dyn Kv>,
+    pub remote: Remote,
     tls: Tls,
     ca_pem: String,
     files: Files,
@@ -23,7 +24,13 @@ impl StoreClient {
         let tls = Tls::new(&certificates(ca_pem, files)?).context("certificates of the store")?;
         let config = RemoteConfig { endpoints, tls: tls.client() };
         let remote = Remote::connect(config).context("store").config()?;
-        Ok(StoreClient { kv: Arc::new(remote), tls, ca_pem: ca_pem.to_owned(), files: files.clone() })
+        Ok(StoreClient {
+            kv: Arc::new(remote.clone()),
+            remote,
+            tls,
+            ca_pem: ca_pem.to_owned(),
+            files: files.clone(),
+        })
     }
 
     /// New connections use the certificate that is on the disk now.

@@ -29,10 +29,10 @@ pub mod types;
 
 pub use identity::{Identity, IdentityError};
 pub use offline::{ReadLogError, read_log};
-pub use remote::{Remote, RemoteConfig};
+pub use remote::{ChangeError, Remote, RemoteConfig};
 pub use replica::{
-    Limits, MemberError, OpenEngine, PeerStatus, Replica, ReplicaConfig, ReplicaStatus, Role, StartError,
-    Timing, cluster_id,
+    Join, Limits, MemberChange, MemberError, OpenEngine, PeerStatus, Replica, ReplicaConfig, ReplicaStatus,
+    Role, StartError, Timing, cluster_id,
 };
 pub use tls::{Certificates, Tls, TlsError};
 pub use types::{MemberId, MemberNode};

@@ -20,12 +20,13 @@ use trireme_store::Fence;
 
 pub(crate) use request_info::{Query, RequestInfo, percent_decode};
 
+use crate::gate::JOIN_PATH;
 use crate::identity::Identity;
 use crate::negotiate;
 use crate::server::listener::Peer;
 use crate::server::{Body, Core, fences};
 use crate::status::{ApiError, Result};
-use crate::{authn, authz, limits, routes};
+use crate::{authn, authz, gate, limits, routes};
 
 /// The body of a request, read when a handler asks for it.
 pub(crate) enum RequestBody {
@@ -112,6 +113,11 @@ pub(crate) async fn serve(core: &Arc<Core>, parts: Parts, body: RequestBody, pee
     }
     let started = Instant::now();
     let call = new_call(core, parts, body, Identity::default());
+    if call.info.path == JOIN_PATH {
+        // Who comes here has no identity yet, and its token is not the API's.
+        let result = gate::serve(&call).await;
+        return finish(&call, result, started);
+    }
     let caught = AssertUnwindSafe(authenticated(call, peer)).catch_unwind().await;
     let (call, result) = match caught {
         Ok(done) => done,

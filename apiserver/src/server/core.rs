@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
@@ -16,6 +16,7 @@ use crate::authz::rbac::Rbac;
 use crate::cache::{Cache, KindCache};
 use crate::config::{Error, ServerConfig};
 use crate::discovery::Discovery;
+use crate::gate::Gate;
 use crate::health::Health;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) writes: Semaphore,
     pub(crate) advertise: std::net::SocketAddr,
     pub(crate) identity: String,
+    pub(crate) gate: OnceLock<Arc<dyn Gate>>,
     /// Ended when the server goes.
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -68,6 +70,7 @@ impl Core {
             writes: Semaphore::new(limits::WRITES_IN_FLIGHT_MAX),
             advertise: std::net::SocketAddr::new(config.advertise_address, config.advertise_port),
             identity: config.identity,
+            gate: OnceLock::new(),
             tasks: Mutex::new(Vec::new()),
         }))
     }

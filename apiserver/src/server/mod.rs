@@ -24,6 +24,7 @@ pub use tls::TlsMaterial;
 pub(crate) use self::core::{Core, row};
 use crate::config::{Error, ServerConfig};
 use crate::filters::{self, RequestBody};
+use crate::gate::Gate;
 use crate::identity::Identity;
 use crate::status::ApiError;
 use crate::{bootstrap, limits};
@@ -46,6 +47,11 @@ impl Server {
         core.keep_task(tokio::spawn(crate::compaction::run(core.kv.clone())));
         core.keep_task(tokio::spawn(crate::health::watch_store(Arc::downgrade(&core))));
         Ok(Server { core })
+    }
+
+    /// Lets machines in by `gate`, from now on; the first one that is set stays.
+    pub fn open_gate(&self, gate: Arc<dyn Gate>) {
+        let _ = self.core.gate.set(gate);
     }
 
     /// Serves connections until [`Server::shutdown`], and returns when they have ended.

@@ -54,8 +54,7 @@ impl Pki {
     /// Opens the authorities under `dir`, making those that are missing. Masters that share the
     /// folder may do so at the same time. A folder that is complete may be read-only.
     pub(crate) fn open_or_create(dir: &Path) -> Result<Pki> {
-        let complete = FILES.iter().all(|file| dir.join(file).exists());
-        let _lock = if complete { None } else { Some(lock(dir)?) };
+        let _lock = if Self::is_complete(dir) { None } else { Some(lock(dir)?) };
         let pki = Pki {
             dir: dir.to_owned(),
             cluster: authority::open_or_create_cluster_name(dir)?,
@@ -66,6 +65,15 @@ impl Pki {
         Authority::open_or_create(dir, "front-proxy-ca", "front-proxy-ca")?;
         authority::open_or_create_signing_key(dir, "sa")?;
         Ok(pki)
+    }
+
+    /// Names of the files that a complete folder holds.
+    pub(crate) fn files() -> &'static [&'static str] {
+        &FILES
+    }
+
+    pub(crate) fn is_complete(dir: &Path) -> bool {
+        FILES.iter().all(|file| dir.join(file).exists())
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {

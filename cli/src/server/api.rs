@@ -18,6 +18,7 @@ use trireme_store::Kv;
 use super::ApiOptions;
 use super::witness::{StoreWitness, identity};
 use crate::in_process::InProcess;
+use crate::join::{Doorkeeper, FindPeers};
 use crate::lifetime::End;
 use crate::pki::{Files, Pki, Renewer};
 
@@ -26,17 +27,26 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const GIVE_UP_WITH_ALL: Duration = Duration::from_millis(500);
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
-/// Serves until its end, then drains. Where a member of the store is given, controllers and scheduler
-/// run here as well.
+/// What an API server of this process works with.
+pub(super) struct Serving<'a> {
+    pub pki: &'a Arc<Pki>,
+    pub kv: Arc<dyn Kv>,
+    pub peers: FindPeers,
+    pub end: &'a End,
+    /// A member of the store in this process: controllers and scheduler run beside it.
+    pub member: Option<Replica>,
+}
+
+/// Serves until its end, then drains.
 pub(super) async fn serve(
     options: &ApiOptions,
-    pki: &Arc<Pki>,
-    kv: Arc<dyn Kv>,
+    serving: Serving<'_>,
     listener: std::net::TcpListener,
     mut renewer: Renewer,
-    end: &End,
-    member: Option<Replica>,
 ) -> Result<()> {
+    let Serving { pki, kv, peers, end, member } = serving;
+    let doorkeeper =
+        Doorkeeper { kv: kv.clone(), pki: pki.clone(), peers, service_cidr: options.service_cidr.clone() };
     let (dir, names) = (options.certificates_dir(), options.names());
     let serving = renewer.keep(move |pki| pki.api_server(&dir, &names))?;
     let server = Server::new(ServerConfig {
@@ -58,6 +68,7 @@ pub(super) async fn serve(
         identity: options.name.clone(),
     })
     .context("API server")?;
+    server.open_gate(Arc::new(doorkeeper));
     renewer.after({
         let (server, pki) = (server.clone(), pki.clone());
         move || {
@@ -106,7 +117,9 @@ pub(super) async fn serve(
 }
 
 fn material(pki: &Pki, files: &Files) -> Result<TlsMaterial> {
-    let (certificate_chain_pem, private_key_pem) = files.read()?;
+    let (mut certificate_chain_pem, private_key_pem) = files.read()?;
+    // Clients know the authority, but for a machine that joins: it knows its hash alone.
+    certificate_chain_pem.extend_from_slice(pki.ca.certificate_pem().as_bytes());
     let client_ca_pem = pki.ca.certificate_pem().into();
     Ok(TlsMaterial { certificate_chain_pem, private_key_pem, client_ca_pem })
 }

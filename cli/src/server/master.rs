@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trireme_raft::etcd::{self, ServeConfig};
-use trireme_raft::{Certificates, Replica, ReplicaConfig, Tls};
+use trireme_raft::{Certificates, Join, Replica, ReplicaConfig, Tls};
 use trireme_store::Kv;
 use trireme_store::engine::{RocksEngine, RocksOptions};
 
@@ -29,6 +29,7 @@ pub(super) struct Master {
     pub peer_address: String,
     pub client_address: String,
     pub members: BTreeMap<String, String>,
+    pub join: Option<Join>,
     pub ca_pem: Vec<u8>,
     pub peer: Files,
 }
@@ -63,6 +64,7 @@ impl Master {
             peer_address: self.peer_address,
             client_address: self.client_address,
             initial_members: self.members,
+            join: self.join,
             ..ReplicaConfig::new(self.data_dir, &self.cluster, &self.name, tls.clone(), open_engine())
         };
         let started = Replica::start(config, peers).await;

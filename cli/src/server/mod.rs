@@ -17,8 +17,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use trireme_raft::Join;
+use trireme_raft::etcd::Backend;
 
 use crate::exit::ConfigContext;
+use crate::join::{Facts, FindPeers};
 use crate::pki::{Pki, Renewer};
 use crate::store_client::StoreClient;
 use master::Master;
@@ -32,7 +35,7 @@ const RUNTIME_THREADS: usize = 2;
 const RUNTIME_END: Duration = Duration::from_secs(1);
 const DEFAULT_SERVICE_CIDR: &str = "10.96.0.0/12";
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ApiOptions {
     /// Folder of this process's state
     #[arg(long)]
@@ -57,7 +60,7 @@ pub(crate) struct ApiOptions {
     service_cidr: String,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     #[command(flatten)]
     api: ApiOptions,
@@ -89,8 +92,11 @@ impl ApiOptions {
 
     fn open_pki(&self) -> Result<Arc<Pki>> {
         private_dir(&self.data_dir)?;
-        let dir = self.pki_dir.clone().unwrap_or_else(|| self.data_dir.join("pki"));
-        Ok(Arc::new(Pki::open_or_create(&dir)?))
+        Ok(Arc::new(Pki::open_or_create(&self.pki_dir())?))
+    }
+
+    fn pki_dir(&self) -> PathBuf {
+        self.pki_dir.clone().unwrap_or_else(|| self.data_dir.join("pki"))
     }
 
     /// Names and addresses beyond loopback and the `kubernetes` service's.
@@ -114,10 +120,18 @@ pub(crate) fn run(options: Options) -> Result<()> {
     outcome
 }
 
-async fn run_master(options: Options, store_runtime: tokio::runtime::Handle) -> Result<()> {
+async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle) -> Result<()> {
     let end = crate::lifetime::watch_for_end()?;
     let pki = options.api.open_pki().config()?;
-    let members = members(&options).config()?;
+    let joined = Facts::read(&options.api.data_dir).config()?;
+    if let Some(facts) = &joined {
+        options.api.service_cidr.clone_from(&facts.service_cidr);
+    }
+    let members = match &joined {
+        // The cluster was there before this master, and says who belongs to it.
+        Some(_) => BTreeMap::new(),
+        None => members(&options).config()?,
+    };
     // Every port before any work, so that a busy one is told at once and nothing is half up.
     let api_listener = bind(options.api.api_listen, "--api-listen").config()?;
     let peer_listener = bind(options.peer_listen, "--peer-listen").config()?;
@@ -131,9 +145,13 @@ async fn run_master(options: Options, store_runtime: tokio::runtime::Handle) -> 
         data_dir: options.api.data_dir.join(STORE_DIR),
         cluster: pki.cluster.clone(),
         name: options.api.name.clone(),
-        peer_address: members.get(&options.api.name).cloned().unwrap_or_default(),
+        peer_address: match members.get(&options.api.name) {
+            Some(address) => address.clone(),
+            None => options.peer_listen.to_string(),
+        },
         client_address: options.client_listen.to_string(),
         members,
+        join: joined.map(|facts| Join { peers: facts.peers, replaces: facts.replaces }),
         ca_pem: pki.store_ca.certificate_pem().into(),
         peer,
     };
@@ -143,8 +161,13 @@ async fn run_master(options: Options, store_runtime: tokio::runtime::Handle) -> 
         .context("the store's start panicked")??;
     let held = store.clone();
     renewer.after(move || held.reload());
-    let member = Some(store.replica());
-    let served = api::serve(&options.api, &pki, store.kv(), api_listener, renewer, &end, member).await;
+    let replica = store.replica();
+    let peers: FindPeers = Arc::new(move || {
+        let members = replica.members().into_iter().map(|member| member.peer_address).collect();
+        Box::pin(std::future::ready(Ok(members)))
+    });
+    let serving = api::Serving { pki: &pki, kv: store.kv(), peers, end: &end, member: Some(store.replica()) };
+    let served = api::serve(&options.api, serving, api_listener, renewer).await;
     let handover = !end.everyone.is_cancelled();
     store_runtime.spawn(store.shutdown(handover)).await.context("the store's end panicked")?;
     served
@@ -161,15 +184,72 @@ pub(crate) fn run_stateless(options: StatelessOptions) -> Result<()> {
         let dir = options.api.certificates_dir();
         let files = renewer.keep(move |pki| pki.store_client_in(&dir))?;
         let client = StoreClient::new(pki.store_ca.certificate_pem(), &files, options.store.clone())?;
-        let kv = client.kv.clone();
+        let (kv, remote) = (client.kv.clone(), client.remote.clone());
         renewer.after(move || client.reload());
-        api::serve(&options.api, &pki, kv, listener, renewer, &end, None).await
+        let peers: FindPeers = Arc::new(move || {
+            let remote = remote.clone();
+            Box::pin(async move {
+                Ok(remote.members().await?.into_iter().map(|member| member.peer_address).collect())
+            })
+        });
+        let serving = api::Serving { pki: &pki, kv, peers, end: &end, member: None };
+        api::serve(&options.api, serving, listener, renewer).await
     });
     runtime.shutdown_timeout(RUNTIME_END);
     outcome
 }
 
 impl Options {
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.api.data_dir
+    }
+
+    pub(crate) fn pki_dir(&self) -> PathBuf {
+        self.api.pki_dir()
+    }
+
+    /// For a master whose peers are on other machines: what listens on loopback by default listens
+    /// on the advertised address.
+    pub(crate) fn settle_addresses(&mut self) -> Result<()> {
+        if !self.initial_cluster.is_empty() {
+            bail!("--initial-cluster is for a new cluster: this one says who belongs to it");
+        }
+        if let Some(own) = self.api.advertise_address.filter(|own| !own.is_loopback()) {
+            for address in [&mut self.peer_listen, &mut self.client_listen] {
+                if address.ip().is_loopback() {
+                    address.set_ip(own);
+                }
+            }
+        }
+        if self.peer_listen.ip().is_unspecified() {
+            bail!("--peer-listen {}: the others must be able to reach it", self.peer_listen);
+        }
+        Ok(())
+    }
+
+    /// The command that starts this master again.
+    pub(crate) fn command_line(&self) -> String {
+        let api = &self.api;
+        let mut line = format!(
+            "trireme server --data-dir {} --name {} --peer-listen {} --client-listen {} --api-listen {}",
+            api.data_dir.display(),
+            api.name,
+            self.peer_listen,
+            self.client_listen,
+            api.api_listen
+        );
+        for (flag, value) in [
+            ("--pki-dir", api.pki_dir.as_ref().map(|dir| dir.display().to_string())),
+            ("--advertise-address", api.advertise_address.map(|ip| ip.to_string())),
+        ] {
+            line += &value.map(|value| format!(" {flag} {value}")).unwrap_or_default();
+        }
+        for name in &api.api_names {
+            line += &format!(" --api-san {name}");
+        }
+        line
+    }
+
     /// What the other masters and the store's clients may call this one.
     fn peer_names(&self, members: &BTreeMap<String, String>) -> Vec<String> {
         let mut names = vec![self.peer_listen.ip().to_string(), self.client_listen.ip().to_string()];
@@ -214,7 +294,7 @@ fn bind(address: SocketAddr, flag: &str) -> Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-fn private_dir(dir: &Path) -> Result<()> {
+pub(crate) fn private_dir(dir: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -27,8 +27,11 @@ use tonic::metadata::MetadataMap;
 use trireme_store::log::Outcome;
 use trireme_store::{Error, Kv, Revision};
 
+pub(crate) use cluster::MEMBER_DETAIL;
 pub use serve::{ServeConfig, serve};
 
+use crate::replica::{MemberChange, MemberError};
+use crate::types::MemberId;
 use pb::etcdserverpb::ResponseHeader;
 
 /// What the face asks of a member beside [`Kv`].
@@ -46,6 +49,10 @@ pub trait Backend: Kv {
 
     /// Whether this member is in touch with a leader that has a quorum.
     fn has_leader(&self) -> latest::Receiver<bool>;
+
+    /// Makes a change of who belongs to the cluster, here or at the leader; the member that it was
+    /// about.
+    async fn change_members(&self, change: MemberChange) -> Result<MemberId, MemberError>;
 
     /// Hands leadership to `target`; only the leader can.
     async fn move_leader(&self, target: u64) -> Result<(), Error>;

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::cluster::member_status;
 use super::pb::trireme::v1 as pb;
 use super::{Backend, error};
+use crate::replica::MemberChange;
+use crate::types::MemberId;
 
 pub(super) struct StoreService(pub(super) Arc<dyn Backend>);
 
@@ -41,5 +44,15 @@ impl pb::store_server::Store for StoreService {
             is_learner: s.is_learner,
             errors: s.errors,
         }))
+    }
+
+    async fn replace_member(
+        &self,
+        request: Request<pb::ReplaceMemberRequest>,
+    ) -> Result<Response<pb::ReplaceMemberResponse>, Status> {
+        let pb::ReplaceMemberRequest { old, new } = request.into_inner();
+        let change = MemberChange::Replace { old: MemberId(old), new: MemberId(new) };
+        self.0.change_members(change).await.map_err(|error| member_status(&error))?;
+        Ok(Response::new(pb::ReplaceMemberResponse {}))
     }
 }

@@ -45,6 +45,8 @@ pub(crate) trait Upcalls: Send + Sync + 'static {
     async fn lease_keep_alive(&self, lease: i64) -> pb::LeaseResponse;
     async fn lease_time_to_live(&self, lease: i64) -> pb::LeaseResponse;
     fn marked_hash(&self, index: u64) -> Option<u128>;
+    async fn change_members(&self, change: pb::MemberChange) -> pb::ChangeMembersResponse;
+    async fn join(&self, request: pb::JoinRequest) -> pb::JoinResponse;
 }
 
 pub(crate) struct PeerService {
@@ -90,6 +92,17 @@ impl PeerService {
             return Err(Status::failed_precondition(format!(
                 "this is member {}, and not the one called",
                 self.member
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuses who asks for another cluster, before it knows this member's id.
+    fn check_cluster(&self, asked: &str) -> Result<(), Status> {
+        if asked != self.cluster {
+            return Err(Status::failed_precondition(format!(
+                "this member belongs to cluster {:?}, not {asked:?}",
+                self.cluster
             )));
         }
         Ok(())
@@ -242,13 +255,7 @@ impl Peer for PeerService {
         &self,
         request: Request<pb::IdentifyRequest>,
     ) -> Result<Response<pb::IdentifyResponse>, Status> {
-        let asked = request.into_inner().cluster;
-        if asked != self.cluster {
-            return Err(Status::failed_precondition(format!(
-                "this member belongs to cluster {:?}, not {asked:?}",
-                self.cluster
-            )));
-        }
+        self.check_cluster(&request.into_inner().cluster)?;
         Ok(Response::new(self.upcalls.identify()))
     }
 
@@ -416,5 +423,17 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::LeaseResponse>, Status> {
         self.check_addressee(&request)?;
         Ok(Response::new(self.upcalls.lease_time_to_live(request.into_inner().lease).await))
+    }
+    async fn change_members(
+        &self,
+        request: Request<pb::MemberChange>,
+    ) -> Result<Response<pb::ChangeMembersResponse>, Status> {
+        self.check_addressee(&request)?;
+        Ok(Response::new(self.upcalls.change_members(request.into_inner()).await))
+    }
+
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinResponse>, Status> {
+        self.check_cluster(&request.get_ref().cluster)?;
+        Ok(Response::new(self.upcalls.join(request.into_inner()).await))
     }
 }

@@ -9,6 +9,7 @@
 //! done once. The highest revision seen goes with every local read, and a member behind it waits.
 
 mod connect;
+mod members;
 mod watch;
 
 use std::future::Future;
@@ -27,6 +28,8 @@ use trireme_store::{
     Error, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, RangeRequest, RangeResponse, Revision, Status,
     TxnRequest, TxnResponse, WatchRequest, WatchStream,
 };
+
+pub use members::ChangeError;
 
 use crate::etcd::SEEN_REVISION;
 use crate::etcd::convert;

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use trireme_store::Error;
 use trireme_store::log::Outcome;
 
-use super::Replica;
 use super::proposals::stamp;
+use super::{MemberChange, MemberError, Replica};
 use crate::etcd::{Backend, MemberInfo, Standing};
 use crate::types::MemberId;
 
@@ -53,6 +53,10 @@ impl Backend for Replica {
 
     fn has_leader(&self) -> watch::Receiver<bool> {
         self.inner.has_leader.subscribe()
+    }
+
+    async fn change_members(&self, change: MemberChange) -> Result<MemberId, MemberError> {
+        Replica::change_members(self, change).await
     }
 
     async fn move_leader(&self, target: u64) -> Result<(), Error> {

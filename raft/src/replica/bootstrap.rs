@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Inner;
@@ -14,11 +15,11 @@ use crate::types::{MemberId, MemberNode};
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// A member that has not answered by then is asked again.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Rounds without success before it is said aloud what is missing: the first entries of a cluster
-/// made a moment ago may still be on their way.
+/// Rounds without success before it is said aloud what is missing.
 const ROUNDS_QUIET: u32 = 100;
-
-const WIPED: &str = "this member's data is new";
+/// Rounds in which the first entries of a cluster that was made a moment ago may still be on their
+/// way to this member.
+const ROUNDS_MAKING: u32 = 20;
 
 enum Asked {
     Node(MemberId, MemberNode),
@@ -36,7 +37,6 @@ impl Inner {
         }
         for round in 0u32.. {
             if self.stop.is_cancelled() || self.raft.is_initialized().await.unwrap_or(true) {
-                self.solved(WIPED);
                 self.solved("waiting for");
                 return;
             }
@@ -61,11 +61,9 @@ impl Inner {
                 Asked::Elsewhere => {
                     // Its disk is new and the cluster is not: under this identity it has never
                     // voted, and another one of its name may have. Making a cluster of its own
-                    // would be the end of both.
-                    if round >= ROUNDS_QUIET {
-                        self.problem(format!(
-                            "{WIPED}, but the cluster exists: it stays out until it is added as a new member"
-                        ));
+                    // would be the end of both; it asks to be taken in under the new one.
+                    if round >= ROUNDS_MAKING {
+                        self.elsewhere.store(true, Ordering::Relaxed);
                     }
                     return;
                 }

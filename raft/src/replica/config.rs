@@ -8,6 +8,7 @@ use std::time::Duration;
 use trireme_store::engine::{Engine, EngineError};
 use trireme_store::log::FEATURE_LEVEL;
 
+use super::joining::Join;
 use crate::tls::Tls;
 
 /// Opens the state's engine in a directory of its own.
@@ -27,8 +28,11 @@ pub struct ReplicaConfig {
     /// `host:port` at which clients reach its etcd service.
     pub client_address: String,
     /// Name → peer address of every member that a new cluster starts with, this one included.
-    /// Looked at only while the data directory is new. Empty: wait to be added to a cluster.
+    /// Looked at only while the data directory is new.
     pub initial_members: BTreeMap<String, String>,
+    /// How it comes into a cluster that exists. With it or `initial_members` the member asks for a
+    /// vote; without both it waits to be added, and to be promoted.
+    pub join: Option<Join>,
     /// Certificates between members. Who has one of this CA may do anything: it must not be the
     /// CA of users.
     pub peer_tls: Tls,
@@ -58,6 +62,7 @@ impl ReplicaConfig {
             peer_address: String::new(),
             client_address: String::new(),
             initial_members: BTreeMap::new(),
+            join: None,
             peer_tls,
             open_engine,
             limits: Limits::default(),

@@ -12,6 +12,7 @@ mod bootstrap;
 mod config;
 mod elections;
 mod features;
+mod joining;
 mod kv;
 mod leases;
 mod liveness;
@@ -24,7 +25,7 @@ mod upkeep;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Config, Raft, SnapshotPolicy};
@@ -35,7 +36,8 @@ use trireme_store::log::Outcome;
 use trireme_store::{Error, Revision, Store};
 
 pub use config::{Limits, OpenEngine, ReplicaConfig, Timing};
-pub use members::MemberError;
+pub use joining::Join;
+pub use members::{MemberChange, MemberError};
 pub use status::{PeerStatus, ReplicaStatus, Role};
 
 use crate::identity::{DataDir, Identity, IdentityError};
@@ -131,6 +133,8 @@ pub(crate) struct Inner {
     /// False once no leader was heard of for [`Timing::no_leader`].
     has_leader: watch::Sender<bool>,
     announced: AtomicI64,
+    /// The cluster exists, and this member's data is new.
+    elsewhere: AtomicBool,
     /// The term in which this member was first seen leading with a quorum behind it, and when.
     led: Mutex<Option<(u64, std::time::Instant)>>,
     problems: Mutex<Vec<String>>,
@@ -263,6 +267,7 @@ impl Replica {
             caught_up: watch::Sender::new(false),
             has_leader: watch::Sender::new(true),
             announced: AtomicI64::new(0),
+            elsewhere: AtomicBool::new(false),
             led: Mutex::default(),
             problems: Mutex::default(),
             stop,
@@ -277,6 +282,7 @@ impl Replica {
         tokio::spawn(inner.clone().run_elections());
         tokio::spawn(inner.clone().run_bootstrap());
         tokio::spawn(inner.clone().run_features());
+        tokio::spawn(inner.clone().run_joining());
         inner.start_upkeep()?;
         Ok(inner)
     }

@@ -196,6 +196,26 @@ impl Upcalls for ForPeers {
         self.0.upgrade()?.read_index().await
     }
 
+    async fn change_members(&self, change: pb::MemberChange) -> pb::ChangeMembersResponse {
+        match self.0.upgrade() {
+            // On a task of its own: a change that was begun is finished, whether or not the caller
+            // still waits.
+            Some(inner) => {
+                tokio::spawn(async move { inner.change_for_peer(change).await }).await.unwrap_or_default()
+            }
+            None => pb::ChangeMembersResponse::default(),
+        }
+    }
+
+    async fn join(&self, request: pb::JoinRequest) -> pb::JoinResponse {
+        match self.0.upgrade() {
+            Some(inner) => {
+                tokio::spawn(async move { inner.join_for_peer(request).await }).await.unwrap_or_default()
+            }
+            None => pb::JoinResponse::default(),
+        }
+    }
+
     fn marked_hash(&self, index: u64) -> Option<u128> {
         Some(self.0.upgrade()?.marks.at(index)?.hash)
     }

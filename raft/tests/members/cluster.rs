@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use tokio_util::sync::CancellationToken;
 use trireme_raft::{
-    Certificates, Limits, Remote, RemoteConfig, Replica, ReplicaConfig, Role, StartError, Tls, etcd,
+    Certificates, Join, Limits, Remote, RemoteConfig, Replica, ReplicaConfig, Role, StartError, Tls, etcd,
 };
 use trireme_store::engine::{Engine, RocksEngine, RocksOptions};
 use trireme_store::{Error, Kv, PutRequest, Revision, TxnRequest};
@@ -137,6 +137,28 @@ impl Cluster {
             })
             .collect();
         Self { ca, tls, members, _dir: dir, dir: path }
+    }
+
+    /// A further member, of no cluster yet, that is to start with `join`. Not started.
+    pub fn add(&mut self, name: &str, join: Option<Join>) -> usize {
+        let ports = [free_listener(), free_listener()];
+        let address = |i: usize| format!("127.0.0.1:{}", ports[i].local_addr().unwrap().port());
+        let mut config = self.members[0].config.clone();
+        config.data_dir = self.dir.join(format!("{name}-{}", self.members.len()));
+        config.name = name.into();
+        config.peer_address = address(0);
+        config.client_address = address(1);
+        config.initial_members.clear();
+        config.join = join;
+        let (listen_on, client_address) = (address(0), address(1));
+        self.members.push(Member { config, listen_on, client_address, running: None });
+        self.members.len() - 1
+    }
+
+    /// Where the members that the cluster began with are reached.
+    pub fn join(&self) -> Option<Join> {
+        let peers = self.members.iter().map(|member| member.config.peer_address.clone()).collect();
+        Some(Join { peers, replaces: None })
     }
 
     pub async fn start_member(&mut self, i: usize) {

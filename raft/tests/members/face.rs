@@ -192,6 +192,13 @@ impl etcd::Backend for CommitsBeforeWatch {
         self.0.has_leader()
     }
 
+    async fn change_members(
+        &self,
+        change: trireme_raft::MemberChange,
+    ) -> Result<trireme_raft::MemberId, trireme_raft::MemberError> {
+        etcd::Backend::change_members(&self.0, change).await
+    }
+
     async fn move_leader(&self, target: u64) -> Result<(), Error> {
         self.0.move_leader(target).await
     }

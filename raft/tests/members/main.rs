@@ -5,6 +5,7 @@ mod cluster;
 mod cut_off;
 mod divergence;
 mod face;
+mod membership;
 mod no_room;
 mod peer_port;
 mod replicas;

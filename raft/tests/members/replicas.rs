@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, put, put_surely, small_limits, wait_for};
 use futures::StreamExt;
-use trireme_raft::{IdentityError, Limits, Replica, ReplicaConfig, Role, StartError};
+use trireme_raft::{IdentityError, Limits, MemberChange, Replica, ReplicaConfig, Role, StartError};
 use trireme_store::{Error, KeyRange, Kv, RangeRequest, Revision, WatchItem, WatchRequest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -195,47 +195,6 @@ async fn a_watch_on_a_follower_sees_each_event_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_with_a_wiped_disk_stays_out_until_it_is_put_in_again() {
-    let mut cluster = Cluster::start(3, Limits::default()).await;
-    let leader = cluster.leader().await;
-    let wiped = (leader + 1) % 3;
-    put_surely(cluster.replica(leader), "before", "v").await;
-    let old = cluster.replica(wiped).member();
-    cluster.stop_member(wiped, false).await;
-    // A folder of its own: in one process the database that was may still write its last files.
-    cluster.members[wiped].config.data_dir = cluster.dir.join("wiped");
-    cluster.start_member(wiped).await;
-    let new = cluster.replica(wiped).member();
-    assert_ne!(old, new);
-    wait_for("it to say that it is out", || {
-        let problems = cluster.replica(wiped).status().problems;
-        problems.iter().any(|problem| problem.contains("stays out")).then_some(())
-    })
-    .await;
-    // It has neither voted nor taken entries in the place of the one that it was.
-    assert_eq!(cluster.replica(wiped).status().last_log_index, 0);
-    assert_eq!(cluster.replica(wiped).status().term, 0);
-
-    let address = cluster.members[wiped].config.peer_address.clone();
-    let lead = cluster.replica(leader).clone();
-    assert_eq!(lead.add_learner(&address).await.unwrap(), new);
-    lead.replace(old, new).await.unwrap();
-    wait_for("it to vote", || {
-        let members = lead.status().members;
-        let ids: Vec<_> = members.iter().filter(|member| member.votes).map(|member| member.id).collect();
-        (ids.len() == 3 && ids.contains(&new) && !ids.contains(&old)).then_some(())
-    })
-    .await;
-    let read = cluster.replica(wiped).range(RangeRequest::new(KeyRange::key("before"))).await.unwrap();
-    assert_eq!(read.count, 1);
-    cluster.assert_same_state().await;
-    let healthy = || cluster.replica(wiped).status().problems.is_empty().then_some(());
-    wait_for("it to have no problem any more", healthy).await;
-    drop(lead);
-    cluster.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_leader_is_bounded() {
     let limits = Limits { proposals_max: 4, ..Limits::default() };
     let mut cluster = Cluster::prepare(3, limits);
@@ -314,18 +273,7 @@ async fn a_member_killed_after_its_first_snapshot_was_installed_goes_on() {
         put_surely(cluster.replica(leader), &format!("k{i}"), "v").await;
     }
     // A log of its own, with nothing in it, and a state with everything.
-    let ports = [crate::cluster::free_listener(), crate::cluster::free_listener()];
-    let address = |i: usize| format!("127.0.0.1:{}", ports[i].local_addr().unwrap().port());
-    let mut config = cluster.members[other].config.clone();
-    config.data_dir = cluster.dir.join("learner");
-    config.name = "learner".into();
-    config.peer_address = address(0);
-    config.client_address = address(1);
-    config.initial_members.clear();
-    let client_address = config.client_address.clone();
-    drop(ports);
-    let listen_on = config.peer_address.clone();
-    cluster.members.push(crate::cluster::Member { config, listen_on, client_address, running: None });
+    cluster.add("learner", None);
     cluster.start_member(2).await;
     let learner = cluster.replica(2).member();
     cluster.stop_member(2, false).await;
@@ -341,7 +289,8 @@ async fn a_member_killed_after_its_first_snapshot_was_installed_goes_on() {
     let leader = cluster.leader_of(&[0, 1]).await;
     let lead = cluster.replica(leader).clone();
     let address = cluster.members[2].config.peer_address.clone();
-    assert_eq!(lead.add_learner(&address).await.unwrap(), learner);
+    let change = MemberChange::AddLearner { peer_address: address };
+    assert_eq!(lead.change_members(change).await.unwrap(), learner);
     put_surely(&lead, "after", "v").await;
     wait_for("the learner to have what came after", || {
         let read = cluster.replica(2).store().range(&RangeRequest::new(KeyRange::key("after"))).unwrap();

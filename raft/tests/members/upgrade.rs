@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, free_listener, put_surely, wait_for};
-use trireme_raft::{Limits, MemberError, Replica, StartError};
+use trireme_raft::{Limits, MemberChange, MemberError, Replica, StartError};
 use trireme_store::log::FEATURE_LEVEL;
 
 /// A few rounds of questions between the members.
@@ -68,7 +68,10 @@ async fn members_agree_on_what_the_oldest_understands() {
     config.initial_members.clear();
     let newcomer = Replica::start(config.clone(), listener).await.unwrap();
     let leader = cluster.leader().await;
-    let refused = cluster.replica(leader).add_learner(&config.peer_address).await;
+    let refused = cluster
+        .replica(leader)
+        .change_members(MemberChange::AddLearner { peer_address: config.peer_address.clone() })
+        .await;
     assert!(matches!(refused, Err(MemberError::Older { .. })), "{refused:?}");
     newcomer.shutdown(false).await;
     cluster.stop().await;

@@ -1,0 +1,63 @@
+//! How operators' commands reach the masters' stores.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::exit::ConfigContext;
+use crate::pki::Pki;
+use crate::store_client::StoreClient;
+use crate::up::{Layout, PKI_DIR, absolute};
+
+#[derive(Args, Debug)]
+pub(crate) struct Reach {
+    /// Folder of a cluster that `up` started
+    #[arg(long, default_value = ".trireme")]
+    dir: PathBuf,
+    /// Stores of another cluster's masters: HOST:PORT,…
+    #[arg(long, value_delimiter = ',', requires = "pki_dir", value_name = "HOST:PORT")]
+    endpoints: Vec<String>,
+    /// The authorities of that cluster
+    #[arg(long, requires = "endpoints")]
+    pki_dir: Option<PathBuf>,
+}
+
+/// A cluster, and a client of its stores.
+pub(crate) struct Reached {
+    pub client: StoreClient,
+    pub pki: Pki,
+    /// Where its API is reached, if it is one that `up` started.
+    pub api: Option<String>,
+}
+
+impl Reach {
+    /// Makes the client; it connects when it is first used.
+    pub(crate) fn reach(&self) -> Result<Reached> {
+        let (pki_dir, endpoints, api) = self.find().config()?;
+        // Opening makes what is missing, and these authorities would be nobody's.
+        if !pki_dir.join("ca.crt").exists() {
+            bail!("{} holds no authorities of a cluster", pki_dir.display());
+        }
+        let pki = Pki::open_or_create(&pki_dir)?;
+        let store = pki.store_client();
+        store.ensure()?;
+        let client = StoreClient::new(pki.store_ca.certificate_pem(), &store.files, endpoints)?;
+        Ok(Reached { client, pki, api })
+    }
+
+    fn find(&self) -> Result<(PathBuf, Vec<String>, Option<String>)> {
+        if let Some(pki_dir) = &self.pki_dir {
+            return Ok((pki_dir.clone(), self.endpoints.clone(), None));
+        }
+        let dir = absolute(&self.dir)?;
+        let layout = Layout::read(&dir)?.with_context(|| {
+            format!(
+                "no cluster was started in {}: give --dir, or --pki-dir and --endpoints of another one",
+                dir.display()
+            )
+        })?;
+        let endpoints = layout.masters().into_iter().map(|master| master.client).collect();
+        Ok((dir.join(PKI_DIR), endpoints, Some(format!("https://{}", layout.balancer()))))
+    }
+}

@@ -1,0 +1,118 @@
+//! Who the members are, and changes of it, for operators' commands.
+
+use std::time::Duration;
+
+use tonic::{Request, Status as GrpcStatus};
+
+use super::{Remote, ext};
+use crate::etcd::MemberInfo;
+use crate::etcd::pb::etcdserverpb as pb;
+use crate::etcd::pb::etcdserverpb::cluster_client::ClusterClient;
+use crate::etcd::pb::etcdserverpb::maintenance_client::MaintenanceClient;
+use crate::etcd::pb::trireme::v1::store_client::StoreClient;
+use crate::replica::MemberChange;
+use crate::types::MemberId;
+
+/// A change waits for a quorum, and a new voter catches up first.
+const CHANGE_MAX: Duration = Duration::from_secs(90);
+const LIST_MAX: Duration = Duration::from_secs(5);
+
+/// Why a change was not made, in words for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ChangeError(String);
+
+impl ChangeError {
+    fn new(status: &GrpcStatus) -> Self {
+        let detail = status.metadata().get(crate::etcd::MEMBER_DETAIL).and_then(|value| value.to_str().ok());
+        Self(detail.unwrap_or(status.message()).to_owned())
+    }
+}
+
+impl Remote {
+    /// Members as the last agreed membership has them.
+    pub async fn members(&self) -> Result<Vec<MemberInfo>, ChangeError> {
+        let mut last = None;
+        for (_, channel) in &self.0.endpoints {
+            let mut request = Request::new(pb::MemberListRequest { linearizable: true });
+            request.set_timeout(LIST_MAX);
+            match ClusterClient::new(channel.clone()).member_list(request).await {
+                Ok(answer) => return Ok(answer.into_inner().members.into_iter().map(member).collect()),
+                Err(status) => last = Some(ChangeError::new(&status)),
+            }
+        }
+        Err(last.unwrap_or_else(|| ChangeError("there is no endpoint".into())))
+    }
+
+    /// Makes one change. Asks one member after another until one answers.
+    pub async fn change_members(&self, change: &MemberChange) -> Result<(), ChangeError> {
+        let mut last = None;
+        for (_, channel) in &self.0.endpoints {
+            let mut cluster = ClusterClient::new(channel.clone());
+            let done = match change {
+                MemberChange::AddLearner { peer_address } | MemberChange::AddVoter { peer_address } => {
+                    let is_learner = matches!(change, MemberChange::AddLearner { .. });
+                    let peer_ur_ls = vec![format!("https://{peer_address}")];
+                    let request = pb::MemberAddRequest { peer_ur_ls, is_learner };
+                    cluster.member_add(within(request, CHANGE_MAX)).await.map(drop)
+                }
+                MemberChange::Promote(id) => {
+                    let request = pb::MemberPromoteRequest { id: id.0 };
+                    cluster.member_promote(within(request, CHANGE_MAX)).await.map(drop)
+                }
+                MemberChange::Remove(id) => {
+                    let request = pb::MemberRemoveRequest { id: id.0 };
+                    cluster.member_remove(within(request, CHANGE_MAX)).await.map(drop)
+                }
+                MemberChange::Replace { old, new } => {
+                    let request = ext::ReplaceMemberRequest { old: old.0, new: new.0 };
+                    StoreClient::new(channel.clone())
+                        .replace_member(within(request, CHANGE_MAX))
+                        .await
+                        .map(drop)
+                }
+            };
+            match done {
+                Ok(()) => return Ok(()),
+                // Another may be in better touch with a leader.
+                Err(status) if status.code() == tonic::Code::Unavailable => {
+                    last = Some(ChangeError::new(&status));
+                }
+                Err(status) => return Err(ChangeError::new(&status)),
+            }
+        }
+        Err(last.unwrap_or_else(|| ChangeError("there is no endpoint".into())))
+    }
+
+    /// Has leadership given to `target`. Only the leader does it, so all are asked in turn.
+    pub async fn move_leader(&self, target: MemberId) -> Result<(), ChangeError> {
+        let mut refused = Vec::new();
+        for (address, channel) in &self.0.endpoints {
+            let request = within(pb::MoveLeaderRequest { target_id: target.0 }, CHANGE_MAX);
+            match MaintenanceClient::new(channel.clone()).move_leader(request).await {
+                Ok(_) => return Ok(()),
+                Err(status) => refused.push(format!("{address}: {}", ChangeError::new(&status))),
+            }
+        }
+        Err(ChangeError(refused.join("; ")))
+    }
+}
+
+fn within<T>(message: T, time: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(time);
+    request
+}
+
+fn member(member: pb::Member) -> MemberInfo {
+    let address = |urls: Vec<String>| {
+        urls.first().map(|url| url.trim_start_matches("https://").to_owned()).unwrap_or_default()
+    };
+    MemberInfo {
+        id: member.id,
+        name: member.name,
+        peer_address: address(member.peer_ur_ls),
+        client_address: address(member.client_ur_ls),
+        is_learner: member.is_learner,
+    }
+}
