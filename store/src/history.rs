@@ -381,7 +381,7 @@ pub(crate) fn range_bytes(
     Ok(bytes)
 }
 
-fn within_bounds(request: &RangeRequest, found: &Found<'_>) -> bool {
+pub(crate) fn within_bounds(request: &RangeRequest, found: &Found<'_>) -> bool {
     let within = |value: Revision, min: Revision, max: Revision| {
         (min.0 == 0 || value >= min) && (max.0 == 0 || value <= max)
     };

@@ -35,7 +35,9 @@ pub use fault::Fault;
 pub use kv::*;
 pub use lessor::{Lessor, Renewal};
 pub use local::{Clock, Local};
-pub use machine::{Applied, LeaseRecord, SNAPSHOT_FILE, SnapshotFile, SnapshotMeta, Store};
+pub use machine::{
+    Applied, KvHash, LeaseRecord, RangePage, SNAPSHOT_FILE, SnapshotFile, SnapshotMeta, Store,
+};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ mod dedup;
 #[cfg(feature = "rocksdb")]
 mod full_disk;
 mod reference;
+mod scans;
 mod semantics;
 mod snapshots;
 mod watches;
