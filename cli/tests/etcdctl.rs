@@ -125,3 +125,61 @@ fn etcdctl_shows_the_members() {
     let said = run(&["endpoint", "status", "-w", "fields"]);
     assert_eq!(said.matches("\"Leader\"").count(), 3, "{said}");
 }
+
+#[test]
+fn a_limited_certificate_opens_its_prefix_alone() {
+    let cluster = shared();
+    let dir = tempfile::tempdir().expect("a folder");
+    let issue = |name: &str, more: &[&str]| {
+        let pki = cluster.pki("");
+        let (pki, out) = (pki.to_str().expect("text"), dir.path().to_str().expect("text"));
+        let arguments = [&["pki", "client", "--dir", pki, "--name", name, "--out", out][..], more].concat();
+        support::trireme(&arguments)
+    };
+    for (name, more) in [
+        ("writer", &["--prefix", "/limited/", "--prefix", "/more/"][..]),
+        ("reader", &["--prefix", "/limited/", "--read-only"]),
+    ] {
+        let issued = issue(name, more);
+        assert!(issued.status.success(), "{}", text(&issued));
+    }
+    let refused = issue("../outside", &[]);
+    assert_eq!(refused.status.code(), Some(78), "{}", text(&refused));
+    let refused = issue("x", &["--prefix", ""]);
+    assert_eq!(refused.status.code(), Some(78), "{}", text(&refused));
+    let as_client = |name: &str, arguments: &[&str]| {
+        let file = |suffix: &str| dir.path().join(format!("{name}.{suffix}"));
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &cluster.store(1), "--cacert"]);
+        command.arg(dir.path().join("store-ca.crt")).arg("--cert").arg(file("crt"));
+        command.arg("--key").arg(file("key")).args(arguments);
+        command.output().expect("run etcdctl")
+    };
+    let may = |name: &str, arguments: &[&str]| {
+        let output = as_client(name, arguments);
+        assert!(output.status.success(), "{name} {arguments:?}: {}", text(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let may_not = |name: &str, arguments: &[&str]| {
+        let output = as_client(name, arguments);
+        assert!(!output.status.success(), "{name} {arguments:?}: {}", text(&output));
+        assert!(text(&output).contains("etcdserver: permission denied"), "{}", text(&output));
+    };
+    run(&["put", "/elsewhere/a", "1"]);
+    may("writer", &["put", "/limited/a", "1"]);
+    may("writer", &["put", "/more/a", "1"]);
+    assert_eq!(may("reader", &["get", "--prefix", "/limited/"]), "/limited/a\n1\n");
+    may_not("reader", &["put", "/limited/a", "2"]);
+    may_not("reader", &["get", "/more/a"]);
+    may_not("writer", &["get", "/elsewhere/a"]);
+    may_not("writer", &["get", "--prefix", ""]);
+    may_not("writer", &["del", "--prefix", "/"]);
+    may_not("writer", &["compact", "2"]);
+    let lease = may("writer", &["lease", "grant", "600"]);
+    let lease = lease.split_whitespace().nth(1).expect("an id");
+    may("writer", &["put", "--lease", lease, "/limited/leased", "1"]);
+    may_not("reader", &["lease", "revoke", lease]);
+    may("writer", &["lease", "revoke", lease]);
+    assert_eq!(may("reader", &["get", "/limited/leased"]), "");
+    run(&["del", "--prefix", "/limited/"]);
+}

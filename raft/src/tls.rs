@@ -33,7 +33,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPTED_MAX: usize = 64;
 
 /// Certificates and key, as PEM. Both sides prove who they are. Whoever has a certificate of `ca_pem`
-/// is let in at the clients' port, with everything; at the peers' port it must also be one of a
+/// is let in at the clients' port, with everything that the certificate does not limit
+/// ([`crate::etcd::access`]); at the peers' port it must also be one of a
 /// server, as a member's is and a client's is not.
 #[derive(Clone)]
 pub struct Certificates {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
 };
+use trireme_raft::etcd::access::Grant;
 
 use super::authority::{Authority, BACKDATE, now, read, write_private, write_public};
 
@@ -23,6 +24,8 @@ pub(crate) struct Leaf {
     pub organizations: Vec<String>,
     /// DNS names and IP addresses, for a server.
     pub names: Vec<String>,
+    /// What a client of the store is limited to (`trireme_raft::etcd::access`).
+    pub grants: Vec<Grant>,
     pub server: bool,
     pub client: bool,
 }
@@ -33,6 +36,7 @@ impl Leaf {
             common_name: user.to_owned(),
             organizations: groups.iter().map(|g| (*g).to_owned()).collect(),
             names: Vec::new(),
+            grants: Vec::new(),
             server: false,
             client: true,
         }
@@ -43,6 +47,7 @@ impl Leaf {
             common_name: common_name.to_owned(),
             organizations: Vec::new(),
             names: names.iter().map(|n| (*n).to_owned()).collect(),
+            grants: Vec::new(),
             server: true,
             client: false,
         }
@@ -106,6 +111,9 @@ impl<'a> LeafFile<'a> {
         let key = KeyPair::generate().context("make a key")?;
         let mut params = CertificateParams::new(self.leaf.names.clone())
             .with_context(|| format!("names of {}", self.files.cert_path.display()))?;
+        for grant in &self.leaf.grants {
+            params.subject_alt_names.push(SanType::URI(grant.to_uri().try_into().context("a grant's URI")?));
+        }
         params.distinguished_name = DistinguishedName::new();
         for organization in &self.leaf.organizations {
             params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
@@ -164,6 +172,12 @@ impl<'a> LeafFile<'a> {
         if usage != Some((self.leaf.server, self.leaf.client)) {
             return Ok(false);
         }
+        // All of them and no others: fewer would let the holder do more.
+        let mut uris: Vec<String> = self.leaf.grants.iter().map(Grant::to_uri).collect();
+        uris.sort_unstable();
+        if uris != alternative_uris(&cert)? {
+            return Ok(false);
+        }
         let names = alternative_names(&cert)?;
         Ok(self.leaf.names.iter().all(|name| names.contains(&normal(name))))
     }
@@ -192,4 +206,20 @@ fn alternative_names(cert: &x509_parser::certificate::X509Certificate<'_>) -> Re
         }
     }
     Ok(names)
+}
+
+/// Sorted.
+fn alternative_uris(cert: &x509_parser::certificate::X509Certificate<'_>) -> Result<Vec<String>> {
+    use x509_parser::extensions::GeneralName;
+    let extension = cert.subject_alternative_name()?;
+    let names = extension.as_ref().map_or(&[][..], |extension| &extension.value.general_names);
+    let mut uris: Vec<String> = names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        })
+        .collect();
+    uris.sort_unstable();
+    Ok(uris)
 }

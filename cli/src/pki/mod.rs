@@ -12,6 +12,7 @@
 //! directory.
 
 mod authority;
+mod client;
 mod leaf;
 mod make;
 mod renew;
@@ -19,6 +20,7 @@ mod renew;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use trireme_raft::etcd::access::Grant;
 
 pub(crate) use authority::{Authority, write_private, write_public};
 pub(crate) use leaf::{Files, Leaf, LeafFile};
@@ -94,6 +96,12 @@ impl Pki {
     /// The same for an API server of its own, in a folder that it may write to.
     pub(crate) fn store_client_in(&self, dir: &Path) -> LeafFile<'_> {
         LeafFile::new(&self.store_ca, dir, "store-client", Leaf::client("trireme-store-client", &[]))
+    }
+
+    /// A certificate for the store's port that is limited to `grants`, if there are any.
+    pub(crate) fn limited_store_client(&self, dir: &Path, name: &str, grants: Vec<Grant>) -> LeafFile<'_> {
+        let leaf = Leaf { grants, ..Leaf::client(name, &[]) };
+        LeafFile::new(&self.store_ca, dir, name, leaf)
     }
 
     /// A node's certificate, as the Node authorizer wants it.

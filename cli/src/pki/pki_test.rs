@@ -118,3 +118,30 @@ fn a_cluster_keeps_its_name() {
     std::fs::remove_dir_all(dir).unwrap();
     std::fs::remove_dir_all(other).unwrap();
 }
+
+#[test]
+fn limits_are_in_the_certificate_and_a_change_of_them_issues_again() {
+    use trireme_raft::etcd::access::Grant;
+    let dir = folder("limits");
+    let pki = Pki::open_or_create(&dir).unwrap();
+    let grant = |prefix: &'static str, write| Grant { prefix: prefix.into(), write };
+    let ensure =
+        |grants: &[Grant]| pki.limited_store_client(&dir, "reader", grants.to_vec()).ensure().unwrap();
+    let uris = || {
+        let pem = std::fs::read(dir.join("reader.crt")).unwrap();
+        let (_, block) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+        let text = String::from_utf8_lossy(&block.contents).into_owned();
+        text.matches("trireme:store?").count()
+    };
+    assert!(ensure(&[grant("/a/", false), grant("/b/", false)]));
+    assert_eq!(uris(), 2);
+    assert!(!ensure(&[grant("/b/", false), grant("/a/", false)]), "the same limits");
+    assert!(ensure(&[grant("/a/", false)]), "fewer prefixes");
+    assert!(ensure(&[grant("/a/", true)]), "another access");
+    assert!(ensure(&[]), "no limits");
+    assert_eq!(uris(), 0);
+    assert!(ensure(&[grant("/a/", true)]), "limits again");
+    let mode = std::fs::metadata(dir.join("reader.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    std::fs::remove_dir_all(dir).unwrap();
+}

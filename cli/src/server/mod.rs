@@ -7,7 +7,6 @@
 
 mod api;
 mod master;
-mod rebuild;
 mod witness;
 
 use std::collections::BTreeMap;

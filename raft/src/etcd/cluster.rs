@@ -1,4 +1,4 @@
-//! Who the members are and how this one stands.
+//! Who the members are.
 
 use std::sync::Arc;
 
@@ -9,10 +9,6 @@ use super::pb::etcdserverpb as pb;
 use super::{Backend, check_leader, error, header_now};
 use crate::replica::{MemberChange, MemberError};
 use crate::types::MemberId;
-
-/// The etcd release whose API this is: clients turn features on by it (kube-apiserver its
-/// consistent reads from cache).
-const ETCD_VERSION: &str = "3.6.0";
 
 /// Why a change of members was refused, in full.
 pub(crate) const MEMBER_DETAIL: &str = "trireme-detail";
@@ -133,46 +129,4 @@ pub(super) fn member_status(refused: &MemberError) -> Status {
         status.metadata_mut().insert(MEMBER_DETAIL, value);
     }
     status
-}
-
-pub(super) struct MaintenanceService(pub(super) Arc<dyn Backend>);
-
-#[tonic::async_trait]
-impl pb::maintenance_server::Maintenance for MaintenanceService {
-    /// There are no alarms to clear: writes refused for lack of space resume by themselves.
-    async fn alarm(&self, _: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        Ok(Response::new(pb::AlarmResponse { header: Some(header_now(&*self.0)), alarms: Vec::new() }))
-    }
-
-    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
-        let status = self.0.status().await.map_err(error::status)?;
-        Ok(Response::new(pb::StatusResponse {
-            header: Some(header_now(&*self.0)),
-            version: ETCD_VERSION.to_owned(),
-            db_size: i64::try_from(status.db_size_bytes).unwrap_or(i64::MAX),
-            leader: status.leader_id,
-            raft_index: status.last_log_index,
-            raft_term: status.term,
-            raft_applied_index: status.applied_index,
-            errors: status.errors,
-            db_size_in_use: i64::try_from(status.db_size_in_use_bytes).unwrap_or(i64::MAX),
-            is_learner: status.is_learner,
-        }))
-    }
-
-    /// Space is given back while serving: there is nothing to do, and that is not an error.
-    async fn defragment(
-        &self,
-        _: Request<pb::DefragmentRequest>,
-    ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        Ok(Response::new(pb::DefragmentResponse { header: Some(header_now(&*self.0)) }))
-    }
-
-    async fn move_leader(
-        &self,
-        request: Request<pb::MoveLeaderRequest>,
-    ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        self.0.move_leader(request.into_inner().target_id).await.map_err(error::status)?;
-        Ok(Response::new(pb::MoveLeaderResponse { header: Some(header_now(&*self.0)) }))
-    }
 }

@@ -177,7 +177,8 @@ fn op_from(op: pb::RequestOp, depth: usize) -> Result<kv::Op, Error> {
         Some(Request::RequestPut(r)) => kv::Op::Put(put_request_from(r)?),
         Some(Request::RequestDeleteRange(r)) => kv::Op::Delete(delete_request_from(r)?),
         Some(Request::RequestTxn(r)) => kv::Op::Txn(txn_at_depth(r, depth + 1)?),
-        None => return Err(Error::EmptyKey),
+        // etcd's words for an operation of no kind.
+        None => return Err(Error::KeyNotFound),
     })
 }
 
@@ -193,58 +194,92 @@ fn compare_from(c: pb::Compare) -> Result<kv::Compare, Error> {
         CompareResult::Less => kv::CompareResult::Less,
         CompareResult::NotEqual => kv::CompareResult::NotEqual,
     };
-    // The zero value of a target may be left out on the wire.
-    let target = match (CompareTarget::try_from(c.target).map_err(|_| bad("target"))?, c.target_union) {
-        (CompareTarget::Version, Some(TargetUnion::Version(v))) => kv::CompareTarget::Version(v),
-        (CompareTarget::Version, None) => kv::CompareTarget::Version(0),
-        (CompareTarget::Create, Some(TargetUnion::CreateRevision(v))) => {
-            kv::CompareTarget::Create(Revision(v))
-        }
-        (CompareTarget::Create, None) => kv::CompareTarget::Create(Revision(0)),
-        (CompareTarget::Mod, Some(TargetUnion::ModRevision(v))) => kv::CompareTarget::Mod(Revision(v)),
-        (CompareTarget::Mod, None) => kv::CompareTarget::Mod(Revision(0)),
-        (CompareTarget::Value, Some(TargetUnion::Value(v))) => kv::CompareTarget::Value(v),
-        (CompareTarget::Value, None) => kv::CompareTarget::Value(bytes::Bytes::new()),
-        (CompareTarget::Lease, Some(TargetUnion::Lease(v))) => kv::CompareTarget::Lease(LeaseId(v)),
-        (CompareTarget::Lease, None) => kv::CompareTarget::Lease(LeaseId(0)),
-        _ => return Err(bad("target")),
+    // As etcd reads it: a value that is left out, or is of another target, is the zero value.
+    let union = c.target_union;
+    let target = match CompareTarget::try_from(c.target).map_err(|_| bad("target"))? {
+        CompareTarget::Version => kv::CompareTarget::Version(match union {
+            Some(TargetUnion::Version(version)) => version,
+            _ => 0,
+        }),
+        CompareTarget::Create => kv::CompareTarget::Create(Revision(match union {
+            Some(TargetUnion::CreateRevision(revision)) => revision,
+            _ => 0,
+        })),
+        CompareTarget::Mod => kv::CompareTarget::Mod(Revision(match union {
+            Some(TargetUnion::ModRevision(revision)) => revision,
+            _ => 0,
+        })),
+        CompareTarget::Value => kv::CompareTarget::Value(match union {
+            Some(TargetUnion::Value(value)) => value,
+            _ => bytes::Bytes::new(),
+        }),
+        CompareTarget::Lease => kv::CompareTarget::Lease(LeaseId(match union {
+            Some(TargetUnion::Lease(lease)) => lease,
+            _ => 0,
+        })),
     };
     Ok(kv::Compare { range: range(c.key, c.range_end), result, target })
 }
 
+/// The answer to a transaction. As etcd has it, each operation's header carries the revision that
+/// the store had reached with it, and that of a nested transaction carries none.
 pub(crate) fn txn_response(r: kv::TxnResponse, header: pb::ResponseHeader) -> pb::TxnResponse {
-    use pb::response_op::Response;
-    // Inner headers carry the revision alone, as etcd's do.
-    let inner = |revision: Revision| Some(pb::ResponseHeader { revision: revision.0, ..Default::default() });
-    let revision = r.revision;
-    let responses = r
-        .responses
-        .into_iter()
-        .map(|response| pb::ResponseOp {
-            response: Some(match response {
-                kv::OpResponse::Range(r) => {
-                    let header = inner(r.revision);
-                    Response::ResponseRange(range_response(r, header))
-                }
-                kv::OpResponse::Put { prev_kv } => Response::ResponsePut(pb::PutResponse {
-                    header: inner(revision),
-                    prev_kv: prev_kv.map(key_value),
-                }),
-                kv::OpResponse::Delete { deleted, prev_kvs } => {
-                    Response::ResponseDeleteRange(pb::DeleteRangeResponse {
-                        header: inner(revision),
-                        deleted,
-                        prev_kvs: prev_kvs.into_iter().map(key_value).collect(),
-                    })
-                }
-                kv::OpResponse::Txn(t) => {
-                    let header = pb::ResponseHeader { revision: t.revision.0, ..Default::default() };
-                    Response::ResponseTxn(txn_response(t, header))
-                }
-            }),
-        })
-        .collect();
-    pb::TxnResponse { header: Some(header), succeeded: r.succeeded, responses }
+    let mut reached = Reached { before: r.revision, after: r.revision, changed: false };
+    if r.responses.iter().any(changes) {
+        reached.before = Revision(r.revision.0 - 1);
+    }
+    reached.txn(r, header)
+}
+
+/// Whether an operation, or one within it, changed a key.
+fn changes(response: &kv::OpResponse) -> bool {
+    match response {
+        kv::OpResponse::Range(_) => false,
+        kv::OpResponse::Put { .. } => true,
+        kv::OpResponse::Delete { deleted, .. } => *deleted > 0,
+        kv::OpResponse::Txn(txn) => txn.responses.iter().any(changes),
+    }
+}
+
+/// How far a transaction has come while its operations are gone through.
+struct Reached {
+    before: Revision,
+    after: Revision,
+    changed: bool,
+}
+
+impl Reached {
+    fn txn(&mut self, r: kv::TxnResponse, header: pb::ResponseHeader) -> pb::TxnResponse {
+        let responses = r.responses.into_iter().map(|response| self.op(response)).collect();
+        pb::TxnResponse { header: Some(header), succeeded: r.succeeded, responses }
+    }
+
+    fn op(&mut self, response: kv::OpResponse) -> pb::ResponseOp {
+        use pb::response_op::Response;
+        let at = |revision: Revision| {
+            Some(pb::ResponseHeader { revision: revision.0, ..pb::ResponseHeader::default() })
+        };
+        self.changed |= !matches!(response, kv::OpResponse::Txn(_)) && changes(&response);
+        let now = if self.changed { self.after } else { self.before };
+        let response = match response {
+            kv::OpResponse::Range(range) => {
+                let header = at(range.revision);
+                Response::ResponseRange(range_response(range, header))
+            }
+            kv::OpResponse::Put { prev_kv } => {
+                Response::ResponsePut(pb::PutResponse { header: at(now), prev_kv: prev_kv.map(key_value) })
+            }
+            kv::OpResponse::Delete { deleted, prev_kvs } => {
+                Response::ResponseDeleteRange(pb::DeleteRangeResponse {
+                    header: at(now),
+                    deleted,
+                    prev_kvs: prev_kvs.into_iter().map(key_value).collect(),
+                })
+            }
+            kv::OpResponse::Txn(txn) => Response::ResponseTxn(self.txn(txn, pb::ResponseHeader::default())),
+        };
+        pb::ResponseOp { response: Some(response) }
+    }
 }
 
 pub(crate) fn event(e: kv::Event) -> mvccpb::Event {

@@ -1,15 +1,18 @@
 //! Range, Put, DeleteRange, Txn, Compact.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use trireme_store as store;
 use trireme_store::{Error, Op, OpResponse, Revision};
 
+use super::access::Access;
 use super::pb::etcdserverpb as pb;
-use super::{Backend, SEEN_REVISION, check_leader, convert, error, header};
+use super::{Backend, SEEN_REVISION, check_leader, convert, error, header, range_stream};
 
 /// How long a member that is behind the caller tries to catch up before it says so.
 const CATCH_UP_MAX: Duration = Duration::from_secs(2);
@@ -45,12 +48,31 @@ impl KvService {
 
 #[tonic::async_trait]
 impl pb::kv_server::Kv for KvService {
-    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+    type RangeStreamStream = Pin<Box<dyn Stream<Item = Result<pb::RangeStreamResponse, Status>> + Send>>;
+
+    async fn range_stream(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let access = Access::of(&request);
         check_leader(&*self.0, request.metadata())?;
         if request.get_ref().serializable {
             self.catch_up(request.metadata()).await.map_err(error::status)?;
         }
         let wanted = convert::range_request_from(request.into_inner()).map_err(error::status)?;
+        access.may_read(&wanted.range)?;
+        range_stream::check(&wanted)?;
+        Ok(Response::new(Box::pin(range_stream::parts(self.0.clone(), wanted))))
+    }
+
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let access = Access::of(&request);
+        check_leader(&*self.0, request.metadata())?;
+        if request.get_ref().serializable {
+            self.catch_up(request.metadata()).await.map_err(error::status)?;
+        }
+        let wanted = convert::range_request_from(request.into_inner()).map_err(error::status)?;
+        access.may_read(&wanted.range)?;
         let found = self.0.range(wanted).await.map_err(error::status)?;
         let header = header(&*self.0, found.revision);
         Ok(Response::new(convert::range_response(found, Some(header))))
@@ -58,7 +80,9 @@ impl pb::kv_server::Kv for KvService {
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         check_leader(&*self.0, request.metadata())?;
+        let access = Access::of(&request);
         let put = convert::put_request_from(request.into_inner()).map_err(error::status)?;
+        access.may_put(&put)?;
         let (revision, done) = self.single(Op::Put(put)).await.map_err(error::status)?;
         let prev_kv = match done {
             OpResponse::Put { prev_kv } => prev_kv.map(convert::key_value),
@@ -72,7 +96,9 @@ impl pb::kv_server::Kv for KvService {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         check_leader(&*self.0, request.metadata())?;
+        let access = Access::of(&request);
         let delete = convert::delete_request_from(request.into_inner()).map_err(error::status)?;
+        access.may_write(&delete.range)?;
         let (revision, done) = self.single(Op::Delete(delete)).await.map_err(error::status)?;
         let (deleted, prev_kvs) = match done {
             OpResponse::Delete { deleted, prev_kvs } => (deleted, prev_kvs),
@@ -87,7 +113,9 @@ impl pb::kv_server::Kv for KvService {
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         check_leader(&*self.0, request.metadata())?;
+        let access = Access::of(&request);
         let wanted = convert::txn_request_from(request.into_inner()).map_err(error::status)?;
+        access.may_txn(&wanted)?;
         let done = self.0.txn(wanted).await.map_err(error::status)?;
         let header = header(&*self.0, done.revision);
         Ok(Response::new(convert::txn_response(done, header)))

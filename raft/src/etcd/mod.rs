@@ -2,19 +2,26 @@
 //! upstream kube-apiserver, and [`crate::Remote`].
 //!
 //! ```text
-//!   TLS ──► gRPC ──► KV, Watch, Lease, Cluster, Maintenance ──► Backend (Kv and who the members are)
-//!                └─► trireme.v1.Store (proposals, barriers) ──┘
+//!   TLS ──► guard ──► KV, Watch, Lease, Cluster, Maintenance, Auth ──► Backend (Kv and the member)
+//!            │   └──► trireme.v1.Store (proposals, barriers) ───────────┘
+//!            └ what the client's certificate lets it do goes with every request
 //! ```
 //!
-//! Whoever holds a certificate of the store's client CA may do everything: API servers and
-//! operators. Messages and codes are etcd's, since its clients match on them.
+//! Whoever holds a certificate of the store's client CA may do everything, unless the certificate
+//! itself says less ([`access`]). Messages and codes are etcd's, since its clients match on them.
 
+pub mod access;
+mod auth;
 mod cluster;
 pub(crate) mod convert;
 pub(crate) mod error;
+mod guard;
+mod health;
 mod kv;
 mod lease;
+mod maintenance;
 pub(crate) mod pb;
+mod range_stream;
 mod serve;
 mod store;
 mod watch;
@@ -25,7 +32,7 @@ use tokio::sync::watch as latest;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use trireme_store::log::Outcome;
-use trireme_store::{Error, Kv, Revision};
+use trireme_store::{Error, Kv, KvHash, RangePage, RangeRequest, Revision};
 
 pub(crate) use cluster::MEMBER_DETAIL;
 pub use serve::{ServeConfig, serve};
@@ -53,6 +60,23 @@ pub trait Backend: Kv {
     /// Makes a change of who belongs to the cluster, here or at the leader; the member that it was
     /// about.
     async fn change_members(&self, change: MemberChange) -> Result<MemberId, MemberError>;
+
+    /// One page of a range, of this member's state as it is, in the order of keys; the request
+    /// names the revision. It ends at the request's limit or past `bytes_max`.
+    async fn range_page(&self, request: RangeRequest, bytes_max: usize) -> Result<RangePage, Error>;
+
+    /// A hash of this member's history up to `revision`, zero meaning all: the same at every member
+    /// with the same compact revision.
+    async fn hash_kv(&self, revision: Revision) -> Result<KvHash, Error>;
+
+    /// The hash of this member's state: the same at every member that has applied as much.
+    fn state_hash(&self) -> u128;
+
+    /// Whether this member takes writes, as far as its disk goes.
+    fn has_room(&self) -> bool;
+
+    /// Members that refuse writes because their disks are full, as far as they can be asked.
+    async fn without_room(&self) -> Vec<u64>;
 
     /// Hands leadership to `target`; only the leader can.
     async fn move_leader(&self, target: u64) -> Result<(), Error>;

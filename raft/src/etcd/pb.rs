@@ -1,6 +1,9 @@
 //! Generated from `proto/`.
 #![allow(unreachable_pub, missing_docs, clippy::all)]
 
+pub mod authpb {
+    tonic::include_proto!("authpb");
+}
 pub mod mvccpb {
     tonic::include_proto!("mvccpb");
 }

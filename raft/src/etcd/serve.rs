@@ -4,15 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures::StreamExt;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tower_layer::layer_fn;
 
 use super::Backend;
-use super::cluster::{ClusterService, MaintenanceService};
+use super::auth::AuthService;
+use super::cluster::ClusterService;
+use super::guard::{Client, Guard};
+use super::health;
 use super::kv::KvService;
 use super::lease::LeaseService;
+use super::maintenance::MaintenanceService;
+use super::pb::etcdserverpb::auth_server::AuthServer;
 use super::pb::etcdserverpb::cluster_server::ClusterServer;
 use super::pb::etcdserverpb::kv_server::KvServer;
 use super::pb::etcdserverpb::lease_server::LeaseServer;
@@ -44,7 +51,12 @@ pub struct ServeConfig {
 /// When the listener fails for good.
 pub async fn serve(backend: Arc<dyn Backend>, config: ServeConfig) -> Result<(), tonic::transport::Error> {
     let ServeConfig { listener, tls, stop } = config;
+    let health = health::health(backend.clone(), stop.clone()).await;
+    let (reflection_v1, reflection_v1alpha) =
+        health::reflection().expect("the descriptors were made with the services");
+    let clients = accept(listener, tls).map(|accepted| accepted.map(Client::new));
     Server::builder()
+        .layer(layer_fn(Guard))
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_MAX))
@@ -55,7 +67,11 @@ pub async fn serve(backend: Arc<dyn Backend>, config: ServeConfig) -> Result<(),
         .add_service(LeaseServer::new(LeaseService(backend.clone())))
         .add_service(ClusterServer::new(ClusterService(backend.clone())))
         .add_service(MaintenanceServer::new(MaintenanceService(backend.clone())))
+        .add_service(AuthServer::new(AuthService(backend.clone())))
+        .add_service(health)
+        .add_service(reflection_v1)
+        .add_service(reflection_v1alpha)
         .add_service(StoreServer::new(StoreService(backend)).max_decoding_message_size(REQUEST_BYTES_MAX))
-        .serve_with_incoming_shutdown(accept(listener, tls), stop.cancelled())
+        .serve_with_incoming_shutdown(clients, stop.cancelled())
         .await
 }

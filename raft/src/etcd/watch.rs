@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use trireme_store::{Error, Revision, WatchItem, WatchStream};
 
+use super::access::{Access, denied_watch};
 use super::pb::etcdserverpb as pb;
 use super::pb::mvccpb;
 use super::{Backend, EAGER_PROGRESS, convert, error, header, wants_leader};
@@ -60,6 +61,7 @@ impl pb::watch_server::Watch for WatchService {
             backend: self.backend.clone(),
             responses: responses.clone(),
             reports,
+            access: Access::of(&request),
             needs_leader: wants_leader(request.metadata()),
             eager: request.metadata().contains_key(EAGER_PROGRESS),
             watches: HashMap::new(),
@@ -105,6 +107,7 @@ struct Session {
     backend: Arc<dyn Backend>,
     responses: Responses,
     reports: mpsc::Sender<Report>,
+    access: Access,
     needs_leader: bool,
     eager: bool,
     watches: HashMap<i64, Watch>,
@@ -191,6 +194,19 @@ impl Session {
                 .await;
         }
         let mut wanted = convert::watch_request_from(&request);
+        if self.access.may_read(&wanted.range).is_err() {
+            return self.answer(denied_watch(now)).await;
+        }
+        if wanted.start_revision.0 < 0 {
+            let compacted = Error::Compacted { compact_revision: Revision(0) };
+            return self.answer(refused(&compacted.to_string())).await;
+        }
+        if !wanted.range.end.is_empty()
+            && wanted.range.end[..] != [0]
+            && wanted.range.start >= wanted.range.end
+        {
+            return self.answer(refused("mvcc: watcher range is empty")).await;
+        }
         // Pumps need to know how far the store is, whether or not the client does.
         wanted.progress_notify = true;
         if wanted.start_revision == Revision(0) {
@@ -200,7 +216,11 @@ impl Session {
         }
         // Before its start revision a watch has nothing to deliver.
         let delivered = Revision((wanted.start_revision.0 - 1).max(0));
-        let stream = self.backend.watch(wanted).await;
+        let stream = match self.backend.watch(wanted).await {
+            // etcd makes the watch first, and cancels it when it finds its start gone.
+            stream @ (Ok(_) | Err(Error::Compacted { .. })) => stream,
+            Err(error) => return self.answer(refused(&error.to_string())).await,
+        };
         let created =
             pb::WatchResponse { header: Some(now), watch_id: id, created: true, ..Default::default() };
         self.answer(created).await;
@@ -246,16 +266,17 @@ impl Session {
 }
 
 fn canceled(backend: &dyn Backend, id: i64, error: &Error) -> pb::WatchResponse {
-    let compact_revision = match error {
-        Error::Compacted { compact_revision } => compact_revision.0,
-        _ => 0,
+    let (compact_revision, cancel_reason) = match error {
+        // The revision says it all, to etcd's clients.
+        Error::Compacted { compact_revision } => (compact_revision.0, String::new()),
+        other => (0, other.to_string()),
     };
     pb::WatchResponse {
         header: Some(header(backend, backend.standing().revision)),
         watch_id: id,
         canceled: true,
         compact_revision,
-        cancel_reason: error.to_string(),
+        cancel_reason,
         ..Default::default()
     }
 }

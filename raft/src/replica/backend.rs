@@ -5,8 +5,8 @@ use bytes::Bytes;
 use futures::future::join_all;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
-use trireme_store::Error;
 use trireme_store::log::Outcome;
+use trireme_store::{Error, KvHash, RangePage, RangeRequest, Revision, Store};
 
 use super::proposals::stamp;
 use super::{MemberChange, MemberError, Replica};
@@ -59,10 +59,55 @@ impl Backend for Replica {
         Replica::change_members(self, change).await
     }
 
+    async fn range_page(&self, request: RangeRequest, bytes_max: usize) -> Result<RangePage, Error> {
+        self.read_far(move |store| store.range_page(&request, bytes_max)).await
+    }
+
+    async fn hash_kv(&self, revision: Revision) -> Result<KvHash, Error> {
+        self.read_far(move |store| store.hash_kv(revision)).await
+    }
+
+    fn state_hash(&self) -> u128 {
+        self.inner.store.applied().hash
+    }
+
+    fn has_room(&self) -> bool {
+        self.inner.has_room()
+    }
+
+    async fn without_room(&self) -> Vec<u64> {
+        let inner = &self.inner;
+        let ask = |member: MemberInfo| async move {
+            let full = if member.id == inner.member.0 {
+                !inner.has_room()
+            } else {
+                // Who does not answer says nothing of its disk.
+                inner.identify(&member.peer_address).await.is_ok_and(|answer| answer.full)
+            };
+            full.then_some(member.id)
+        };
+        join_all(self.members().into_iter().map(ask)).await.into_iter().flatten().collect()
+    }
+
     async fn move_leader(&self, target: u64) -> Result<(), Error> {
         match self.hand_over(Some(MemberId(target))).await {
             Ok(_) => Ok(()),
             Err(error) => Err(Error::Unavailable(error.to_string())),
         }
+    }
+}
+
+impl Replica {
+    /// A read that may take long, on a thread of its own, of a state that this member's clients
+    /// have not left behind.
+    async fn read_far<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(Store) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.inner.wait_caught_up().await?;
+        let store = self.inner.store.clone();
+        tokio::task::spawn_blocking(move || read(store))
+            .await
+            .map_err(|error| Error::Broken(format!("a read failed: {error}")))?
     }
 }

@@ -13,7 +13,7 @@ use crate::types::Proposal;
 impl Inner {
     /// Waits until this member has applied what was acknowledged before it started: before that
     /// it would answer with a past that its clients have left behind.
-    async fn wait_caught_up(&self) -> Result<(), Error> {
+    pub(super) async fn wait_caught_up(&self) -> Result<(), Error> {
         if *self.caught_up.borrow() {
             return Ok(());
         }

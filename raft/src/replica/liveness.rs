@@ -45,10 +45,7 @@ impl Replica {
             .find(|(_, node)| node.name == name)
             .map(|(id, _)| *id);
         match member {
-            Some(member) => {
-                let led_until = inner.contact.last_word_of(member);
-                inner.peers.liveness().is_gone(member, term, incarnation, led_until)
-            }
+            Some(member) => inner.peers.liveness().is_gone(member, term, incarnation),
             // It was taken out.
             None => true,
         }

@@ -108,7 +108,7 @@ impl Inner {
         if !*self.has_leader.borrow() {
             problems.push("no leader is heard of".into());
         }
-        if !self.log.has_room() || self.progress.waits_for_space() {
+        if !self.has_room() {
             problems.push("the disk is full: writes are refused".into());
         }
         ReplicaStatus {
@@ -141,6 +141,11 @@ impl Inner {
             members: members.collect(),
             problems,
         }
+    }
+
+    /// Whether writes are taken, as far as this member's disk goes.
+    pub(super) fn has_room(&self) -> bool {
+        self.log.has_room() && !self.progress.waits_for_space()
     }
 
     pub(super) fn kv_status(&self) -> Status {
@@ -178,6 +183,7 @@ impl Upcalls for ForPeers {
             client_address: node.client_address,
             initialized: inner.log.last().is_some(),
             feature_level: inner.config.feature_level,
+            full: !inner.has_room(),
         }
     }
 

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+};
 use tokio_util::sync::CancellationToken;
 use trireme_raft::{
     Certificates, Join, Limits, Remote, RemoteConfig, Replica, ReplicaConfig, Role, StartError, Tls, etcd,
@@ -44,8 +46,24 @@ impl Ca {
         self.issue_for(name, vec![ExtendedKeyUsagePurpose::ClientAuth])
     }
 
+    /// A certificate of a client with these URIs among its names.
+    pub fn issue_limited(&self, name: &str, uris: Vec<String>) -> Certificates {
+        self.issue_with(name, vec![ExtendedKeyUsagePurpose::ClientAuth], uris)
+    }
+
     pub fn issue_for(&self, name: &str, usages: Vec<ExtendedKeyUsagePurpose>) -> Certificates {
+        self.issue_with(name, usages, Vec::new())
+    }
+
+    fn issue_with(
+        &self,
+        name: &str,
+        usages: Vec<ExtendedKeyUsagePurpose>,
+        uris: Vec<String>,
+    ) -> Certificates {
         let mut params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
+        let uris = uris.into_iter().map(|uri| SanType::URI(uri.try_into().unwrap()));
+        params.subject_alt_names.extend(uris);
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = usages;
         let key = KeyPair::generate().unwrap();

@@ -9,8 +9,9 @@ use trireme_raft::etcd;
 use trireme_raft::{Limits, Remote, RemoteConfig, Replica};
 use trireme_store::log::Outcome;
 use trireme_store::{
-    Compare, Error, KeyRange, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, Op, PutRequest, RangeRequest,
-    RangeResponse, Revision, Status, TxnRequest, TxnResponse, WatchItem, WatchRequest, WatchStream,
+    Compare, Error, KeyRange, Kv, KvHash, LeaseGrant, LeaseId, LeaseTimeToLive, Op, PutRequest, RangePage,
+    RangeRequest, RangeResponse, Revision, Status, TxnRequest, TxnResponse, WatchItem, WatchRequest,
+    WatchStream,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -197,6 +198,26 @@ impl etcd::Backend for CommitsBeforeWatch {
         change: trireme_raft::MemberChange,
     ) -> Result<trireme_raft::MemberId, trireme_raft::MemberError> {
         etcd::Backend::change_members(&self.0, change).await
+    }
+
+    async fn range_page(&self, request: RangeRequest, bytes_max: usize) -> Result<RangePage, Error> {
+        etcd::Backend::range_page(&self.0, request, bytes_max).await
+    }
+
+    async fn hash_kv(&self, revision: Revision) -> Result<KvHash, Error> {
+        etcd::Backend::hash_kv(&self.0, revision).await
+    }
+
+    fn state_hash(&self) -> u128 {
+        self.0.state_hash()
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.has_room()
+    }
+
+    async fn without_room(&self) -> Vec<u64> {
+        self.0.without_room().await
     }
 
     async fn move_leader(&self, target: u64) -> Result<(), Error> {

@@ -11,9 +11,9 @@ use trireme_store::engine::{Batch, Engine, EngineError, Model, Size, View};
 use trireme_store::{DeleteRequest, Error, KeyRange, Kv, Op, RangeRequest, TxnRequest};
 
 /// An engine whose flushes find no room while `full` is set.
-struct Small {
-    model: Model,
-    full: Arc<AtomicBool>,
+pub(crate) struct Small {
+    pub(crate) model: Model,
+    pub(crate) full: Arc<AtomicBool>,
 }
 
 impl Engine for Small {
