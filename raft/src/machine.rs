@@ -44,6 +44,8 @@ pub(crate) trait Observer: Send + Sync + 'static {
     fn applied(&self, outcomes: &[Outcome]);
     /// The state was replaced by a snapshot.
     fn replaced(&self);
+    /// The state is not what was written: nothing more is applied.
+    fn damaged(&self, what: &str);
 }
 
 /// Shared between the machine and those who wait for it.
@@ -309,6 +311,9 @@ impl Applier {
             waiting.store(matches!(result, Err(Fault::NoSpace)), Ordering::Relaxed);
             result
         });
+        if let Err(Fault::Corrupt(what)) = &applied {
+            self.observer.damaged(what);
+        }
         let outcomes = applied?;
         let next = run.last().map_or(0, |(entry, _)| entry.log_id.index + 1);
         self.observer.applied(&outcomes);

@@ -17,6 +17,7 @@ use trireme_store::engine::{RocksEngine, RocksOptions};
 
 use crate::exit::ConfigContext;
 use crate::pki::Files;
+use crate::server::rebuild::Rebuild;
 
 /// How long streams of clients may take to end.
 const CLIENTS_END: Duration = Duration::from_secs(2);
@@ -60,19 +61,32 @@ impl Master {
         let (cert_pem, key_pem) = self.peer.read()?;
         let certificates = Certificates { ca_pem: self.ca_pem.clone(), cert_pem, key_pem };
         let tls = Tls::new(&certificates).context("certificates of the store")?;
-        let config = ReplicaConfig {
+        let rebuild = Rebuild::new(&self.data_dir, self.way_back());
+        let mut config = ReplicaConfig {
             peer_address: self.peer_address,
             client_address: self.client_address,
             initial_members: self.members,
             join: self.join,
             ..ReplicaConfig::new(self.data_dir, &self.cluster, &self.name, tls.clone(), open_engine())
         };
-        let started = Replica::start(config, peers).await;
+        if let Some(join) = rebuild.under_way() {
+            (config.initial_members, config.join) = (BTreeMap::new(), Some(join));
+        }
+        let again = peers.try_clone().context("listening socket")?;
+        let mut started = Replica::start(config.clone(), peers).await;
+        if let Err(error) = &started
+            && error.is_damage()
+            && let Some(join) = rebuild.begin(error).config()?
+        {
+            (config.initial_members, config.join) = (BTreeMap::new(), Some(join));
+            started = Replica::start(config, again).await;
+        }
         let replica = match started {
             // What passes by itself is tried again by who started this process.
             Err(error) if !error.is_permanent() => return Err(error.into()),
             started => started.config()?,
         };
+        tokio::spawn(rebuild.finish(replica.clone()));
         let listener = TcpListener::from_std(clients).context("listening socket")?;
         let stop_clients = CancellationToken::new();
         let serve = ServeConfig { listener, tls: tls.server(), stop: stop_clients.clone() };
@@ -92,6 +106,18 @@ impl Master {
                 clients: Mutex::new(Some(clients)),
             }),
         })
+    }
+}
+
+impl Master {
+    /// How it would come into the cluster again without its data; `None` for one that is alone.
+    fn way_back(&self) -> Option<Join> {
+        if let Some(join) = &self.join {
+            return Some(Join { replaces: None, ..join.clone() });
+        }
+        let others = self.members.iter().filter(|(name, _)| **name != self.name);
+        let peers: Vec<String> = others.map(|(_, address)| address.clone()).collect();
+        (!peers.is_empty()).then_some(Join { peers, replaces: None })
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod api;
 mod master;
+mod rebuild;
 mod witness;
 
 use std::collections::BTreeMap;

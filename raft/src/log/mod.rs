@@ -104,6 +104,13 @@ pub enum OpenError {
     Io(#[from] io::Error),
 }
 
+impl OpenError {
+    /// Whether what was in the log is lost.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Missing)
+    }
+}
+
 /// A durable log. Cheap to clone; the threads end when the last clone is dropped.
 #[derive(Clone)]
 pub struct Log {

@@ -44,6 +44,12 @@ impl Contact {
         self.heard.lock().at.elapsed()
     }
 
+    /// When `member` last spoke as the leader, if no other has since.
+    pub(crate) fn last_word_of(&self, member: MemberId) -> Option<Instant> {
+        let heard = *self.heard.lock();
+        (heard.leader == Some(member)).then_some(heard.at)
+    }
+
     pub(crate) fn last_heard(&self) -> Instant {
         self.heard.lock().at
     }

@@ -65,8 +65,15 @@ impl Liveness {
     }
 
     /// Whether, by what the leader of `term` has heard, the process `incarnation` of `member` has
-    /// ended or is out of reach. Nothing heard is no answer: false.
-    pub(crate) fn is_gone(&self, member: MemberId, term: u64, incarnation: u64) -> bool {
+    /// ended or is out of reach. Nothing heard is no answer: false. `led_until` is when it last
+    /// spoke as the leader before this one: its silence began then.
+    pub(crate) fn is_gone(
+        &self,
+        member: MemberId,
+        term: u64,
+        incarnation: u64,
+        led_until: Option<Instant>,
+    ) -> bool {
         let Some(heard) = self.0.lock().get(&member).copied().filter(|heard| heard.term == term) else {
             return false;
         };
@@ -74,7 +81,8 @@ impl Liveness {
             return true;
         }
         let patience = if heard.refused { REFUSED_GONE } else { SILENT_GONE };
-        heard.unanswered >= UNANSWERED_MIN && heard.at.elapsed() >= patience
+        let at = led_until.filter(|_| heard.incarnation == 0).map_or(heard.at, |until| until.min(heard.at));
+        heard.unanswered >= UNANSWERED_MIN && at.elapsed() >= patience
     }
 }
 
@@ -94,34 +102,46 @@ mod tests {
     #[test]
     fn silence_counts_only_where_it_was_asked_for() {
         let liveness = Liveness::default();
-        assert!(!liveness.is_gone(A, 1, 7), "never asked");
+        assert!(!liveness.is_gone(A, 1, 7, None), "never asked");
         liveness.asked(A, 1);
         liveness.answered(A, 1, 7);
         age(&liveness, SILENT_GONE);
         liveness.asked(A, 1);
-        assert!(!liveness.is_gone(A, 1, 7), "time passed, but hardly a question was asked");
+        assert!(!liveness.is_gone(A, 1, 7, None), "time passed, but hardly a question was asked");
         (0..UNANSWERED_MIN).for_each(|_| liveness.asked(A, 1));
-        assert!(liveness.is_gone(A, 1, 7));
-        assert!(!liveness.is_gone(A, 2, 7), "an earlier leadership says nothing");
+        assert!(liveness.is_gone(A, 1, 7, None));
+        assert!(!liveness.is_gone(A, 2, 7, None), "an earlier leadership says nothing");
         liveness.asked(A, 2);
-        assert!(!liveness.is_gone(A, 2, 7));
+        assert!(!liveness.is_gone(A, 2, 7, None));
         // Late news of the term before change nothing.
         liveness.answered(A, 1, 8);
         (0..UNANSWERED_MIN).for_each(|_| liveness.asked(A, 2));
         age(&liveness, REFUSED_GONE);
-        assert!(!liveness.is_gone(A, 2, 7), "only silent");
+        assert!(!liveness.is_gone(A, 2, 7, None), "only silent");
         liveness.refused(A, 2);
-        assert!(liveness.is_gone(A, 2, 7));
+        assert!(liveness.is_gone(A, 2, 7, None));
         liveness.answered(A, 2, 7);
-        assert!(!liveness.is_gone(A, 2, 7));
+        assert!(!liveness.is_gone(A, 2, 7, None));
+    }
+
+    #[test]
+    fn the_silence_of_the_leader_before_began_with_its_last_word() {
+        let liveness = Liveness::default();
+        (0..UNANSWERED_MIN).for_each(|_| liveness.asked(A, 2));
+        let long_ago = Instant::now() - SILENT_GONE;
+        assert!(!liveness.is_gone(A, 2, 7, None));
+        assert!(liveness.is_gone(A, 2, 7, Some(long_ago)));
+        liveness.answered(A, 2, 7);
+        (0..UNANSWERED_MIN).for_each(|_| liveness.asked(A, 2));
+        assert!(!liveness.is_gone(A, 2, 7, Some(long_ago)), "it has answered since");
     }
 
     #[test]
     fn another_process_of_the_member_is_another() {
         let liveness = Liveness::default();
         liveness.asked(A, 1);
-        assert!(!liveness.is_gone(A, 1, 7));
+        assert!(!liveness.is_gone(A, 1, 7, None));
         liveness.answered(A, 1, 8);
-        assert!(liveness.is_gone(A, 1, 7) && !liveness.is_gone(A, 1, 8));
+        assert!(liveness.is_gone(A, 1, 7, None) && !liveness.is_gone(A, 1, 8, None));
     }
 }

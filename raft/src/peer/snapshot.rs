@@ -57,14 +57,24 @@ impl SnapshotDirs {
         self.sent.lock().push((index, Instant::now() + KEEP_LOG_AFTER));
     }
 
+    pub(crate) fn scratch(&self, what: &str) -> Scratch {
+        Scratch(self.next(what))
+    }
+
     /// A path that nothing has used.
     fn next(&self, what: &str) -> PathBuf {
         self.path.join(format!("{what}-{}", self.next.fetch_add(1, Ordering::Relaxed)))
     }
 }
 
-/// Removes the directory when dropped.
-struct Scratch(PathBuf);
+/// A path for a directory that is removed when this is dropped.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {

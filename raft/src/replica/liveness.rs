@@ -45,7 +45,10 @@ impl Replica {
             .find(|(_, node)| node.name == name)
             .map(|(id, _)| *id);
         match member {
-            Some(member) => inner.peers.liveness().is_gone(member, term, incarnation),
+            Some(member) => {
+                let led_until = inner.contact.last_word_of(member);
+                inner.peers.liveness().is_gone(member, term, incarnation, led_until)
+            }
             // It was taken out.
             None => true,
         }

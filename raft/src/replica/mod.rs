@@ -10,6 +10,7 @@
 mod backend;
 mod bootstrap;
 mod config;
+mod disk_check;
 mod elections;
 mod features;
 mod joining;
@@ -33,7 +34,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trireme_store::log::Outcome;
-use trireme_store::{Error, Revision, Store};
+use trireme_store::{Error, Fault, Revision, Store};
 
 pub use config::{Limits, OpenEngine, ReplicaConfig, Timing};
 pub use joining::Join;
@@ -75,6 +76,9 @@ pub enum StartError {
         "this member's state was found to differ from that of a majority, and again after a start; it must be rebuilt under a new identity"
     )]
     Diverged,
+    /// The data must be built anew from the other members, under a new identity.
+    #[error("the data is damaged: {0}")]
+    Damaged(String),
     #[error(
         "the state is of feature level {found}, and this version of trireme understands {known} at most: a newer one has written it"
     )]
@@ -86,6 +90,23 @@ pub enum StartError {
 }
 
 impl StartError {
+    fn of_state(fault: Fault) -> Self {
+        match fault {
+            Fault::Corrupt(what) => Self::Damaged(what),
+            fault => Self::Store(fault.to_string()),
+        }
+    }
+
+    /// Whether this member's copy of the cluster's data is lost or wrong. It must not go on with it;
+    /// the others may have another.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::LogMissing | Self::Diverged => true,
+            Self::Log(error) => error.is_damage(),
+            _ => false,
+        }
+    }
+
     /// Whether starting again would end the same way, until somebody does something about the
     /// directory or the command line. A full disk, a directory that another process has not left
     /// yet and the like pass by themselves.
@@ -98,7 +119,7 @@ impl StartError {
                 IdentityError::Locked { .. } | IdentityError::Io { .. } => false,
             },
             Self::Log(error) => !matches!(error, OpenError::Io(_)),
-            Self::LogMissing | Self::Diverged | Self::Newer { .. } => true,
+            Self::LogMissing | Self::Diverged | Self::Damaged(_) | Self::Newer { .. } => true,
             Self::Store(_) | Self::Raft(_) | Self::Io(_) => false,
         }
     }
@@ -145,6 +166,7 @@ pub(crate) struct Inner {
 
 /// What applied entries tell the rest of the member.
 struct Effects {
+    data_dir: std::path::PathBuf,
     leases: Arc<Leases>,
     marks: Arc<Marks>,
 }
@@ -162,6 +184,12 @@ impl Observer for Effects {
 
     fn replaced(&self) {
         self.marks.clear();
+    }
+
+    fn damaged(&self, what: &str) {
+        if let Err(error) = disk_check::note(&self.data_dir, what) {
+            tracing::error!(%error, "that the state is damaged could not be noted");
+        }
     }
 }
 
@@ -210,6 +238,9 @@ impl Replica {
         if marks::is_diverged(&dir.path) {
             return Err(StartError::Diverged);
         }
+        if let Some(what) = disk_check::noted(&dir.path) {
+            return Err(StartError::Damaged(what));
+        }
         let member = dir.identity.member;
         let cluster_id = cluster_id(&config.cluster);
         // The log is made before the identity is final: a directory with an identity and without
@@ -219,8 +250,8 @@ impl Replica {
         let log = open_log(&config, cluster_id, &dir.identity)?;
         dir.settle()?;
         let engine = (config.open_engine)(&dir.path.join("state"))
-            .map_err(|error| StartError::Store(error.to_string()))?;
-        let store = Store::open(engine).map_err(|fault| StartError::Store(fault.to_string()))?;
+            .map_err(|error| StartError::of_state(error.into()))?;
+        let store = Store::open(engine).map_err(StartError::of_state)?;
         let applied = store.applied();
         if applied.feature_level > config.feature_level {
             return Err(StartError::Newer { found: applied.feature_level, known: config.feature_level });
@@ -230,7 +261,7 @@ impl Replica {
         let progress = Progress::new(applied.position.map_or(0, |position| position.index + 1));
         let leases = Arc::new(Leases::default());
         let marks = Arc::new(Marks::default());
-        let effects = Effects { leases: leases.clone(), marks: marks.clone() };
+        let effects = Effects { data_dir: dir.path.clone(), leases: leases.clone(), marks: marks.clone() };
         let machine =
             Machine::start(store.clone(), log.clone(), stop.clone(), progress.clone(), Arc::new(effects))?;
         let connections = Peers::new(config.peer_tls.clone());

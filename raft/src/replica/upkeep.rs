@@ -42,6 +42,7 @@ impl Inner {
         tokio::spawn(self.clone().run_purge());
         tokio::spawn(self.clone().run_marks());
         tokio::spawn(self.clone().run_divergence());
+        tokio::spawn(self.clone().run_disk_check());
         tokio::spawn(self.clone().run_contact());
         tokio::spawn(self.clone().run_core_watch());
         let this = self.clone();

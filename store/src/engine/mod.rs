@@ -123,6 +123,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Reads a checkpoint, wherever it came from, checking every checksum there is.
     fn inspect(&self, dir: &Path, reader: &mut dyn FnMut(&dyn View)) -> Result<(), EngineError>;
 
+    /// [`inspect`](Engine::inspect) that reads from the disk itself, where it can: what memory still
+    /// holds of a file says nothing about the file.
+    fn inspect_disk(&self, dir: &Path, reader: &mut dyn FnMut(&dyn View)) -> Result<(), EngineError> {
+        self.inspect(dir, reader)
+    }
+
     /// Replaces everything by the checkpoint in `dir`, which is consumed. Durable on return; a
     /// crash before leaves the old state or the new one. After
     /// [`NoSpace`](EngineError::NoSpace) the old state goes on and `dir` can be installed later.

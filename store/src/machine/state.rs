@@ -133,13 +133,16 @@ impl State {
         }
     }
 
-    /// Computes the hash again from everything stored, and says whether it is the one kept.
-    pub(crate) fn verify(&mut self, view: &dyn View) -> Result<(), EngineError> {
+    /// Computes the hash again from everything stored, and says whether it is the one kept. `pace` is
+    /// told of the bytes as they are read.
+    pub(crate) fn verify(&mut self, view: &dyn View, pace: &mut dyn FnMut(u64)) -> Result<(), EngineError> {
         let mut sum = Sum::default();
         let everything = KeyRange::prefix("");
         let mut history = History::new(view);
         history.scan(&Overlay::default(), &everything, Revision(i64::MAX), &mut |found| {
-            sum.key(true, &found.to_kv(true));
+            let kv = found.to_kv(true);
+            pace((kv.key.len() + kv.value.len()) as u64);
+            sum.key(true, &kv);
             true
         })?;
         for (id, lease) in &self.leases {

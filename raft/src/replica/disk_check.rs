@@ -1,0 +1,101 @@
+//! Damage of what is stored: found by reading all of it again and again, noted in the data directory,
+//! and the end of this member where the others can give it everything anew.
+//!
+//! A member that has noted damage does not start on that data ([`StartError::Damaged`]); who starts it
+//! sets the data aside and lets it join under a new identity.
+//!
+//! [`StartError::Damaged`]: super::StartError::Damaged
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use trireme_store::Fault;
+
+use super::Inner;
+
+/// Says in a data directory what is wrong with it.
+const DAMAGED: &str = "DAMAGED";
+/// Speed of a check: 2 GiB in three quarters of a minute.
+const BYTES_PER_SECOND: u64 = 50 << 20;
+/// What is read between two looks at the clock.
+const STEP_BYTES: u64 = 4 << 20;
+
+const HERE: &str = "the state on this member's disk is damaged";
+
+impl Inner {
+    /// Checks the whole state on the disk, rests, and begins again.
+    pub(super) async fn run_disk_check(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.config.timing.disk_check) => {}
+                () = self.stop.cancelled() => return,
+            }
+            let this = self.clone();
+            let Ok(checked) = tokio::task::spawn_blocking(move || this.check_disk()).await else { return };
+            match checked {
+                Ok(bytes) => {
+                    tracing::debug!(bytes, "the state on the disk is sound");
+                    self.solved(HERE);
+                }
+                Err(Fault::Corrupt(what)) => self.damaged(&what).await,
+                Err(error) => tracing::debug!(%error, "the disk could not be checked"),
+            }
+        }
+    }
+
+    fn check_disk(&self) -> Result<u64, Fault> {
+        let scratch = self.snapshots.scratch("check");
+        let started = Instant::now();
+        let (mut read, mut step) = (0, 0);
+        let mut pace = |bytes: u64| {
+            step += bytes;
+            if step < STEP_BYTES {
+                return;
+            }
+            read += std::mem::take(&mut step);
+            let due = Duration::from_millis(read * 1000 / BYTES_PER_SECOND);
+            // A member that stops does not wait for the rest.
+            if !self.stop.is_cancelled() {
+                std::thread::sleep(due.saturating_sub(started.elapsed()));
+            }
+        };
+        self.store.check_disk(scratch.path(), &mut pace)
+    }
+
+    /// Ends this member, to be built anew from the others, if they are enough without it. What is in
+    /// memory may still be right, and with too few others it is all there is: then it goes on, and
+    /// says so.
+    pub(super) async fn damaged(&self, what: &str) {
+        let voters = self.voters();
+        let others = self.nodes().into_iter().filter(|(id, _)| *id != self.member && voters.contains(id));
+        let asked = others.map(|(id, node)| async move {
+            self.identify(&node.peer_address).await.is_ok_and(|answer| answer.member == id.0)
+        });
+        let there = futures::future::join_all(asked).await.into_iter().filter(|there| *there).count();
+        if there < voters.len() / 2 + 1 {
+            self.problem(format!(
+                "{HERE} ({what}), and only {there} of the other members answer: too few to build it anew from"
+            ));
+            return;
+        }
+        if let Err(error) = note(&self.config.data_dir, what) {
+            tracing::error!(%error, "that the state is damaged could not be noted");
+        }
+        (self.config.on_fatal)(&format!("{HERE}: {what}"));
+    }
+}
+
+/// What was noted of a data directory.
+pub(super) fn noted(dir: &Path) -> Option<String> {
+    std::fs::read_to_string(path(dir)).ok().map(|text| text.trim().to_owned())
+}
+
+pub(super) fn note(dir: &Path, what: &str) -> std::io::Result<()> {
+    std::fs::write(path(dir), format!("{what}\n"))?;
+    std::fs::File::open(dir)?.sync_all()
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join(DAMAGED)
+}
