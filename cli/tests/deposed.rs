@@ -235,15 +235,15 @@ fn a_paused_leader_writes_nothing_after_the_takeover() {
         let deeds = judge(entries.clone(), lease, number);
         let own = &deeds[&number];
         println!("{lease}: {} writes landed, {} were refused", own.fenced, own.refused);
-        assert!(own.fenced >= WRITES_MIN, "{lease} led, and wrote {} times", own.fenced);
         assert_eq!(own.after_takeover, Vec::<String>::new(), "{lease}: written after another took over");
+        for (author, deeds) in &deeds {
+            assert_eq!(deeds.unfenced, Vec::<String>::new(), "{author:016x} writes unfenced");
+        }
+        assert!(own.fenced >= WRITES_MIN, "{lease} led, and wrote {} times", own.fenced);
         assert!(
             deeds.iter().any(|(author, deeds)| *author != number && deeds.fenced > 0),
             "{lease}: nobody has led after it"
         );
-        for (author, deeds) in &deeds {
-            assert_eq!(deeds.unfenced, Vec::<String>::new(), "{author:016x} writes unfenced");
-        }
     }
 }
 

@@ -113,12 +113,13 @@ mod tests {
         assert!(!liveness.is_gone(A, 2, 7, None), "an earlier leadership says nothing");
         liveness.asked(A, 2);
         assert!(!liveness.is_gone(A, 2, 7, None));
-        // Late news of the term before change nothing.
-        liveness.answered(A, 1, 8);
         (0..UNANSWERED_MIN).for_each(|_| liveness.asked(A, 2));
         age(&liveness, REFUSED_GONE);
         assert!(!liveness.is_gone(A, 2, 7, None), "only silent");
         liveness.refused(A, 2);
+        assert!(liveness.is_gone(A, 2, 7, None));
+        // Late news of the term before change nothing.
+        liveness.answered(A, 1, 7);
         assert!(liveness.is_gone(A, 2, 7, None));
         liveness.answered(A, 2, 7);
         assert!(!liveness.is_gone(A, 2, 7, None));

@@ -11,6 +11,7 @@ mod no_room;
 mod operators;
 mod pb;
 mod peer_port;
+mod processes;
 mod replicas;
 mod side_by_side;
 mod suite;
