@@ -4,6 +4,7 @@ mod agent;
 mod balancer;
 mod down;
 mod exit;
+mod import;
 mod in_process;
 mod join;
 mod kubeconfig;
@@ -63,6 +64,8 @@ enum Command {
     Agent(agent::Options),
     /// Run a TCP balancer in front of API servers
     Balancer(balancer::Options),
+    /// Take over the objects of another cluster
+    Import(import::Options),
     /// Print the version
     Version,
 }
@@ -94,6 +97,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let stop = lifetime::watch_for_end()?.stop;
             balancer::run(options, stop).await
         }),
+        Command::Import(options) => small_runtime()?.block_on(import::run(options)),
         Command::Version => {
             println!("trireme {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -6,6 +6,8 @@ use std::process::Command;
 
 /// `from` depends on `to` in what it ships.
 const EDGES: &[(&str, &str)] = &[
+    // The etcd face gives snapshots in etcd's own form.
+    ("trireme-raft", "trireme-bolt"),
     ("trireme-raft", "trireme-store"),
     ("trireme-client", "trireme-api"),
     ("trireme-apiserver", "trireme-api"),
@@ -18,6 +20,8 @@ const EDGES: &[(&str, &str)] = &[
     ("trireme-node", "trireme-client"),
     ("trireme", "trireme-api"),
     ("trireme", "trireme-apiserver"),
+    // Importing reads etcd's files.
+    ("trireme", "trireme-bolt"),
     ("trireme", "trireme-client"),
     ("trireme", "trireme-controllers"),
     ("trireme", "trireme-node"),

@@ -36,7 +36,7 @@ pub use kv::*;
 pub use lessor::{Lessor, Renewal};
 pub use local::{Clock, Local};
 pub use machine::{
-    Applied, KvHash, LeaseRecord, RangePage, SNAPSHOT_FILE, SnapshotFile, SnapshotMeta, Store,
+    Applied, Dump, KvHash, LeaseRecord, RangePage, SNAPSHOT_FILE, SnapshotFile, SnapshotMeta, Store, Versions,
 };
 
 #[cfg(test)]

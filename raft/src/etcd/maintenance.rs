@@ -1,6 +1,4 @@
 //! How a member stands, and what operators of etcd ask of one.
-//!
-//! The Snapshot call belongs here too: it streams the state as the file that etcd's tools read.
 
 use std::sync::Arc;
 
@@ -8,7 +6,7 @@ use tonic::{Request, Response, Status};
 use trireme_store::{Error, Revision};
 
 use super::pb::etcdserverpb as pb;
-use super::{Backend, error, header, header_now};
+use super::{Backend, error, header, header_now, snapshot};
 
 /// The etcd release whose API this is: clients turn features on by it (kube-apiserver its
 /// consistent reads from cache, and streamed ranges).
@@ -106,6 +104,16 @@ impl pb::maintenance_server::Maintenance for MaintenanceService {
             compact_revision: if found.compact_revision.0 == 0 { -1 } else { found.compact_revision.0 },
             hash_revision: found.revision.0,
         }))
+    }
+
+    type SnapshotStream = snapshot::Pieces;
+
+    /// The state as the file that etcd's tools read.
+    async fn snapshot(
+        &self,
+        _: Request<pb::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        snapshot::serve(&*self.0, ETCD_VERSION).await.map(Response::new)
     }
 
     async fn move_leader(

@@ -23,6 +23,7 @@ mod maintenance;
 pub(crate) mod pb;
 mod range_stream;
 mod serve;
+mod snapshot;
 mod store;
 mod watch;
 
@@ -36,6 +37,7 @@ use trireme_store::{Error, Kv, KvHash, RangePage, RangeRequest, Revision};
 
 pub(crate) use cluster::MEMBER_DETAIL;
 pub use serve::{ServeConfig, serve};
+pub use snapshot::Source as SnapshotSource;
 
 use crate::replica::{MemberChange, MemberError};
 use crate::types::MemberId;
@@ -77,6 +79,11 @@ pub trait Backend: Kv {
 
     /// Members that refuse writes because their disks are full, as far as they can be asked.
     async fn without_room(&self) -> Vec<u64>;
+
+    /// What a snapshot file is made of, of this member's state as it is.
+    async fn snapshot_source(&self) -> Result<SnapshotSource, Error> {
+        Err(Error::Unavailable("this backend gives no snapshots".into()))
+    }
 
     /// Hands leadership to `target`; only the leader can.
     async fn move_leader(&self, target: u64) -> Result<(), Error>;

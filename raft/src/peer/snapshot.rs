@@ -61,6 +61,11 @@ impl SnapshotDirs {
         Scratch(self.next(what))
     }
 
+    /// Where a snapshot file in etcd's form is made; one at a time.
+    pub(crate) fn etcd_file(&self) -> PathBuf {
+        self.path.join("etcd-file")
+    }
+
     /// A path that nothing has used.
     fn next(&self, what: &str) -> PathBuf {
         self.path.join(format!("{what}-{}", self.next.fetch_add(1, Ordering::Relaxed)))

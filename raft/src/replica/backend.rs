@@ -10,7 +10,7 @@ use trireme_store::{Error, KvHash, RangePage, RangeRequest, Revision, Store};
 
 use super::proposals::stamp;
 use super::{MemberChange, MemberError, Replica};
-use crate::etcd::{Backend, MemberInfo, Standing};
+use crate::etcd::{Backend, MemberInfo, SnapshotSource, Standing};
 use crate::types::MemberId;
 
 #[async_trait]
@@ -87,6 +87,11 @@ impl Backend for Replica {
             full.then_some(member.id)
         };
         join_all(self.members().into_iter().map(ask)).await.into_iter().flatten().collect()
+    }
+
+    async fn snapshot_source(&self) -> Result<SnapshotSource, Error> {
+        self.inner.wait_caught_up().await?;
+        Ok(SnapshotSource { store: self.inner.store.clone(), dir: self.inner.snapshots.etcd_file() })
     }
 
     async fn move_leader(&self, target: u64) -> Result<(), Error> {

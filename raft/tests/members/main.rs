@@ -14,5 +14,6 @@ mod peer_port;
 mod processes;
 mod replicas;
 mod side_by_side;
+mod snapshot_file;
 mod suite;
 mod upgrade;

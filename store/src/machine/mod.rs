@@ -1,6 +1,7 @@
 //! The replicated machine: what every replica computes alike from the log.
 
 mod dedup;
+mod dump;
 mod hash;
 mod run;
 mod scan;
@@ -24,6 +25,7 @@ use crate::scrub::Scrubber;
 use crate::watch::{Chunk, Filter, Hub, HubLimits, Source, WatchCursor, replay};
 use state::State;
 
+pub use dump::{Dump, Versions};
 pub use scan::{KvHash, RangePage};
 pub use snapshot::{SNAPSHOT_FILE, SnapshotFile, SnapshotMeta};
 

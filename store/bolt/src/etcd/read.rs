@@ -109,6 +109,11 @@ impl<S: ReadAt> LiveKeys<'_, S> {
         self.newest.len()
     }
 
+    /// Their names, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.newest.keys().map(|key| &**key)
+    }
+
     #[allow(clippy::should_implement_trait)] // see Items::next
     pub fn next(&mut self) -> Result<Option<KeyValue>, Error> {
         while let Some((revision, change)) = self.changes.next()? {
