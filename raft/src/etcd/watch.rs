@@ -358,3 +358,25 @@ fn fragments(events: Vec<mvccpb::Event>) -> Vec<Vec<mvccpb::Event>> {
     }
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_answer_is_cut_between_events() {
+        let event = |bytes: usize| mvccpb::Event {
+            kv: Some(mvccpb::KeyValue { value: vec![0; bytes].into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let check = |sizes: &[usize], expected: &[usize]| {
+            let parts = fragments(sizes.iter().map(|bytes| event(*bytes)).collect());
+            assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), expected, "{sizes:?}");
+        };
+        let third = FRAGMENT_BYTES / 3;
+        check(&[10, 10], &[2]);
+        check(&[third; 5], &[2, 2, 1]);
+        check(&[3 * FRAGMENT_BYTES], &[1]);
+        check(&[10, 3 * FRAGMENT_BYTES, 10, 10], &[1, 1, 2]);
+    }
+}

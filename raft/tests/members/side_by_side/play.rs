@@ -1,6 +1,6 @@
 //! Playing a step at a server, and writing its answer down so that two servers' can be compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -77,6 +77,8 @@ pub(crate) async fn play(channel: &Channel, step: &Step) -> String {
             if r.ttl > 0 && r.ttl <= r.granted_ttl && r.ttl > r.granted_ttl - 60 {
                 r.ttl = r.granted_ttl;
             }
+            // etcd gives them as they come out of a map.
+            r.keys.sort();
             &mut r.header
         }),
         Step::Leases => told(lease.lease_leases(pb::LeaseLeasesRequest {}).await, |r| {
@@ -194,11 +196,11 @@ async fn watch(channel: &Channel, says: &[Say]) -> String {
 }
 
 /// Takes `count` events and answers without events, and sorts them by the watch's id: between two
-/// watches there is no order. How events are put together into answers is each server's own.
+/// watches there is no order. How events are put together into answers, or cut into fragments, is each server's
+/// own.
 async fn take(responses: &mut Streaming<pb::WatchResponse>, count: usize) -> Vec<String> {
     let mut taken = 0;
     let mut by_watch: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-    let mut in_parts = BTreeSet::new();
     while taken < count {
         let response = match tokio::time::timeout(ANSWER, responses.message()).await {
             Ok(Ok(Some(response))) => response,
@@ -225,12 +227,6 @@ async fn take(responses: &mut Streaming<pb::WatchResponse>, count: usize) -> Vec
             taken += 1;
             lines.push(format!("{event:?}"));
         }
-        if response.fragment {
-            in_parts.insert(response.watch_id);
-        }
-    }
-    for id in in_parts {
-        by_watch.entry(id).or_default().push("in parts".to_owned());
     }
     let by_watch = by_watch.into_iter();
     by_watch

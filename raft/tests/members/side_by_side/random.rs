@@ -50,7 +50,9 @@ impl Draw {
         let mut request =
             pb::PutRequest { lease: self.lease(), prev_kv: self.chance(40), ..put(&self.key(), &value) };
         if self.chance(8) {
-            (request.ignore_value, request.value) = (true, Default::default());
+            // Of a missing key and an unknown lease etcd names the lease in a put, and the key in a
+            // transaction.
+            (request.ignore_value, request.value, request.lease) = (true, Default::default(), 0);
         }
         if self.chance(8) {
             (request.ignore_lease, request.lease) = (true, 0);
