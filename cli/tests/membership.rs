@@ -170,7 +170,7 @@ fn a_dead_master_is_replaced_by_one_of_another_name_and_a_wiped_one_comes_back()
     let (url, token) = join_line(&cluster);
 
     // The supervisor starts it again on an empty disk.
-    let data = cluster.dir.join("master-3").join("store");
+    let data = cluster.dir.join("master-3").join("data/store");
     cluster.kill("master-3");
     std::fs::remove_dir_all(&data).expect("wipe");
     eventually("the wiped master to be healthy", || {

@@ -60,7 +60,7 @@ fn wait_for_rebuild(cluster: &Cluster, name: &str, old: &str) {
         let status = cluster.status();
         let members = status["members"].as_array().cloned().unwrap_or_default();
         let healthy = members.iter().all(|member| member["healthy"] == true);
-        let aside = cluster.dir.join(name).join("store.damaged").exists();
+        let aside = cluster.dir.join(name).join("data/store.damaged").exists();
         let voters = member_ids(cluster).len();
         match new != old && healthy && !aside && voters == 3 {
             true => Ok(()),
@@ -80,7 +80,7 @@ fn a_flipped_bit_in_state_or_log_is_found_and_mended_by_the_others() {
     // Of one that runs and leads: what is in its memory is right, what is on its disk is not.
     let leader = cluster.leader();
     let old = id_of(&cluster, &leader);
-    let state = cluster.dir.join(&leader).join("store").join("state");
+    let state = cluster.dir.join(&leader).join("data/store/state");
     let table = eventually("the state to be on the disk", || {
         let largest = files(&state, ".sst").into_iter().next();
         largest
@@ -97,7 +97,7 @@ fn a_flipped_bit_in_state_or_log_is_found_and_mended_by_the_others() {
         .and_then(|member| member["name"].as_str().map(str::to_owned))
         .expect("a follower");
     let old = id_of(&cluster, &victim);
-    let log = cluster.dir.join(&victim).join("store").join("log");
+    let log = cluster.dir.join(&victim).join("data/store/log");
     let segment = files(&log, "").into_iter().find(|path| !path.ends_with("reserve")).expect("a segment");
     cluster.kill(&victim);
     flip(&segment, 6_000);
@@ -112,7 +112,7 @@ fn a_flipped_bit_in_state_or_log_is_found_and_mended_by_the_others() {
 fn a_master_that_is_alone_keeps_what_is_left_and_says_so() {
     let cluster = Cluster::start(1, 0);
     cluster.kubectl_ok(&["create", "configmap", "c", "--from-literal=a=b"]);
-    let log = cluster.dir.join("master-1").join("store").join("log");
+    let log = cluster.dir.join("master-1").join("data/store/log");
     let segment = files(&log, "").into_iter().find(|path| !path.ends_with("reserve")).expect("a segment");
     cluster.kill("master-1");
     flip(&segment, 6_000);
@@ -120,6 +120,6 @@ fn a_master_that_is_alone_keeps_what_is_left_and_says_so() {
         let told = std::fs::read_to_string(cluster.dir.join("master-1").join("log")).expect("log");
         if told.contains("the raft log is damaged") { Ok(()) } else { Err(told) }
     });
-    assert!(!cluster.dir.join("master-1").join("store.damaged").exists());
+    assert!(!cluster.dir.join("master-1").join("data/store.damaged").exists());
     assert!(segment.exists());
 }
