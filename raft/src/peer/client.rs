@@ -62,6 +62,8 @@ pub(crate) struct Peers {
     /// Members that said that their disk is full, by their last answer to a heartbeat.
     full: Mutex<BTreeSet<MemberId>>,
     liveness: Liveness,
+    /// Where each member is now: openraft keeps what it made for a member that has moved since.
+    addresses: Mutex<HashMap<MemberId, String>>,
 }
 
 impl Peers {
@@ -71,7 +73,17 @@ impl Peers {
             clients: Mutex::default(),
             full: Mutex::default(),
             liveness: Liveness::default(),
+            addresses: Mutex::default(),
         })
+    }
+
+    /// Calls to `member` go to `address` from now on.
+    pub(crate) fn moved(&self, member: MemberId, address: &str) {
+        self.addresses.lock().insert(member, address.to_owned());
+    }
+
+    fn address(&self, member: MemberId) -> String {
+        self.addresses.lock().get(&member).cloned().unwrap_or_default()
     }
 
     /// Who has answered heartbeats, and when.
@@ -131,6 +143,7 @@ pub(crate) struct Factory {
 
 impl Factory {
     fn network(&self, target: MemberId, node: &MemberNode, lane: Lane) -> Network {
+        self.peers.moved(target, &node.peer_address);
         Network {
             peers: self.peers.clone(),
             store: self.store.clone(),
@@ -138,7 +151,6 @@ impl Factory {
             cluster: self.cluster,
             cluster_name: self.cluster_name.clone(),
             target,
-            address: node.peer_address.clone(),
             lane,
             pause: RECONNECT_MIN,
         }
@@ -169,7 +181,6 @@ pub(crate) struct Network {
     cluster: u64,
     cluster_name: String,
     target: MemberId,
-    address: String,
     lane: Lane,
     /// The pause after the next connection that cannot be made.
     pause: Duration,
@@ -207,7 +218,11 @@ pub(crate) fn addressed<T>(
 impl Network {
     /// A client for calls that are small and urgent, whatever this network is for.
     fn control(&self) -> RpcResult<PeerClient<Channel>> {
-        self.peers.client(&self.address, Lane::Control).map_err(|status| rpc_error(&status))
+        self.peers.client(&self.address(), Lane::Control).map_err(|status| rpc_error(&status))
+    }
+
+    fn address(&self) -> String {
+        self.peers.address(self.target)
     }
 
     /// A call addressed to this member and no other.
@@ -277,7 +292,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 return Ok(stream::once(async { answer }).boxed());
             }
             let mut client =
-                self.peers.client(&self.address, self.lane).map_err(|status| rpc_error(&status))?;
+                self.peers.client(&self.address(), self.lane).map_err(|status| rpc_error(&status))?;
             let requests = input.map(|request| wire::append_request(&request));
             let answers = match client.append(self.call(requests, None)).await {
                 Ok(answers) => answers.into_inner(),
@@ -324,23 +339,23 @@ impl RaftNetworkV2<TypeConfig> for Network {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let mut client =
-            self.peers.client(&self.address, Lane::Snapshot).map_err(|status| rpc_error(&status))?;
+            self.peers.client(&self.address(), Lane::Snapshot).map_err(|status| rpc_error(&status))?;
         let probe =
             self.call(pb::IdentifyRequest { cluster: self.cluster_name.clone() }, Some(PROBE_TIMEOUT));
         client.identify(probe).await.map_err(|status| rpc_error(&status))?;
-        tracing::info!(peer = self.address, "sending a snapshot");
+        tracing::info!(peer = self.address(), "sending a snapshot");
         let (pieces, sender) = snapshot::send(self.store.clone(), &self.dirs, vote);
         let pieces = tokio_stream::wrappers::ReceiverStream::new(pieces);
         let transfer = async {
             let response = client.snapshot(self.call(pieces, None)).await;
             match sender.await {
                 Ok(Ok(meta)) => tracing::info!(
-                    peer = self.address,
+                    peer = self.address(),
                     log_index = meta.last_log_id.map(|id| id.index),
                     "a snapshot was sent"
                 ),
                 Ok(Err(reason)) => {
-                    tracing::warn!(peer = self.address, reason, "a snapshot could not be sent");
+                    tracing::warn!(peer = self.address(), reason, "a snapshot could not be sent");
                     return Err(StreamingError::Unreachable(Unreachable::from_string(reason)));
                 }
                 Err(error) => return Err(StreamingError::Unreachable(Unreachable::new(&error))),
@@ -352,7 +367,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
                     Ok(SnapshotResponse::new(vote))
                 }
                 Err(status) => {
-                    tracing::warn!(peer = self.address, %status, "a snapshot was not installed");
+                    tracing::warn!(peer = self.address(), %status, "a snapshot was not installed");
                     Err(StreamingError::Unreachable(Unreachable::from_string(status.message())))
                 }
             }
@@ -373,7 +388,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let response = self.control()?.transfer_leader(message).await.map_err(|status| rpc_error(&status))?;
         let refused = response.into_inner().refused;
         if !refused.is_empty() {
-            tracing::warn!(peer = self.address, reason = refused, "leadership was not taken over");
+            tracing::warn!(peer = self.address(), reason = refused, "leadership was not taken over");
             return Err(RPCError::Network(NetworkError::from_string(refused)));
         }
         Ok(Ok(()))

@@ -291,6 +291,7 @@ impl Inner {
             Some(node) if *node != node_of(&answer) => {
                 let moved = BTreeMap::from([(id, node_of(&answer))]);
                 self.raft.change_membership(ChangeMembers::SetNodes(moved), true).await?;
+                self.peers.moved(id, &answer.peer_address);
                 tracing::info!(member = %id, address = answer.peer_address, "a member has moved");
             }
             Some(_) => {}
