@@ -120,7 +120,7 @@ async fn transfer(
         match rules.judge(&suffix, &found.value) {
             Verdict::LeaveOut { resource, why } => report.left_out(&resource, why),
             Verdict::Refuse { resource, why } => report.refused(&resource, &suffix, why),
-            Verdict::Take(taken) => {
+            Verdict::Take(mut taken) => {
                 let there = match existing.get(&taken.key) {
                     Some(_) if target.has(&taken.key, &taken.value).await? => {
                         report.alike(&taken.resource);
@@ -136,7 +136,10 @@ async fn transfer(
                     }
                     continue;
                 }
-                spool.push(found.create_revision, &taken)?;
+                match target.free(&existing, &mut taken).await? {
+                    None => spool.push(found.create_revision, &taken)?,
+                    Some(why) => report.refused(&taken.resource, &suffix, why),
+                }
             }
         }
     }

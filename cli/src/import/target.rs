@@ -97,6 +97,31 @@ impl Target {
         Ok(answer.kvs.first().is_some_and(|kv| kv.value[..] == *value))
     }
 
+    /// Why an address or port that a Service holds is another's in the target. What the same Service
+    /// holds there already is not written again.
+    pub(super) async fn free(
+        &self,
+        existing: &HashMap<String, i64>,
+        taken: &mut Taken,
+    ) -> Result<Option<String>> {
+        let mut missing = Vec::new();
+        for (key, value) in std::mem::take(&mut taken.beside) {
+            if existing.contains_key(&key) {
+                let answer = self.kv.range(RangeRequest::new(KeyRange::key(key.clone()))).await?;
+                if let Some(kv) = answer.kvs.first() {
+                    if holder(&kv.value) != holder(&value) {
+                        let (held, by) = (key.rsplit('/').next().unwrap_or_default(), holder(&kv.value));
+                        return Ok(Some(format!("{held}, which it holds, is held by {by} in the target")));
+                    }
+                    continue;
+                }
+            }
+            missing.push((key, value));
+        }
+        taken.beside = missing;
+        Ok(None)
+    }
+
     /// Where the target's Services have their addresses.
     pub(super) async fn service_range(&self) -> Result<Option<ServiceRange>> {
         let key = format!("{PREFIX}servicecidrs/kubernetes");
@@ -152,7 +177,7 @@ impl Target {
             let at = |key: &str| Revision(existing.get(key).copied().unwrap_or(0));
             request.compare.push(Compare::mod_revision(taken.key.clone(), at(&taken.key)));
             for (key, _) in &taken.beside {
-                request.compare.push(Compare::mod_revision(key.clone(), at(key)));
+                request.compare.push(Compare::mod_revision(key.clone(), Revision(0)));
             }
         }
         Ok(self.kv.txn(request).await.context("writing to the target")?.succeeded)
@@ -161,6 +186,13 @@ impl Target {
     async fn force(&self, taken: &[Taken]) -> Result<bool> {
         Ok(self.kv.txn(puts(taken)).await.context("writing to the target")?.succeeded)
     }
+}
+
+/// The Service, `namespace/name`, that an address's object or a port's record names.
+fn holder(stored: &[u8]) -> String {
+    let Ok(address) = json::parse(stored) else { return String::from_utf8_lossy(stored).into_owned() };
+    let parent = &address.value["spec"]["parentRef"];
+    format!("{}/{}", parent["namespace"].str_or_empty(), parent["name"].str_or_empty())
 }
 
 fn puts(taken: &[Taken]) -> TxnRequest {
@@ -192,5 +224,16 @@ impl Options {
             );
         };
         Ok((dir.join(PKI_DIR), layout.masters().into_iter().map(|master| master.client).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_an_address_or_a_port_is_read() {
+        let address = br#"{"kind":"IPAddress","spec":{"parentRef":{"name":"s","namespace":"a"}}}"#;
+        assert_eq!((holder(address), holder(b"a/s")), ("a/s".to_owned(), "a/s".to_owned()));
     }
 }
