@@ -184,7 +184,7 @@ impl Cluster {
         let member = &mut self.members[i];
         let deadline = Instant::now() + WAIT;
         let replica = loop {
-            let listener = TcpListener::bind(&member.listen_on).unwrap();
+            let listener = bind(&member.listen_on).await;
             match Replica::start(member.config.clone(), listener).await {
                 Ok(replica) => break replica,
                 // What this process held of it before may take a moment to go.
@@ -195,7 +195,9 @@ impl Cluster {
                 Err(error) => panic!("{}: {error}", member.config.name),
             }
         };
-        let listener = tokio::net::TcpListener::bind(&member.client_address).await.unwrap();
+        let listener = bind(&member.client_address).await;
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         let client_stop = CancellationToken::new();
         let serve = etcd::ServeConfig { listener, tls, stop: client_stop.clone() };
         let backend = Arc::new(replica.clone());
@@ -265,6 +267,19 @@ impl Cluster {
                 self.stop_member(i, false).await;
             }
         }
+    }
+}
+
+/// Listens where a member did before. Meanwhile a connection of another test may have got the port for
+/// its own end.
+async fn bind(address: &str) -> TcpListener {
+    let deadline = Instant::now() + WAIT;
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => return listener,
+            Err(error) => assert!(Instant::now() < deadline, "{address}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
