@@ -21,6 +21,10 @@ const BYTES_PER_SECOND: u64 = 50 << 20;
 /// What is read between two looks at the clock.
 const STEP_BYTES: u64 = 4 << 20;
 
+/// Between one member's turn to end and the next one's: damage that all find at the same time must
+/// not end a majority.
+const TURN: Duration = Duration::from_secs(5);
+
 const HERE: &str = "the state on this member's disk is damaged";
 
 impl Inner {
@@ -68,6 +72,12 @@ impl Inner {
     /// says so.
     pub(super) async fn damaged(&self, what: &str) {
         let voters = self.voters();
+        let turn = voters.iter().position(|id| *id == self.member).unwrap_or(voters.len());
+        tokio::select! {
+            () = tokio::time::sleep(TURN * turn as u32) => {}
+            () = self.stop.cancelled() => return,
+        }
+        // One that has ended before does not answer any more, and stands for another identity after.
         let others = self.nodes().into_iter().filter(|(id, _)| *id != self.member && voters.contains(id));
         let asked = others.map(|(id, node)| async move {
             self.identify(&node.peer_address).await.is_ok_and(|answer| answer.member == id.0)

@@ -77,7 +77,9 @@ pub enum StartError {
     )]
     Diverged,
     /// The data must be built anew from the other members, under a new identity.
-    #[error("the data is damaged: {0}")]
+    #[error(
+        "the data is damaged ({0}); it must be rebuilt under a new identity, from the other members or a backup"
+    )]
     Damaged(String),
     #[error(
         "the state is of feature level {found}, and this version of trireme understands {known} at most: a newer one has written it"
