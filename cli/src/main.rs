@@ -23,6 +23,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+/// For RocksDB's C++ as well: docs/decisions/0013-allocator.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A Kubernetes control plane in one binary
 #[derive(Parser, Debug)]
 #[command(name = "trireme", version, max_term_width = 100)]

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
 
-use super::etcd_client::EtcdClient;
+use super::client::Client;
 
 const MEMBERS: u16 = 3;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Etcd {
-    dir: PathBuf,
     children: Vec<tokio::process::Child>,
-    endpoints: Vec<String>,
+    /// `ca.crt`, `member.crt`, `member.key`: one certificate for members and clients.
+    pub pki: PathBuf,
+    /// `host:port` of each member.
+    pub endpoints: Vec<String>,
 }
 
 impl Etcd {
@@ -51,14 +53,15 @@ impl Etcd {
             children.push(command.spawn().context("run etcd (Debian's package etcd-server)")?);
             endpoints.push(client);
         }
-        let etcd = Etcd { dir: pki, children, endpoints };
+        let etcd = Etcd { children, pki, endpoints };
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             let write = async {
-                Ok::<_, anyhow::Error>(etcd.connect(0).await?.put(b"ready".into(), Vec::new()).await?)
+                let mut client = Client::connect(&etcd.pki, "ca.crt", "member", &etcd.endpoints[0]).await?;
+                Ok::<_, anyhow::Error>(client.put(b"ready".into(), Vec::new()).await?)
             };
             match tokio::time::timeout(Duration::from_secs(2), write).await {
-                Ok(Ok(())) => return Ok(etcd),
+                Ok(Ok(_)) => return Ok(etcd),
                 outcome if Instant::now() > deadline => bail!("etcd did not start: {outcome:?}"),
                 _ => tokio::time::sleep(Duration::from_millis(100)).await,
             }
@@ -68,12 +71,6 @@ impl Etcd {
     pub(super) fn pids(&self) -> Vec<Pid> {
         let ids = self.children.iter().filter_map(|child| i32::try_from(child.id()?).ok());
         ids.map(Pid::from_raw).collect()
-    }
-
-    /// Connection `n` goes to member `n`, as ours does.
-    pub(super) async fn connect(&self, n: usize) -> Result<EtcdClient> {
-        let address = &self.endpoints[n % self.endpoints.len()];
-        EtcdClient::connect(&self.dir, "ca.crt", "member", address).await
     }
 
     pub(super) async fn stop(mut self) -> Result<()> {

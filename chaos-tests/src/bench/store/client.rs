@@ -1,0 +1,114 @@
+//! The smallest client of etcd v3: the same for both sides, with nothing of ours in it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status, Streaming};
+
+use super::messages::{
+    CompactionRequest, CompactionResponse, Compare, CompareTarget, CompareValue, PutRequest, PutResponse,
+    RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, WatchRequest, WatchResponse,
+};
+
+#[derive(Clone)]
+pub(super) struct Client {
+    grpc: tonic::client::Grpc<Channel>,
+}
+
+impl Client {
+    /// `address` is `host:port`; `<pki>/<ca>`, `<pki>/<name>.crt` and `.key` are PEM files.
+    pub(super) async fn connect(pki: &Path, ca: &str, name: &str, address: &str) -> Result<Client> {
+        let read = |file: String| {
+            let path = pki.join(file);
+            std::fs::read(&path).with_context(|| format!("read {}", path.display()))
+        };
+        let identity = Identity::from_pem(read(format!("{name}.crt"))?, read(format!("{name}.key"))?);
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read(ca.to_owned())?))
+            .identity(identity);
+        let channel = Endpoint::from_shared(format!("https://{address}"))?
+            .tls_config(tls)?
+            .tcp_nodelay(true)
+            .connect()
+            .await
+            .with_context(|| format!("connect to {address}"))?;
+        Ok(Client { grpc: tonic::client::Grpc::new(channel).max_decoding_message_size(usize::MAX) })
+    }
+
+    /// The revision of the write.
+    pub(super) async fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<i64, Status> {
+        let request = PutRequest { key, value };
+        let answer: PutResponse = self.call(request, "/etcdserverpb.KV/Put").await?;
+        Ok(answer.header.unwrap_or_default().revision)
+    }
+
+    /// All of them in one transaction; etcd takes 128 at most. Its revision.
+    pub(super) async fn put_all(&mut self, pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Result<i64, Status> {
+        let put = |(key, value)| RequestOp { put: Some(PutRequest { key, value }) };
+        let request = TxnRequest { compare: Vec::new(), success: pairs.into_iter().map(put).collect() };
+        let answer: TxnResponse = self.call(request, "/etcdserverpb.KV/Txn").await?;
+        Ok(answer.header.unwrap_or_default().revision)
+    }
+
+    /// Writes `key` if it was last changed at `revision`; zero for a key that is not there. The
+    /// revision of the write.
+    pub(super) async fn put_if(
+        &mut self,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        revision: i64,
+    ) -> Result<i64, Status> {
+        let compare = Compare {
+            target: CompareTarget::Mod.into(),
+            key: key.clone(),
+            value: Some(CompareValue::ModRevision(revision)),
+        };
+        let put = RequestOp { put: Some(PutRequest { key, value }) };
+        let request = TxnRequest { compare: vec![compare], success: vec![put] };
+        let answer: TxnResponse = self.call(request, "/etcdserverpb.KV/Txn").await?;
+        if !answer.succeeded {
+            return Err(Status::aborted("the key was changed by somebody else"));
+        }
+        Ok(answer.header.unwrap_or_default().revision)
+    }
+
+    pub(super) async fn range(&mut self, request: RangeRequest) -> Result<RangeResponse, Status> {
+        self.call(request, "/etcdserverpb.KV/Range").await
+    }
+
+    pub(super) async fn compact(&mut self, revision: i64) -> Result<(), Status> {
+        let request = CompactionRequest { revision };
+        let _: CompactionResponse = self.call(request, "/etcdserverpb.KV/Compact").await?;
+        Ok(())
+    }
+
+    /// One stream of watches, to which `requests` adds more.
+    pub(super) async fn watch(
+        &mut self,
+        requests: tokio::sync::mpsc::Receiver<WatchRequest>,
+    ) -> Result<Streaming<WatchResponse>, Status> {
+        self.ready().await?;
+        let codec = tonic_prost::ProstCodec::<WatchRequest, WatchResponse>::default();
+        let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
+        let request = Request::new(ReceiverStream::new(requests));
+        Ok(self.grpc.streaming(request, path, codec).await?.into_inner())
+    }
+
+    async fn call<Q, A>(&mut self, request: Q, path: &'static str) -> Result<A, Status>
+    where
+        Q: prost::Message + Send + Sync + 'static,
+        A: prost::Message + Default + Send + Sync + 'static,
+    {
+        self.ready().await?;
+        let codec = tonic_prost::ProstCodec::<Q, A>::default();
+        let path = PathAndQuery::from_static(path);
+        Ok(self.grpc.unary(Request::new(request), path, codec).await?.into_inner())
+    }
+
+    async fn ready(&mut self) -> Result<(), Status> {
+        self.grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))
+    }
+}

@@ -1,0 +1,87 @@
+//! The two that are compared: Debian's etcd and Trireme, three members each on this machine.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::unistd::Pid;
+
+use super::client::Client;
+use super::etcd::Etcd;
+use crate::bench::usage::{Usage, resident_bytes};
+use crate::cluster::{Cluster, free_ports};
+
+/// Connections that clients share, as a fleet of API servers would have.
+const CONNECTIONS_MAX: usize = 16;
+
+enum Members {
+    Etcd(Etcd),
+    Trireme(Cluster),
+}
+
+/// Three running members with nothing in them.
+pub(super) struct Side {
+    pub name: &'static str,
+    members: Members,
+    endpoints: Vec<String>,
+    pids: Vec<Pid>,
+    pki: PathBuf,
+    ca: &'static str,
+    certificate: &'static str,
+}
+
+impl Side {
+    pub(super) async fn etcd(folder: &Path) -> Result<Side> {
+        let etcd = Etcd::start(folder, free_ports()?).await?;
+        Ok(Side {
+            name: "etcd",
+            endpoints: etcd.endpoints.clone(),
+            pids: etcd.pids(),
+            pki: etcd.pki.clone(),
+            ca: "ca.crt",
+            certificate: "member",
+            members: Members::Etcd(etcd),
+        })
+    }
+
+    pub(super) async fn trireme(folder: &Path) -> Result<Side> {
+        let cluster = Cluster::start(&folder.join("cluster"), free_ports()?, 3, 0).await?;
+        let masters = cluster.masters();
+        let pids = masters.iter().map(|master| cluster.pid(&master.name)).collect::<Result<_>>()?;
+        Ok(Side {
+            name: "trireme",
+            endpoints: masters.into_iter().map(|master| master.client).collect(),
+            pids,
+            pki: cluster.dir.join("pki"),
+            ca: "store-ca.crt",
+            certificate: "store-client",
+            members: Members::Trireme(cluster),
+        })
+    }
+
+    /// One connection for each of `clients` up to a limit; connection `n` goes to member `n % 3`.
+    pub(super) async fn connect(&self, clients: usize) -> Result<Vec<Client>> {
+        let mut connections = Vec::new();
+        for n in 0..clients.min(CONNECTIONS_MAX) {
+            let address = &self.endpoints[n % self.endpoints.len()];
+            connections.push(Client::connect(&self.pki, self.ca, self.certificate, address).await?);
+        }
+        Ok(connections)
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        Usage::of(self.pids.clone())
+    }
+
+    /// Resident bytes of the member that has most.
+    pub(super) fn resident(&self) -> Result<u64> {
+        let all = self.pids.iter().filter_map(|pid| resident_bytes(*pid));
+        all.max().with_context(|| format!("no member of {} runs", self.name))
+    }
+
+    pub(super) async fn stop(self) -> Result<()> {
+        match self.members {
+            Members::Etcd(etcd) => etcd.stop().await,
+            Members::Trireme(cluster) => cluster.stop().await,
+        }
+    }
+}
