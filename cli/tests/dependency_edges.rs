@@ -9,6 +9,8 @@ const EDGES: &[(&str, &str)] = &[
     // The etcd face gives snapshots in etcd's own form.
     ("trireme-raft", "trireme-bolt"),
     ("trireme-raft", "trireme-store"),
+    // Restoring applies the log as a replica does.
+    ("trireme-backup", "trireme-store"),
     ("trireme-client", "trireme-api"),
     ("trireme-apiserver", "trireme-api"),
     // What `kubectl explain` and Table columns say: compiled for it alone.
@@ -20,6 +22,7 @@ const EDGES: &[(&str, &str)] = &[
     ("trireme-node", "trireme-client"),
     ("trireme", "trireme-api"),
     ("trireme", "trireme-apiserver"),
+    ("trireme", "trireme-backup"),
     // Importing reads etcd's files.
     ("trireme", "trireme-bolt"),
     ("trireme", "trireme-client"),

@@ -31,8 +31,8 @@ pub use identity::{Identity, IdentityError};
 pub use offline::{ReadLogError, read_log};
 pub use remote::{ChangeError, Remote, RemoteConfig};
 pub use replica::{
-    Join, Limits, MemberChange, MemberError, OpenEngine, PeerStatus, Replica, ReplicaConfig, ReplicaStatus,
-    Role, StartError, Timing, cluster_id,
+    AgreedBody, AgreedEntry, Join, Limits, MemberChange, MemberError, OpenEngine, PeerStatus, Replica,
+    ReplicaConfig, ReplicaStatus, Role, StartError, Timing, cluster_id,
 };
 pub use tls::{Certificates, Tls, TlsError};
 pub use types::{MemberId, MemberNode};

@@ -219,6 +219,17 @@ impl Log {
         self.shared.read(from, to, usize::MAX)
     }
 
+    /// The same, about `budget` bytes of them, one at least. They begin later where the log was
+    /// purged.
+    pub(crate) fn read_some(
+        &self,
+        from: u64,
+        to: u64,
+        budget: usize,
+    ) -> io::Result<Vec<crate::types::Entry>> {
+        self.shared.read(from, to, budget)
+    }
+
     /// The vote as it was last recorded.
     pub fn vote(&self) -> Option<Vote> {
         self.shared.state.lock().vote

@@ -7,6 +7,7 @@
 //!     └── watches, serializable reads ──► the store, once it has caught up
 //! ```
 
+mod agreed;
 mod backend;
 mod bootstrap;
 mod config;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use trireme_store::log::Outcome;
 use trireme_store::{Error, Fault, Revision, Store};
 
+pub use agreed::{AgreedBody, AgreedEntry};
 pub use config::{Limits, OpenEngine, ReplicaConfig, Timing};
 pub use joining::Join;
 pub use members::{MemberChange, MemberError};

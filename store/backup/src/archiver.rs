@@ -1,0 +1,414 @@
+//! Following a store's log into an archive.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use trireme_store::{Applied, Store};
+
+use crate::archive::Archive;
+use crate::entry::RawEntry;
+use crate::error::Error;
+use crate::names::{BaseName, LogName};
+use crate::prune::Retention;
+use crate::seal;
+
+/// Between two looks at what was applied.
+const POLL: Duration = Duration::from_millis(250);
+/// Bytes of entries read at a time.
+const READ_BYTES: usize = 1 << 20;
+/// Between two tries while the storage refuses.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(15);
+/// Between two tries of a base that failed.
+const BASE_RETRY: Duration = Duration::from_secs(600);
+/// Log that a restore would have to apply: past it a base is due, whatever the time.
+const LOG_BYTES_MAX: u64 = 8 << 30;
+
+/// Whose log is archived.
+pub trait Source: Send + Sync + 'static {
+    fn store(&self) -> &Store;
+
+    /// Entries from `from` up to and with `to`, which are applied: about `budget` bytes, one at
+    /// least. They begin later, or are none, where the log was purged. Blocks.
+    fn read(&self, from: u64, to: u64, budget: usize) -> Result<Vec<RawEntry>, Error>;
+}
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who archives, for those who look.
+    pub member: String,
+    /// A directory on the state's file system, for checkpoints and test restores.
+    pub scratch: PathBuf,
+    pub base_every: Duration,
+    pub keep: Duration,
+    /// The oldest entry waits no longer before it is written.
+    pub flush_every: Duration,
+    /// An object with log entries is written when it would grow past this.
+    pub flush_bytes: usize,
+    /// Speed at which bases are made and test-restored, so that others have the disk too.
+    pub base_bytes_per_s: u64,
+}
+
+impl Config {
+    pub fn new(member: &str, scratch: PathBuf) -> Self {
+        Self {
+            member: member.into(),
+            scratch,
+            base_every: Duration::from_secs(24 * 3600),
+            keep: Duration::from_secs(30 * 24 * 3600),
+            flush_every: Duration::from_millis(1500),
+            flush_bytes: 8 << 20,
+            base_bytes_per_s: 32 << 20,
+        }
+    }
+}
+
+/// How far the archive is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progressed {
+    /// The last entry that is in the archive.
+    pub index: u64,
+    pub revision: i64,
+    pub time_ms: i64,
+    /// What is wrong at the moment.
+    pub problem: Option<String>,
+    /// What went wrong with the last base.
+    pub base_problem: Option<String>,
+}
+
+pub struct Archiver {
+    archive: Archive,
+    source: Arc<dyn Source>,
+    config: Config,
+    told: watch::Sender<Progressed>,
+}
+
+/// Where the archive goes on.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    index: u64,
+    term: u64,
+}
+
+/// Entries that are not in the archive yet.
+#[derive(Default)]
+struct Buffer {
+    encoded: Vec<u8>,
+    first: Option<(u64, Instant)>,
+}
+
+enum Collected {
+    /// As far as was applied.
+    All,
+    /// The buffer is full.
+    Full,
+    Purged,
+}
+
+impl Archiver {
+    pub fn new(archive: Archive, source: Arc<dyn Source>, config: Config) -> Self {
+        Self { archive, source, config, told: watch::Sender::default() }
+    }
+
+    pub fn progress(&self) -> watch::Receiver<Progressed> {
+        self.told.subscribe()
+    }
+
+    /// Archives until it is told to stop. What the storage refuses is tried again.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut wait = RETRY_MIN;
+        while !stop.is_cancelled() {
+            let begun = Instant::now();
+            let followed = tokio::select! {
+                followed = self.follow() => followed,
+                () = stop.cancelled() => return,
+            };
+            if begun.elapsed() > RETRY_MAX {
+                wait = RETRY_MIN;
+            }
+            if let Err(error) = followed {
+                tracing::error!(%error, location = self.archive.location(), "the backup stands still");
+                self.told.send_modify(|told| told.problem = Some(error.to_string()));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Archives until something fails.
+    pub(crate) async fn follow(&self) -> Result<(), Error> {
+        let mut at = match self.resume().await? {
+            Some(at) => at,
+            None => self.make_base().await?,
+        };
+        let points = self.archive.points().await?;
+        let mut bases = Bases::due(&points, self.config.base_every);
+        let mut buffer = Buffer::default();
+        let mut end = at;
+        loop {
+            let applied = self.source.store().applied();
+            let mut purged = false;
+            if let Some(position) = applied.position.filter(|position| position.index > end.index) {
+                loop {
+                    let collected = self.collect(&mut buffer, &mut end, position.index).await?;
+                    match collected {
+                        Collected::All => break,
+                        Collected::Full => {
+                            bases.log_bytes += self.flush(&mut buffer, &mut at, end, &applied).await?
+                        }
+                        Collected::Purged => {
+                            purged = true;
+                            break;
+                        }
+                    }
+                }
+            }
+            let old = buffer.first.is_some_and(|(_, since)| since.elapsed() >= self.config.flush_every);
+            if old || buffer.encoded.len() >= self.config.flush_bytes || purged {
+                bases.log_bytes += self.flush(&mut buffer, &mut at, end, &applied).await?;
+            }
+            if purged {
+                tracing::error!(
+                    index = at.index + 1,
+                    "the log was purged before it was archived: a new base is made"
+                );
+                (at, buffer) = (self.make_base().await?, Buffer::default());
+                end = at;
+            }
+            self.told.send_if_modified(|told| told.problem.take().is_some());
+            self.keep_bases(&mut bases).await;
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Where the archive ends, if this store's log goes on from there.
+    async fn resume(&self) -> Result<Option<At>, Error> {
+        loop {
+            let points = self.archive.points().await?;
+            let Some(end) = points.end() else { return Ok(None) };
+            let at = At { index: end.last_index, term: end.last_term };
+            let Some(position) = self.source.store().applied().position else {
+                tokio::time::sleep(POLL).await;
+                continue;
+            };
+            if position.index < at.index && position.term <= at.term {
+                // This member is behind the one that archived before it.
+                tokio::time::sleep(POLL).await;
+                continue;
+            }
+            let own = match position.index.cmp(&at.index) {
+                std::cmp::Ordering::Less => Some(position.term),
+                std::cmp::Ordering::Equal => Some(position.term),
+                std::cmp::Ordering::Greater => {
+                    let read = self.read(at.index, at.index).await?;
+                    read.first().filter(|entry| entry.at.index == at.index).map(|entry| entry.at.term)
+                }
+            };
+            // Purged: the next read finds that out as well.
+            if own.is_some_and(|term| term != at.term) {
+                let error = Error::Fork { index: at.index };
+                tracing::error!(%error, "a new base is made");
+                return Ok(None);
+            }
+            self.tell(at, end.last_revision, end.last_time_ms);
+            return Ok(Some(at));
+        }
+    }
+
+    async fn read(&self, from: u64, to: u64) -> Result<Vec<RawEntry>, Error> {
+        let source = self.source.clone();
+        let read = tokio::task::spawn_blocking(move || source.read(from, to, READ_BYTES));
+        read.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Adds entries to the buffer, up to and with `to`, until it is full.
+    async fn collect(&self, buffer: &mut Buffer, end: &mut At, to: u64) -> Result<Collected, Error> {
+        while end.index < to {
+            if buffer.encoded.len() >= self.config.flush_bytes {
+                return Ok(Collected::Full);
+            }
+            let entries = self.read(end.index + 1, to).await?;
+            if entries.first().is_none_or(|first| first.at.index != end.index + 1) {
+                return Ok(Collected::Purged);
+            }
+            buffer.first.get_or_insert((end.index + 1, Instant::now()));
+            buffer.encoded.reserve(entries.iter().map(RawEntry::encoded_len).sum());
+            for entry in &entries {
+                entry.encode(&mut buffer.encoded);
+                *end = At { index: entry.at.index, term: entry.at.term };
+            }
+        }
+        Ok(Collected::All)
+    }
+
+    /// Writes what was collected; the bytes written.
+    async fn flush(
+        &self,
+        buffer: &mut Buffer,
+        at: &mut At,
+        end: At,
+        applied: &Applied,
+    ) -> Result<u64, Error> {
+        let Buffer { encoded, first } = std::mem::take(buffer);
+        let Some((first, _)) = first else { return Ok(0) };
+        // Known where the entries end with what was applied at one moment.
+        let known = applied.position.is_some_and(|position| position.index == end.index);
+        let (revision, time_ms) = if known { (applied.revision.0, applied.time_ms.max(0)) } else { (0, 0) };
+        let name =
+            LogName { first, last: end.index, term_before: at.term, last_term: end.term, revision, time_ms };
+        let bytes = self.archive.put_log(&name, encoded).await?;
+        *at = end;
+        self.tell(end, revision, time_ms);
+        Ok(bytes)
+    }
+
+    fn tell(&self, at: At, revision: i64, time_ms: i64) {
+        self.told.send_modify(|told| {
+            told.index = at.index;
+            told.revision = told.revision.max(revision);
+            told.time_ms = told.time_ms.max(time_ms);
+        });
+    }
+
+    async fn make_base(&self) -> Result<At, Error> {
+        let (name, _) = self.base().await?;
+        let at = At { index: name.index, term: name.term };
+        self.tell(at, name.revision, name.time_ms);
+        Ok(at)
+    }
+
+    async fn base(&self) -> Result<(BaseName, u64), Error> {
+        put_base(&self.archive, self.source.store(), &self.config).await
+    }
+
+    /// Makes a base when one is due, and test-restores the newest, beside archiving.
+    async fn keep_bases(&self, bases: &mut Bases) {
+        if bases.work.as_ref().is_some_and(JoinHandle::is_finished)
+            && let Some(work) = bases.work.take()
+        {
+            let done = work.await.unwrap_or(Err(Error::Stopped));
+            let problem = done.as_ref().err().map(ToString::to_string);
+            match done {
+                Ok(()) => bases.next = Instant::now() + self.config.base_every,
+                Err(error) => {
+                    tracing::error!(%error, "a base of the backup failed");
+                    bases.next = Instant::now() + BASE_RETRY.min(self.config.base_every);
+                }
+            }
+            self.told.send_if_modified(|told| {
+                std::mem::replace(&mut told.base_problem, problem.clone()) != problem
+            });
+        }
+        if bases.work.is_some() {
+            return;
+        }
+        let check = bases.unchecked.take();
+        let due = Instant::now() >= bases.next || bases.log_bytes > LOG_BYTES_MAX;
+        if !due && check.is_none() {
+            return;
+        }
+        if due {
+            bases.log_bytes = 0;
+        }
+        let (archive, source, config) = (self.archive.clone(), self.source.clone(), self.config.clone());
+        let next = bases.next;
+        bases.work = Some(tokio::spawn(async move {
+            let base = match check.filter(|_| !due) {
+                Some(base) => base,
+                None => put_base(&archive, source.store(), &config).await?.0,
+            };
+            test_restore(&archive, &base, &config).await?;
+            let pruned = archive.prune(Retention { keep: config.keep }, now_ms(), false).await?;
+            if !pruned.paths.is_empty() {
+                tracing::info!(
+                    bases = pruned.bases,
+                    log_objects = pruned.log_objects,
+                    "the backup was pruned"
+                );
+            }
+            Ok(())
+        }));
+        bases.next = next.max(Instant::now() + self.config.base_every);
+    }
+}
+
+/// When bases are made, and the work on one.
+struct Bases {
+    next: Instant,
+    unchecked: Option<BaseName>,
+    log_bytes: u64,
+    work: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl Bases {
+    fn due(points: &crate::points::Points, every: Duration) -> Self {
+        let newest = points.newest();
+        let age_ms = newest.map_or(i64::MAX, |base| now_ms().saturating_sub(base.written_ms));
+        let left = every.saturating_sub(Duration::from_millis(age_ms.max(0) as u64));
+        let unchecked = newest.filter(|base| base.good.is_none()).map(|base| base.name.clone());
+        Self { next: Instant::now() + left, unchecked, log_bytes: 0, work: None }
+    }
+}
+
+impl Drop for Bases {
+    fn drop(&mut self) {
+        if let Some(work) = &self.work {
+            work.abort();
+        }
+    }
+}
+
+async fn put_base(archive: &Archive, store: &Store, config: &Config) -> Result<(BaseName, u64), Error> {
+    std::fs::create_dir_all(&config.scratch).map_err(Error::io(config.scratch.display()))?;
+    let started = Instant::now();
+    let dir = config.scratch.join("checkpoint");
+    let (name, bytes) = archive.put_base(store, &dir, config.base_bytes_per_s, &config.member).await?;
+    let seconds = started.elapsed().as_secs();
+    tracing::info!(
+        index = name.index,
+        revision = name.revision,
+        bytes,
+        seconds,
+        "a base of the backup was written"
+    );
+    Ok((name, bytes))
+}
+
+/// Restores a base as a user would, compares its hash with the one recorded, and notes what came
+/// of it in the archive.
+async fn test_restore(archive: &Archive, base: &BaseName, config: &Config) -> Result<(), Error> {
+    std::fs::create_dir_all(&config.scratch).map_err(Error::io(config.scratch.display()))?;
+    let dir = config.scratch.join("test-restore");
+    let _ = std::fs::remove_dir_all(&dir);
+    let restored = archive.materialize_base(base, &dir, config.base_bytes_per_s).await;
+    let _ = std::fs::remove_dir_all(&dir);
+    let judged = match restored {
+        Ok(applied) => {
+            let manifest = archive.manifest(base).await?;
+            let expected = u128::from_str_radix(&manifest.hash, 16).unwrap_or_default();
+            match applied.hash == expected {
+                true => Ok(()),
+                false => Err(Error::OtherHash { what: base.manifest(), found: applied.hash, expected }),
+            }
+        }
+        // Neither says anything of the base.
+        Err(error @ (Error::Storage(_) | Error::Io { .. } | Error::Stopped)) => return Err(error),
+        Err(error) => Err(error),
+    };
+    let path = base.check(judged.is_ok());
+    let note = judged.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    let sealed =
+        seal::seal(Some(&archive.key), &archive.full(&path), note.as_bytes()).map_err(Error::io(&path))?;
+    archive.put(&path, sealed).await?;
+    judged
+}
+
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
