@@ -1,6 +1,7 @@
 //! The `trireme` binary: composition and command line. What it composes lives in the other crates.
 
 mod agent;
+mod backup;
 mod balancer;
 mod down;
 mod exit;
@@ -68,6 +69,8 @@ enum Command {
     Agent(agent::Options),
     /// Run a TCP balancer in front of API servers
     Balancer(balancer::Options),
+    /// Back the cluster up, continuously or into one file
+    Backup(backup::Options),
     /// Take over the objects of another cluster
     Import(import::Options),
     /// Print the version
@@ -101,6 +104,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let stop = lifetime::watch_for_end()?.stop;
             balancer::run(options, stop).await
         }),
+        Command::Backup(options) => small_runtime()?.block_on(backup::run(options)),
         Command::Import(options) => small_runtime()?.block_on(import::run(options)),
         Command::Version => {
             println!("trireme {}", env!("CARGO_PKG_VERSION"));

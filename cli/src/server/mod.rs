@@ -21,6 +21,7 @@ use clap::Args;
 use trireme_raft::Join;
 use trireme_raft::etcd::Backend;
 
+use crate::backup::Keeper;
 use crate::exit::ConfigContext;
 use crate::join::{Facts, FindPeers};
 use crate::pki::{Pki, Renewer};
@@ -30,6 +31,8 @@ use master::Master;
 /// Leaves that this process issued for itself, under its data directory.
 const CERTIFICATES_DIR: &str = "certificates";
 const STORE_DIR: &str = "store";
+/// Checkpoints and test restores of the backup, in the store's directory: on one file system with it.
+const BACKUP_DIR: &str = "backup";
 /// Per runtime: encoding and raft share the machine, but neither takes the other's threads.
 const RUNTIME_THREADS: usize = 2;
 /// What still runs when everything was stopped in order is cut off after this.
@@ -167,8 +170,18 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
         let members = replica.members().into_iter().map(|member| member.peer_address).collect();
         Box::pin(std::future::ready(Ok(members)))
     });
+    let keeper = Keeper {
+        replica: store.replica(),
+        name: options.api.name.clone(),
+        scratch: options.api.data_dir.join(STORE_DIR).join(BACKUP_DIR),
+    };
+    // Ends before the store does: until then it holds on to it.
+    let keep = end.stop.child_token();
+    let keeping = tokio::spawn(keeper.run(keep.clone()));
     let serving = api::Serving { pki: &pki, kv: store.kv(), peers, end: &end, member: Some(store.replica()) };
     let served = api::serve(&options.api, serving, api_listener, renewer).await;
+    keep.cancel();
+    let _ = tokio::time::timeout(RUNTIME_END, keeping).await;
     let handover = !end.everyone.is_cancelled();
     store_runtime.spawn(store.shutdown(handover)).await.context("the store's end panicked")?;
     served

@@ -12,6 +12,7 @@
 
 pub mod access;
 mod auth;
+mod checkpoint;
 mod cluster;
 pub(crate) mod convert;
 pub(crate) mod error;

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::cluster::member_status;
 use super::pb::trireme::v1 as pb;
-use super::{Backend, error};
+use super::{Backend, checkpoint, error};
 use crate::replica::MemberChange;
 use crate::types::MemberId;
 
@@ -54,5 +54,14 @@ impl pb::store_server::Store for StoreService {
         let change = MemberChange::Replace { old: MemberId(old), new: MemberId(new) };
         self.0.change_members(change).await.map_err(|error| member_status(&error))?;
         Ok(Response::new(pb::ReplaceMemberResponse {}))
+    }
+
+    type CheckpointStream = checkpoint::Pieces;
+
+    async fn checkpoint(
+        &self,
+        _: Request<pb::CheckpointRequest>,
+    ) -> Result<Response<Self::CheckpointStream>, Status> {
+        checkpoint::serve(&*self.0).await.map(Response::new)
     }
 }

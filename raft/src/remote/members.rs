@@ -20,10 +20,10 @@ const LIST_MAX: Duration = Duration::from_secs(5);
 /// Why a change was not made, in words for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct ChangeError(String);
+pub struct ChangeError(pub(super) String);
 
 impl ChangeError {
-    fn new(status: &GrpcStatus) -> Self {
+    pub(super) fn new(status: &GrpcStatus) -> Self {
         let detail = status.metadata().get(crate::etcd::MEMBER_DETAIL).and_then(|value| value.to_str().ok());
         Self(detail.unwrap_or(status.message()).to_owned())
     }

@@ -8,6 +8,7 @@
 //! Writes travel as commands with proposal ids, so one whose answer was lost is sent again and
 //! done once. The highest revision seen goes with every local read, and a member behind it waits.
 
+mod checkpoint;
 mod connect;
 mod members;
 mod watch;

@@ -80,15 +80,20 @@ fn pack<W: Write>(dir: &Path, out: W, mut pace: Pace, tell: &dyn Fn(u64)) -> io:
     let mut written = 0;
     for file in &meta.files {
         let mut input = File::open(dir.join(&file.name))?;
+        let mut crc = 0;
         loop {
             let n = input.read(&mut buffer)?;
             if n == 0 {
                 break;
             }
+            crc = crc32c::crc32c_append(crc, &buffer[..n]);
             out.write_all(&buffer[..n])?;
             written += n as u64;
             pace.spend(n);
             tell(written);
+        }
+        if crc != file.crc32c {
+            return Err(io::Error::other(format!("file {} is not what was written", file.name)));
         }
     }
     Ok((out.finish()?, written))

@@ -241,7 +241,13 @@ impl Run<'_> {
         let index = entry.at.index;
         self.entries.push(entry);
         (self.bytes, self.revisions) = (self.bytes + bytes, self.revisions + revisions);
-        Ok(self.until == Until::Index(index) && self.apply()?)
+        let maybe_there = match self.until {
+            Until::Index(last) => index == last,
+            // Entries that change no key must not follow the one that made the revision.
+            Until::Revision(wanted) => self.store.revision().0 + self.revisions >= wanted,
+            Until::End | Until::Time(_) => false,
+        };
+        Ok(maybe_there && self.apply()?)
     }
 
     /// Whether the end is reached.

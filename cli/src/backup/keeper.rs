@@ -1,0 +1,176 @@
+//! Archiving, in a master: one of them at a time does it, a follower where there is one.
+//!
+//! What makes it safe is the archive itself, in which two writers do no harm. The lease only saves
+//! the work of doing it twice.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio_util::sync::CancellationToken;
+use trireme_backup::{Archive, Archiver, ArchiverConfig, Error, Progressed, RawBody, RawEntry, Source};
+use trireme_raft::{AgreedBody, Replica, Role};
+use trireme_store::{Kv, LeaseId, Revision, Store};
+
+use super::stored::{self, Stored};
+
+/// Between two looks at whether there is something to do.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Of the lease: who archives and dies is followed by another after it.
+const LEASE_TTL_S: i64 = 4;
+/// Between two signs of life; also what a change of the configuration takes at most.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How long the leader leaves it to the others.
+const LEADER_WAITS: Duration = Duration::from_secs(3);
+/// After something failed that is not the storage's: a wrong key, a location that cannot be.
+const FAILED_PAUSE: Duration = Duration::from_secs(5);
+
+pub(crate) struct Keeper {
+    pub replica: Replica,
+    pub name: String,
+    /// On the state's file system; emptied at the start.
+    pub scratch: PathBuf,
+}
+
+/// A replica as the archiver reads it.
+struct Log(Replica);
+
+impl Source for Log {
+    fn store(&self) -> &Store {
+        self.0.store()
+    }
+
+    fn read(&self, from: u64, to: u64, budget: usize) -> Result<Vec<RawEntry>, Error> {
+        let agreed = self.0.agreed(from, to, budget);
+        let agreed = agreed.map_err(|error| Error::Io { what: "the raft log".into(), error })?;
+        let raw = agreed.into_iter().map(|entry| RawEntry {
+            at: entry.at,
+            body: match entry.body {
+                AgreedBody::Blank => RawBody::Blank,
+                AgreedBody::Membership(members) => RawBody::Membership(members),
+                AgreedBody::Command(command) => RawBody::Command(command),
+            },
+        });
+        Ok(raw.collect())
+    }
+}
+
+impl Keeper {
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let _ = std::fs::remove_dir_all(&self.scratch);
+        let mut free_since = None;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+            if let Err(error) = self.look(&mut free_since, &stop).await {
+                tracing::warn!(error = format!("{error:#}"), "the backup's state is not known");
+            }
+        }
+    }
+
+    /// Archives, if that is wanted and nobody else does; returns when there is nothing more to do.
+    async fn look(&self, free_since: &mut Option<Instant>, stop: &CancellationToken) -> Result<()> {
+        if !*self.replica.caught_up().borrow() {
+            return Ok(());
+        }
+        let Some((config, written)) = stored::config(&self.replica, true).await? else { return Ok(()) };
+        if stored::archiver(&self.replica, true).await?.is_some() {
+            *free_since = None;
+            return Ok(());
+        }
+        let status = self.replica.status();
+        let leads =
+            status.role == Role::Leader && status.members.iter().filter(|member| member.votes).count() > 1;
+        if leads && free_since.get_or_insert_with(Instant::now).elapsed() < LEADER_WAITS {
+            return Ok(());
+        }
+        let lease = self.replica.lease_grant(LeaseId(0), LEASE_TTL_S).await?.id;
+        let done = match stored::become_archiver(&self.replica, &self.name, lease).await {
+            Ok(true) => {
+                tracing::info!(location = %config.location, "this master writes the backup");
+                self.archive(&config, written, lease, stop).await
+            }
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        // What cannot be ended runs out.
+        let _ = tokio::time::timeout(RENEW_EVERY, self.replica.lease_revoke(lease)).await;
+        *free_since = None;
+        done
+    }
+
+    /// Archives until the lease is lost, the configuration is another one, or the process ends.
+    async fn archive(
+        &self,
+        config: &Stored,
+        written: Revision,
+        lease: LeaseId,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let end = stop.child_token();
+        let _ended = end.clone().drop_guard();
+        let mut progress = match self.start(config, end).await {
+            Ok(progress) => progress,
+            Err(error) => {
+                tracing::error!(%error, "the backup cannot be written");
+                stored::set_problem(&self.replica, Some(&format!("{}: {error}", self.name)), lease).await?;
+                tokio::select! {
+                    () = tokio::time::sleep(FAILED_PAUSE) => {}
+                    () = stop.cancelled() => {}
+                }
+                return Ok(());
+            }
+        };
+        let (mut renewed, mut told) = (Instant::now(), None);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(RENEW_EVERY) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            match tokio::time::timeout(RENEW_EVERY, self.replica.lease_keep_alive(lease)).await {
+                Ok(Ok(_)) => renewed = Instant::now(),
+                Ok(Err(trireme_store::Error::LeaseNotFound)) => return Ok(()),
+                _ if renewed.elapsed() > Duration::from_secs(LEASE_TTL_S as u64) => return Ok(()),
+                _ => {}
+            }
+            match stored::config(&self.replica, true).await {
+                Ok(Some((_, now))) if now == written => {}
+                Ok(_) => return Ok(()),
+                Err(error) => tracing::debug!(error = format!("{error:#}"), "the configuration was not read"),
+            }
+            let problem = problem(&progress.borrow_and_update());
+            if problem != told {
+                let text = problem.as_ref().map(|problem| format!("{}: {problem}", self.name));
+                if stored::set_problem(&self.replica, text.as_deref(), lease).await.is_ok() {
+                    told = problem;
+                }
+            }
+        }
+    }
+
+    async fn start(
+        &self,
+        stored: &Stored,
+        end: CancellationToken,
+    ) -> Result<tokio::sync::watch::Receiver<Progressed>, Error> {
+        let source = stored.key.clone();
+        let key = tokio::task::spawn_blocking(move || source.read()).await.map_err(|_| Error::Stopped)??;
+        let archive = Archive::of_cluster(&stored.location, key, self.replica.cluster_id())?;
+        let config = ArchiverConfig {
+            base_every: stored.base_every(),
+            keep: stored.keep(),
+            ..ArchiverConfig::new(&self.name, self.scratch.clone())
+        };
+        let archiver = Archiver::new(archive, Arc::new(Log(self.replica.clone())), config);
+        let progress = archiver.progress();
+        tokio::spawn(archiver.run(end));
+        Ok(progress)
+    }
+}
+
+fn problem(told: &Progressed) -> Option<String> {
+    told.problem.clone().or_else(|| told.base_problem.as_ref().map(|why| format!("the last base: {why}")))
+}

@@ -1,0 +1,83 @@
+//! `trireme backup verify`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use indicatif::ProgressBar;
+use parking_lot::Mutex;
+use trireme_backup::Archive;
+
+use super::{KeyOptions, find};
+use crate::exit::ConfigContext;
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    source: find::Source,
+    #[command(flatten)]
+    key: KeyOptions,
+    /// Folder in which states are made for the test, of their size [default: the system's for
+    /// temporary files]
+    #[arg(long, value_name = "FOLDER")]
+    scratch: Option<PathBuf>,
+}
+
+pub(super) async fn run(options: Options) -> Result<()> {
+    let found = options.source.find().await?;
+    let key = options
+        .key
+        .source()?
+        .or(found.stored.map(|stored| stored.key))
+        .context("--key-file or --key-command is needed")
+        .config()?
+        .read()
+        .config()?;
+    let scratch = match &options.scratch {
+        Some(dir) => tempfile_in(dir)?,
+        None => tempfile_in(&std::env::temp_dir())?,
+    };
+    let archive = Archive::open(&found.location, key).await?;
+    let bar = ProgressBar::new(0);
+    bar.set_style(super::count_style()?);
+    let showing = Mutex::new(String::new());
+    let verified = archive
+        .verify(&scratch, &|what, progress| {
+            let mut showing = showing.lock();
+            let now = format!("{what} ({:?})", progress.phase);
+            if *showing != now {
+                bar.reset();
+                bar.set_message(what.to_owned());
+                *showing = now;
+            }
+            bar.set_length(progress.total);
+            bar.set_position(progress.done);
+        })
+        .await;
+    bar.finish_and_clear();
+    let _ = std::fs::remove_dir_all(&scratch);
+    let verified = verified?;
+    println!(
+        "{} bases were restored and {} log entries applied from {} objects; {} states were compared with the next base",
+        verified.bases, verified.entries, verified.log_objects, verified.compared
+    );
+    for problem in &verified.problems {
+        println!("{problem}");
+    }
+    if !verified.problems.is_empty() {
+        bail!("{} problems were found in {}", verified.problems.len(), found.location);
+    }
+    Ok(())
+}
+
+/// A folder of this process alone.
+fn tempfile_in(dir: &std::path::Path) -> Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let path = dir.join(format!("trireme-verify-{:016x}", rand::random::<u64>()));
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&path)
+        .with_context(|| format!("--scratch {}", dir.display()))
+        .config()?;
+    Ok(path)
+}

@@ -1,0 +1,246 @@
+//! The archive as a whole: what was archived comes back at every point, and what is wrong with it
+//! is found and named.
+
+mod damage;
+mod member;
+mod storage;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use trireme_backup::{ArchiverConfig, Error, Point, base};
+use trireme_store::Store;
+use trireme_store::engine::{RocksEngine, RocksOptions};
+
+use member::{Member, Working, archive, config, key};
+use storage::Mortal;
+
+fn memory() -> Arc<dyn ObjectStore> {
+    Arc::new(InMemory::new())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_point_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = memory();
+    let member = Member::new(&dir.path().join("state"));
+    member.write(40);
+    let often = ArchiverConfig { base_every: Duration::from_millis(700), ..config(dir.path()) };
+    let mut working = Working::start(archive(&storage), &member, often);
+    working.reaches(39).await;
+    let first = archive(&storage).points().await.unwrap().bases[0].clone();
+    for _ in 0..6 {
+        member.write(35);
+        working.reaches(member.last_index()).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    drop(working);
+    let points = archive(&storage).points().await.unwrap();
+    assert!(points.bases.len() >= 2, "{} bases", points.bases.len());
+    assert_eq!((points.spans.len(), points.gaps.len()), (1, 0), "{points:?}");
+    assert_eq!(points.spans[0].last_revision, member.applied().revision.0);
+
+    let history = member.history();
+    let restore = async |n: String, point| {
+        let into = dir.path().join(n);
+        let applied = archive(&storage).materialize(point, &into, &|_| {}).await;
+        if let Ok(applied) = &applied {
+            // What was made is a state that a store opens, and its hash is that of its content.
+            let engine = RocksEngine::open(&into, RocksOptions::default()).unwrap();
+            let store = Store::open(Arc::new(engine)).unwrap();
+            assert_eq!(&store.applied(), applied);
+            store.verify().unwrap();
+        }
+        applied
+    };
+    let latest = restore("latest".into(), Point::Latest).await.unwrap();
+    assert_eq!(latest, member.applied());
+
+    let from = first.index as usize;
+    let revisions: BTreeSet<i64> = history[from..].iter().map(|moment| moment.applied.revision.0).collect();
+    let (mut exact, mut within) = (0, 0);
+    let all = first.revision..=latest.revision.0;
+    let passed_over = all.clone().filter(|revision| !revisions.contains(revision)).take(3);
+    for revision in all.clone().step_by(4).chain(passed_over) {
+        let found = restore(format!("revision-{revision}"), Point::Revision(revision)).await;
+        if !revisions.contains(&revision) {
+            assert!(matches!(found, Err(Error::WithinEntry { .. })), "revision {revision}: {found:?}");
+            within += 1;
+            continue;
+        }
+        let found = found.unwrap();
+        let alike = history.iter().filter(|moment| moment.applied.revision.0 == revision);
+        assert!(alike.into_iter().any(|moment| moment.applied == found), "revision {revision}: {found:?}");
+        exact += 1;
+    }
+    assert!(exact > 20 && within >= 3, "{exact} revisions, {within} within an entry");
+
+    for moment in history[from + 1..].iter().step_by(17) {
+        for (n, time_ms) in [(1, moment.time_ms), (2, moment.time_ms - 1), (3, moment.time_ms + 4)] {
+            let name = format!("time-{}-{n}", moment.applied.position.unwrap().index);
+            let expected = history.iter().rfind(|moment| moment.time_ms <= time_ms).unwrap();
+            if expected.applied.position.unwrap().index < first.index {
+                continue;
+            }
+            let found = restore(name, Point::Time(time_ms)).await.unwrap();
+            assert_eq!(found.hash, expected.applied.hash, "time {time_ms}");
+            assert_eq!(found.revision, expected.applied.revision, "time {time_ms}");
+        }
+    }
+    let too_early = restore("x".into(), Point::Time(first.time_ms - 1)).await;
+    assert!(matches!(too_early, Err(Error::TooEarly { .. })), "{too_early:?}");
+    let too_late = restore("x".into(), Point::Revision(latest.revision.0 + 1)).await;
+    assert!(matches!(too_late, Err(Error::Beyond { .. })), "{too_late:?}");
+    let verified = archive(&storage).verify(&dir.path().join("verify"), &|_, _| {}).await.unwrap();
+    assert!(verified.problems.is_empty() && verified.compared + 1 == points.bases.len(), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_any_two_writes_leaves_an_archive() {
+    for changes in 0..9 {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = memory();
+        let member = Member::new(&dir.path().join("state"));
+        member.write(20);
+        let mortal = Mortal::new(storage.clone(), changes);
+        let dying: Arc<dyn ObjectStore> = mortal.clone();
+        let working = Working::start(archive(&dying), &member, config(dir.path()));
+        member::eventually("its death", async || {
+            member.write(3);
+            mortal.is_dead().then_some(())
+        })
+        .await;
+        drop(working);
+        // What is there is a moment of the past, or nothing.
+        match archive(&storage).materialize(Point::Latest, &dir.path().join("after"), &|_| {}).await {
+            Ok(applied) => {
+                let known = member.history().iter().any(|moment| moment.applied == applied);
+                assert!(known, "after {changes} changes: {applied:?}");
+            }
+            Err(error) => assert!(matches!(error, Error::Empty { .. }) && changes < 2, "{changes}: {error}"),
+        }
+        // And another goes on from there.
+        let mut working = Working::start(archive(&storage), &member, config(dir.path()));
+        member.write(10);
+        working.reaches(member.last_index()).await;
+        let points = archive(&storage).points().await.unwrap();
+        assert_eq!(points.gaps, [], "after {changes} changes");
+        let made = archive(&storage).materialize(Point::Latest, &dir.path().join("end"), &|_| {}).await;
+        assert_eq!(made.unwrap(), member.applied(), "after {changes} changes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_archivers_at_once_do_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = memory();
+    let member = Member::new(&dir.path().join("state"));
+    member.write(5);
+    let mut one = Working::start(archive(&storage), &member, config(&dir.path().join("one")));
+    let other = ArchiverConfig {
+        flush_every: Duration::from_millis(600),
+        base_every: Duration::from_millis(900),
+        ..config(&dir.path().join("other"))
+    };
+    let mut two = Working::start(archive(&storage), &member, other);
+    for _ in 0..12 {
+        member.write(23);
+        tokio::time::sleep(Duration::from_millis(170)).await;
+    }
+    one.reaches(member.last_index()).await;
+    two.reaches(member.last_index()).await;
+    drop((one, two));
+    let verified = archive(&storage).verify(&dir.path().join("verify"), &|_, _| {}).await.unwrap();
+    assert!(verified.problems.is_empty(), "{verified:?}");
+    let made = archive(&storage).materialize(Point::Latest, &dir.path().join("made"), &|_| {}).await;
+    assert_eq!(made.unwrap(), member.applied());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_purged_unseen_is_a_gap_that_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = memory();
+    let member = Member::new(&dir.path().join("state"));
+    member.write(30);
+    let mut working = Working::start(archive(&storage), &member, config(dir.path()));
+    working.reaches(29).await;
+    member.write(30);
+    working.reaches(59).await;
+    drop(working);
+    member.write(60);
+    member.purged_below.store(90, Ordering::Relaxed);
+    let mut working = Working::start(archive(&storage), &member, config(dir.path()));
+    member.write(10);
+    working.reaches(member.last_index()).await;
+    drop(working);
+    let points = archive(&storage).points().await.unwrap();
+    assert_eq!((points.spans.len(), points.gaps.len()), (2, 1), "{points:?}");
+    assert_eq!(points.gaps[0].first_index, 60);
+    let within = member.history()[75].time_ms;
+    let refused = archive(&storage).materialize(Point::Time(within), &dir.path().join("gap"), &|_| {}).await;
+    assert!(matches!(refused, Err(Error::Gap { first: 60, .. })), "{refused:?}");
+    let latest = archive(&storage).materialize(Point::Latest, &dir.path().join("latest"), &|_| {}).await;
+    assert_eq!(latest.unwrap(), member.applied());
+    let before = member.history()[50].clone();
+    let made =
+        archive(&storage).materialize(Point::Time(before.time_ms), &dir.path().join("before"), &|_| {}).await;
+    assert_eq!(made.unwrap().revision, before.applied.revision);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_does_not_continue_the_archive_gets_a_base_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = memory();
+    let lost = Member::new(&dir.path().join("lost"));
+    lost.write(60);
+    let mut working = Working::start(archive(&storage), &lost, config(dir.path()));
+    working.reaches(59).await;
+    lost.write(12);
+    working.reaches(71).await;
+    drop(working);
+    // Recovered without the last entries, and other ones in their place.
+    let survivor = Member::new(&dir.path().join("survivor"));
+    survivor.write(50);
+    survivor.term.store(member::TERM + 1, Ordering::Relaxed);
+    survivor.write(5);
+    let mut working = Working::start(archive(&storage), &survivor, config(dir.path()));
+    survivor.write(30);
+    member::eventually("its end", async || {
+        let points = archive(&storage).points().await.unwrap();
+        (points.end()?.last_index >= 84 && points.end()?.last_term > member::TERM).then_some(())
+    })
+    .await;
+    working.reaches(84).await;
+    let made = archive(&storage).materialize(Point::Latest, &dir.path().join("made"), &|_| {}).await;
+    assert_eq!(made.unwrap(), survivor.applied());
+}
+
+#[test]
+fn a_single_file_holds_the_whole_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = Member::new(&dir.path().join("state"));
+    member.write(80);
+    for sealed in [None, Some(key())] {
+        let name = if sealed.is_some() { "sealed" } else { "plain" };
+        let path = dir.path().join(name);
+        let store = member.store_handle();
+        base::write_file(store, sealed.as_ref(), &path, &|_| {}).unwrap();
+        assert!(base::write_file(store, sealed.as_ref(), &path, &|_| {}).is_err(), "a file was overwritten");
+        let into = dir.path().join(format!("{name}-restored"));
+        assert_eq!(base::read_file(&path, sealed.as_ref(), &into, &|_| {}).unwrap(), member.applied());
+        let again = base::read_file(&path, sealed.as_ref(), &into, &|_| {});
+        assert!(matches!(again, Err(Error::Exists(_))), "{again:?}");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let other = dir.path().join(format!("{name}-damaged"));
+        let refused = base::read_file(&path, sealed.as_ref(), &other, &|_| {}).unwrap_err();
+        assert!(refused.to_string().contains(name) && matches!(refused, Error::Damaged { .. }), "{refused}");
+        assert!(!other.exists() && !dir.path().join(format!("{name}-damaged.partial")).exists());
+    }
+}
