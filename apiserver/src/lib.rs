@@ -42,3 +42,4 @@ pub use gate::{Gate, JOIN_PATH};
 pub use identity::Identity;
 pub use server::{Body, FENCE_HEADER, List, Server, TlsMaterial, WatchEvent, WatchStream};
 pub use status::ApiError;
+pub use yaml::encode as encode_yaml;

@@ -4,7 +4,7 @@
 use trireme_api::Value;
 
 /// The document, with a line's end.
-pub(crate) fn encode(value: &Value) -> Vec<u8> {
+pub fn encode(value: &Value) -> Vec<u8> {
     let mut out = String::new();
     match value {
         Value::Object(map) if !map.is_empty() => object(value, 0, &mut out),

@@ -11,6 +11,7 @@ mod join;
 mod kubeconfig;
 mod lifetime;
 mod member;
+mod past;
 mod pki;
 mod probe;
 mod reach;
@@ -71,6 +72,12 @@ enum Command {
     Balancer(balancer::Options),
     /// Back the cluster up, continuously or into one file
     Backup(backup::Options),
+    /// Show what an object went through
+    History(past::HistoryOptions),
+    /// Show what differs between two moments
+    Diff(past::DiffOptions),
+    /// Make a part of a cluster that runs again what it was: an object, or a namespace
+    Restore(past::RestoreOptions),
     /// Take over the objects of another cluster
     Import(import::Options),
     /// Print the version
@@ -105,6 +112,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             balancer::run(options, stop).await
         }),
         Command::Backup(options) => small_runtime()?.block_on(backup::run(options)),
+        Command::History(options) => small_runtime()?.block_on(past::history(options)),
+        Command::Diff(options) => small_runtime()?.block_on(past::diff(options)),
+        Command::Restore(options) => small_runtime()?.block_on(past::restore(options)),
         Command::Import(options) => small_runtime()?.block_on(import::run(options)),
         Command::Version => {
             println!("trireme {}", env!("CARGO_PKG_VERSION"));

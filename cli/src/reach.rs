@@ -8,7 +8,7 @@ use clap::Args;
 use crate::exit::ConfigContext;
 use crate::pki::Pki;
 use crate::store_client::StoreClient;
-use crate::up::{Layout, PKI_DIR, absolute};
+use crate::up::{KUBECONFIG_FILE, Layout, PKI_DIR, absolute};
 
 #[derive(Args, Debug)]
 pub(crate) struct Reach {
@@ -29,12 +29,21 @@ pub(crate) struct Reached {
     pub pki: Pki,
     /// Where its API is reached, if it is one that `up` started.
     pub api: Option<String>,
+    /// Its administrator's kubeconfig, if `up` started it.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+struct Found {
+    pki_dir: PathBuf,
+    endpoints: Vec<String>,
+    api: Option<String>,
+    kubeconfig: Option<PathBuf>,
 }
 
 impl Reach {
     /// Makes the client; it connects when it is first used.
     pub(crate) fn reach(&self) -> Result<Reached> {
-        let (pki_dir, endpoints, api) = self.find().config()?;
+        let Found { pki_dir, endpoints, api, kubeconfig } = self.find().config()?;
         // Opening makes what is missing, and these authorities would be nobody's.
         if !pki_dir.join("ca.crt").exists() {
             bail!("{} holds no authorities of a cluster", pki_dir.display());
@@ -43,12 +52,13 @@ impl Reach {
         let store = pki.store_client();
         store.ensure()?;
         let client = StoreClient::new(pki.store_ca.certificate_pem(), &store.files, endpoints)?;
-        Ok(Reached { client, pki, api })
+        Ok(Reached { client, pki, api, kubeconfig })
     }
 
-    fn find(&self) -> Result<(PathBuf, Vec<String>, Option<String>)> {
+    fn find(&self) -> Result<Found> {
         if let Some(pki_dir) = &self.pki_dir {
-            return Ok((pki_dir.clone(), self.endpoints.clone(), None));
+            let endpoints = self.endpoints.clone();
+            return Ok(Found { pki_dir: pki_dir.clone(), endpoints, api: None, kubeconfig: None });
         }
         let dir = absolute(&self.dir)?;
         let layout = Layout::read(&dir)?.with_context(|| {
@@ -58,6 +68,11 @@ impl Reach {
             )
         })?;
         let endpoints = layout.masters().into_iter().map(|master| master.client).collect();
-        Ok((dir.join(PKI_DIR), endpoints, Some(format!("https://{}", layout.balancer()))))
+        Ok(Found {
+            pki_dir: dir.join(PKI_DIR),
+            endpoints,
+            api: Some(format!("https://{}", layout.balancer())),
+            kubeconfig: Some(dir.join(KUBECONFIG_FILE)),
+        })
     }
 }

@@ -2,8 +2,14 @@
 
 use std::path::Path;
 
-const DOCUMENTS: &[&str] =
-    &["README.md", "docs/architecture.md", "docs/operations.md", "docs/etcd.md", "docs/bugs.md"];
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "docs/architecture.md",
+    "docs/operations.md",
+    "docs/etcd.md",
+    "docs/history.md",
+    "docs/bugs.md",
+];
 /// Folders whose files a document may mean with a path in backticks.
 const ROOTS: &[&str] = &[
     "store/",

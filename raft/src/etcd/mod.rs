@@ -86,6 +86,13 @@ pub trait Backend: Kv {
         Err(Error::Unavailable("this backend gives no snapshots".into()))
     }
 
+    /// The index of times from the last entry before `from` on, as [`trireme_store::Store::times`]
+    /// gives it.
+    async fn times(&self, from: Revision) -> Result<Vec<(i64, Revision)>, Error> {
+        let _ = from;
+        Err(Error::Unavailable("this backend keeps no index of times".into()))
+    }
+
     /// Hands leadership to `target`; only the leader can.
     async fn move_leader(&self, target: u64) -> Result<(), Error>;
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
+use trireme_store::Revision;
 
 use super::cluster::member_status;
 use super::pb::trireme::v1 as pb;
@@ -44,6 +45,15 @@ impl pb::store_server::Store for StoreService {
             is_learner: s.is_learner,
             errors: s.errors,
         }))
+    }
+
+    async fn times(&self, request: Request<pb::TimesRequest>) -> Result<Response<pb::TimesResponse>, Status> {
+        // A member that lags would leave out the newest entries.
+        self.0.barrier().await.map_err(error::status)?;
+        let times = self.0.times(Revision(request.into_inner().from_revision)).await;
+        let entry = |(time_ms, revision): (i64, Revision)| pb::TimeEntry { time_ms, revision: revision.0 };
+        let entries = times.map_err(error::status)?.into_iter().map(entry).collect();
+        Ok(Response::new(pb::TimesResponse { entries }))
     }
 
     async fn replace_member(

@@ -176,6 +176,21 @@ impl Remote {
     }
 }
 
+impl Remote {
+    /// When revisions came about, from the last entry of the store's index of times before `from`
+    /// on: at the time in milliseconds since the Unix epoch, the revision was the newest. Covers
+    /// everything acknowledged before the call.
+    pub async fn times(&self, from: Revision) -> Result<Vec<(i64, Revision)>, Error> {
+        let found = self
+            .call(true, |channel| async move {
+                let mut client = StoreClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+                client.times(ext::TimesRequest { from_revision: from.0 }).await
+            })
+            .await?;
+        Ok(found.entries.into_iter().map(|entry| (entry.time_ms, Revision(entry.revision))).collect())
+    }
+}
+
 /// An outcome of another kind than the command's.
 fn odd(outcome: &Outcome) -> Error {
     Error::Broken(format!("the outcome is of another kind than the command: {outcome:?}"))

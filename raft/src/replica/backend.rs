@@ -63,6 +63,10 @@ impl Backend for Replica {
         self.read_far(move |store| store.range_page(&request, bytes_max)).await
     }
 
+    async fn times(&self, from: Revision) -> Result<Vec<(i64, Revision)>, Error> {
+        self.read_far(move |store| store.times(from)).await
+    }
+
     async fn hash_kv(&self, revision: Revision) -> Result<KvHash, Error> {
         self.read_far(move |store| store.hash_kv(revision)).await
     }

@@ -212,6 +212,11 @@ fn time_never_runs_backwards_and_finds_revisions() {
     assert_eq!(store.revision_at(99_999), Ok(None));
     assert_eq!(store.revision_at(150_000), Ok(Some(Revision(first.0 - 1))));
     assert_eq!(store.revision_at(200_000), Ok(Some(second)));
+    // At 100 s nothing was there but the first revision's predecessor; what followed came later.
+    let (early, late) = ((100_000, Revision(first.0 - 1)), (200_000, second));
+    assert_eq!(store.times(Revision(0)), Ok(vec![early, late]));
+    assert_eq!(store.times(second), Ok(vec![early, late]));
+    assert_eq!(store.times(Revision(second.0 + 1)), Ok(vec![late]));
 }
 
 #[test]
