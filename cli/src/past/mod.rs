@@ -2,9 +2,9 @@
 //! and how a part of it becomes again what it was. Nothing is stopped for any of it.
 //!
 //! ```text
-//!   history ─┐                 ┌─ the store itself, what is not compacted
-//!   diff ────┼──► Past ◄───────┤
-//!   restore ─┘                 └─ a backup, put together in a folder of its own
+//!   history ─┐
+//!   diff ────┼──► Past ◄── the store itself, what is not compacted
+//!   restore ─┘
 //!      └──► plan (pure) ──► dry run ──► the API, with compare-and-swap
 //! ```
 //!

@@ -8,7 +8,7 @@ use trireme_store::Revision;
 
 use super::moment::{At, show};
 use super::now_ms;
-use super::source::{Found, Missing, Past, StorePast, Times, resolve};
+use super::source::{Found, Missing, Past, StorePast, resolve};
 use crate::exit::ConfigContext;
 use crate::reach::{Reach, Reached};
 
@@ -34,8 +34,8 @@ pub(super) struct State {
 impl Source {
     pub(super) fn open(&self) -> Result<Pasts> {
         let reached = self.reach.reach()?;
-        let times = Times::Remote(reached.client.remote.clone());
-        let live = Arc::new(StorePast { kv: reached.client.kv.clone(), times });
+        let remote = reached.client.remote.clone();
+        let live = Arc::new(StorePast { kv: reached.client.kv.clone(), remote });
         Ok(Pasts { live, reached })
     }
 }

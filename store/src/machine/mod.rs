@@ -249,28 +249,6 @@ impl Store {
         })
     }
 
-    /// The index of times from the last entry before `from` on, in order: when time was the one,
-    /// the other was the newest revision. Entries are [`TIME_INDEX_STEP_MS`] apart or more.
-    ///
-    /// [`TIME_INDEX_STEP_MS`]: crate::limits::TIME_INDEX_STEP_MS
-    pub fn times(&self, from: Revision) -> Result<Vec<(i64, Revision)>, Error> {
-        engine::read(&*self.inner.engine, |view| {
-            let mut found = Vec::new();
-            let mut cursor = view.cursor(&[layout::TIMES + 1]);
-            cursor.seek(&[layout::TIMES]);
-            while let Some((stored, value)) = cursor.item()? {
-                let time = layout::parse_numbered(stored)?.0 as i64;
-                let revision = Revision(layout::parse_number_record(value)?);
-                if revision < from {
-                    found.clear();
-                }
-                found.push((time, revision));
-                cursor.next();
-            }
-            Ok(found)
-        })
-    }
-
     /// Makes everything applied before the call durable; the position that surely is.
     pub fn flush(&self) -> Result<Option<LogPosition>, Fault> {
         let position = self.inner.applied.read().position;

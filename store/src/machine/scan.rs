@@ -1,4 +1,4 @@
-//! Reads that walk far: a range in pages, and the hash of the history.
+//! Reads that walk far: a range in pages, the index of times, and the hash of the history.
 
 use bytes::Bytes;
 
@@ -31,6 +31,28 @@ pub struct KvHash {
 }
 
 impl Store {
+    /// The index of times from the last entry before `from` on, in order: when time was the one,
+    /// the other was the newest revision. Entries are [`TIME_INDEX_STEP_MS`] apart or more.
+    ///
+    /// [`TIME_INDEX_STEP_MS`]: crate::limits::TIME_INDEX_STEP_MS
+    pub fn times(&self, from: Revision) -> Result<Vec<(i64, Revision)>, Error> {
+        engine::read(&*self.inner.engine, |view| {
+            let mut found = Vec::new();
+            let mut cursor = view.cursor(&[layout::TIMES + 1]);
+            cursor.seek(&[layout::TIMES]);
+            while let Some((stored, value)) = cursor.item()? {
+                let time = layout::parse_numbered(stored)?.0 as i64;
+                let revision = Revision(layout::parse_number_record(value)?);
+                if revision < from {
+                    found.clear();
+                }
+                found.push((time, revision));
+                cursor.next();
+            }
+            Ok(found)
+        })
+    }
+
     /// Reads the range of `request` until its limit or, but for the last key-value, `bytes_max` is
     /// reached. `request.revision` must name a revision; the order is that of keys, whatever
     /// `request` says.
