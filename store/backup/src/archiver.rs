@@ -25,6 +25,8 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 /// Between two tries of a base that failed.
 const BASE_RETRY: Duration = Duration::from_secs(600);
+/// What a test restore leaves free on the disk.
+const ROOM_LEFT_BYTES: u64 = 512 << 20;
 /// Log that a restore would have to apply: past it a base is due, whatever the time.
 const LOG_BYTES_MAX: u64 = 8 << 30;
 
@@ -60,7 +62,7 @@ impl Config {
             scratch,
             base_every: Duration::from_secs(24 * 3600),
             keep: Duration::from_secs(30 * 24 * 3600),
-            flush_every: Duration::from_millis(1500),
+            flush_every: Duration::from_millis(2500),
             flush_bytes: 8 << 20,
             base_bytes_per_s: 32 << 20,
         }
@@ -386,11 +388,15 @@ async fn test_restore(archive: &Archive, base: &BaseName, config: &Config) -> Re
     std::fs::create_dir_all(&config.scratch).map_err(Error::io(config.scratch.display()))?;
     let dir = config.scratch.join("test-restore");
     let _ = std::fs::remove_dir_all(&dir);
+    let manifest = archive.manifest(base).await;
+    if let Ok(manifest) = &manifest {
+        room_for(&config.scratch, manifest.state_bytes)?;
+    }
     let restored = archive.materialize_base(base, &dir, config.base_bytes_per_s).await;
     let _ = std::fs::remove_dir_all(&dir);
     let judged = match restored {
         Ok(applied) => {
-            let manifest = archive.manifest(base).await?;
+            let manifest = manifest?;
             let expected = u128::from_str_radix(&manifest.hash, 16).unwrap_or_default();
             match applied.hash == expected {
                 true => Ok(()),
@@ -407,6 +413,19 @@ async fn test_restore(archive: &Archive, base: &BaseName, config: &Config) -> Re
         seal::seal(Some(&archive.key), &archive.full(&path), note.as_bytes()).map_err(Error::io(&path))?;
     archive.put(&path, sealed).await?;
     judged
+}
+
+/// A test must not take the room that the cluster writes into.
+fn room_for(dir: &std::path::Path, state_bytes: u64) -> Result<(), Error> {
+    let failed = |error: nix::Error| Error::Io { what: dir.display().to_string(), error: error.into() };
+    let found = nix::sys::statvfs::statvfs(dir).map_err(failed)?;
+    let free = found.blocks_available() as u64 * found.fragment_size() as u64;
+    if free < state_bytes + ROOM_LEFT_BYTES {
+        let need = (state_bytes + ROOM_LEFT_BYTES) >> 20;
+        let why = format!("no room for a test restore: {} MiB are free, {need} are needed", free >> 20);
+        return Err(Error::Io { what: dir.display().to_string(), error: std::io::Error::other(why) });
+    }
+    Ok(())
 }
 
 pub(crate) fn now_ms() -> i64 {

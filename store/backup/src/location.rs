@@ -4,15 +4,20 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, RetryConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::key::private_file;
+
+/// Of one call, after which the caller hears of it: who archives tells it to those who look.
+const RETRIES_MAX: usize = 4;
+const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A folder (`/path`, `file:///path`) or a bucket (`s3://bucket/prefix`).
 ///
@@ -88,7 +93,11 @@ impl Location {
             None => AmazonS3Builder::from_env(),
             Some(path) => from_file(path)?,
         };
-        builder = builder.with_bucket_name(bucket);
+        builder = builder.with_bucket_name(bucket).with_retry(RetryConfig {
+            max_retries: RETRIES_MAX,
+            retry_timeout: RETRY_TIMEOUT,
+            ..RetryConfig::default()
+        });
         let store = builder.build()?;
         Ok(if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
     }

@@ -172,8 +172,14 @@ impl Points {
             let follows = |log: &&LogName| {
                 log.last > index && log.last_term >= term && (log.first <= index || log.term_before == term)
             };
-            let next = self.logs[..end].iter().rev().take(OVERLAP_MAX).filter(follows);
-            let Some(next) = next.max_by_key(|log| (log.last_term, log.last)) else { break };
+            // Those that begin right behind come last; what overlaps is looked at where there is none.
+            let behind = self.logs[..end].iter().rev();
+            let exact = behind.clone().take_while(|log| log.first == index + 1).filter(follows);
+            let next = exact.max_by_key(|log| (log.last_term, log.last));
+            let overlapping =
+                || behind.take(OVERLAP_MAX).filter(follows).max_by_key(|log| (log.last_term, log.last));
+            let next = next.or_else(overlapping);
+            let Some(next) = next else { break };
             (index, term) = (next.last, next.last_term);
             chain.push(next);
         }

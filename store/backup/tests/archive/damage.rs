@@ -107,7 +107,9 @@ async fn a_missing_object_is_named_and_so_is_a_wrong_key() {
     let gaps = archive(&storage).points().await.unwrap().gaps;
     assert!(gaps.len() == 1 && gaps[0].first_index == first, "{gaps:?}");
     // Before the gap everything is there.
-    let before = &member.history()[first as usize - 4];
+    let time_ms = member.history()[first as usize - 4].time_ms;
+    let history = member.history();
+    let before = history.iter().rfind(|moment| moment.time_ms == time_ms).unwrap();
     let made =
         archive(&storage).materialize(Point::Time(before.time_ms), &dir.path().join("b"), &|_| {}).await;
     assert_eq!(made.unwrap().revision, before.applied.revision);

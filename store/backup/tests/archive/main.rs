@@ -1,8 +1,11 @@
 //! The archive as a whole: what was archived comes back at every point, and what is wrong with it
 //! is found and named.
 
+#![allow(unreachable_pub)] // one binary, of several files
+
 mod damage;
 mod member;
+mod s3;
 mod storage;
 
 use std::collections::BTreeSet;
