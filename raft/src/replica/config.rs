@@ -124,7 +124,7 @@ pub struct Timing {
     pub sync_stuck: Duration,
     /// Between two comparisons of the members' states, while something changes.
     pub mark: Duration,
-    /// Between two checks of the whole state on the disk.
+    /// From the begin of a check of the whole state on the disk to the next one's.
     pub disk_check: Duration,
     /// Committed entries that are not applied for this long end the process.
     pub apply_stuck: Duration,
@@ -141,7 +141,7 @@ impl Default for Timing {
             no_leader: Duration::from_secs(2),
             sync_stuck: Duration::from_secs(1),
             mark: Duration::from_secs(10),
-            disk_check: Duration::from_secs(15),
+            disk_check: Duration::from_secs(40),
             apply_stuck: Duration::from_secs(30),
         }
     }

@@ -18,6 +18,9 @@ use super::Inner;
 const DAMAGED: &str = "DAMAGED";
 /// Speed of a check: 2 GiB in three quarters of a minute.
 const BYTES_PER_SECOND: u64 = 50 << 20;
+/// Between the end of a check and the next one's begin, where the state is so large that checks
+/// follow each other.
+const REST: Duration = Duration::from_secs(5);
 /// What is read between two looks at the clock.
 const STEP_BYTES: u64 = 4 << 20;
 
@@ -30,11 +33,13 @@ const HERE: &str = "the state on this member's disk is damaged";
 impl Inner {
     /// Checks the whole state on the disk, rests, and begins again.
     pub(super) async fn run_disk_check(self: Arc<Self>) {
+        let mut took = Duration::ZERO;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(self.config.timing.disk_check) => {}
+                () = tokio::time::sleep(self.config.timing.disk_check.saturating_sub(took).max(REST)) => {}
                 () = self.stop.cancelled() => return,
             }
+            let begin = Instant::now();
             let this = self.clone();
             let Ok(checked) = tokio::task::spawn_blocking(move || this.check_disk()).await else { return };
             match checked {
@@ -45,6 +50,7 @@ impl Inner {
                 Err(Fault::Corrupt(what)) => self.damaged(&what).await,
                 Err(error) => tracing::debug!(%error, "the disk could not be checked"),
             }
+            took = begin.elapsed();
         }
     }
 
