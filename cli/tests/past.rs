@@ -323,3 +323,59 @@ fn what_is_wrong_with_a_restore_is_said() {
         assert!(!output.status.success() && text(&output).contains(says), "{arguments:?}: {}", text(&output));
     }
 }
+
+#[test]
+fn what_the_store_has_no_more_comes_from_the_backup() {
+    let cluster = Cluster::start(1, 0);
+    let (dir, folder) = (cluster.dir.to_str().unwrap(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| trireme(&[arguments, &["--dir", dir]].concat());
+    let run_ok = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "trireme {arguments:?}: {}", text(&output));
+        text(&output)
+    };
+    let (key, to, scratch) = (path("key"), path("backup"), path("scratch"));
+    std::fs::create_dir(&scratch).unwrap();
+    assert!(trireme(&["backup", "key", &key]).status.success());
+    run_ok(&["backup", "start", "--to", &to, "--key-file", &key]);
+    cluster.namespace("old");
+    cluster.kubectl_ok(&["-n", "old", "create", "configmap", "a", "--from-literal=key=then"]);
+    let newest = || {
+        let list = cluster.kubectl_ok(&["get", "--raw", "/api/v1/namespaces"]);
+        let list: Value = serde_json::from_str(&list).unwrap();
+        list["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
+    };
+    let (revision, moment) = (newest(), format!("revision:{}", newest()));
+    cluster.kubectl_ok(&["-n", "old", "patch", "configmap", "a", "-p", r#"{"data":{"key":"now"}}"#]);
+    let named =
+        ["diff", "--at", &moment, "-n", "old", "--from", &to, "--key-file", &key, "--scratch", &scratch];
+    let shown = eventually("the backup to reach the revision", || {
+        let output = run(&named);
+        output.status.success().then(|| text(&output)).ok_or_else(|| text(&output))
+    });
+    assert!(shown.contains("from the backup") && shown.contains("data.key then → now"), "{shown}");
+
+    let certificates =
+        ["--cacert", "store-ca.crt", "--cert", "store-client.crt", "--key", "store-client.key"];
+    let mut etcdctl = std::process::Command::new("etcdctl");
+    etcdctl
+        .env("ETCDCTL_API", "3")
+        .args(["--endpoints", &cluster.store(1)])
+        .current_dir(cluster.dir.join("pki"));
+    let compacted = etcdctl.args(certificates).args(["compact", &newest()]).output().unwrap();
+    assert!(compacted.status.success(), "{}", text(&compacted));
+    // The one that the cluster makes is found without being named.
+    let shown = run_ok(&["diff", "--at", &moment, "-n", "old", "cm", "--scratch", &scratch]);
+    assert!(shown.contains("from the backup") && shown.contains("data.key then → now"), "{shown}");
+    let history = run_ok(&["history", "cm/a", "-n", "old", "--since", "1h", "--scratch", &scratch]);
+    for line in ["created", "data.key then → now"] {
+        assert_eq!(history.matches(line).count(), 1, "{line}: {history}");
+    }
+    let restore = ["restore", "cm/a", "-n", "old", "--revision", &revision, "--yes", "--scratch", &scratch];
+    assert!(run_ok(&restore).contains("updated configmaps/a -n old"));
+    let value = cluster.kubectl_ok(&["-n", "old", "get", "configmap", "a", "-o", "jsonpath={.data.key}"]);
+    assert_eq!(value, "then");
+    let left: Vec<_> = std::fs::read_dir(&scratch).unwrap().collect();
+    assert!(left.is_empty(), "states with secrets in them are left: {left:?}");
+}

@@ -121,6 +121,12 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     }
 }
 
+/// Where the cluster's own backup lies and what its key is read from, if it is made.
+pub(crate) async fn configured(kv: &dyn trireme_store::Kv) -> Result<Option<(Location, KeySource)>> {
+    let Some((stored, _)) = stored::config(kv, false).await? else { return Ok(None) };
+    Ok(Some((find::own(&stored, kv.status().await?.cluster_id), stored.key)))
+}
+
 async fn prune(source: &find::Source, keep: Option<Duration>, dry_run: bool) -> Result<()> {
     let found = source.find().await?;
     let keep = keep
@@ -136,7 +142,7 @@ async fn prune(source: &find::Source, keep: Option<Duration>, dry_run: bool) -> 
     Ok(())
 }
 
-fn location(text: &str) -> Result<Location, String> {
+pub(crate) fn location(text: &str) -> Result<Location, String> {
     text.parse().map_err(|error: trireme_backup::Error| error.to_string())
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn run(options: Options) -> Result<()> {
     let (at, to) = (options.at.from(now), options.to.from(now));
     let then = pasts.at(at).await?;
     let later = if to == At::Time(now) { pasts.now().await? } else { pasts.at(to).await? };
-    if then.revision > later.revision {
+    if then.foreign == later.foreign && then.revision > later.revision {
         let order = anyhow::anyhow!("--at is after --to: revision {} and {}", then.revision, later.revision);
         return Err(order).config();
     }
@@ -141,7 +141,8 @@ async fn read(
     later: &State,
 ) -> Result<impl Iterator<Item = Result<Difference>> + use<>> {
     let (old, new) = (listed(scopes, then).await?, listed(scopes, later).await?);
-    let same = |key: &String| old.get(key).map(|o| o.2) == new.get(key).map(|n| n.2);
+    let one_cluster = then.foreign == later.foreign;
+    let same = |key: &String| one_cluster && old.get(key).map(|o| o.2) == new.get(key).map(|n| n.2);
     let keys = |of: &BTreeMap<String, (Row, ObjectId, i64)>| {
         of.keys().filter(|key| !same(key)).cloned().collect::<Vec<String>>()
     };

@@ -1,5 +1,8 @@
 //! `trireme history`: what an object went through.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use anyhow::Result;
 use clap::Args;
 use trireme_api::{Key, Value, value};
@@ -8,7 +11,7 @@ use trireme_store::{Event, EventKind, KeyRange, KeyValue, Revision};
 use super::changes::{self, Change};
 use super::kinds::{Kinds, ObjectId, Row};
 use super::moment::{At, When, parse, show};
-use super::open::Source;
+use super::open::{Pasts, Source};
 use super::source::{Bounds, Past, kinds_at};
 use super::stamps::{self, Span};
 use super::{Output, now_ms, unified};
@@ -16,6 +19,11 @@ use crate::exit::ConfigContext;
 
 /// Versions of one object that are read at most.
 const VERSIONS_MAX: usize = 100_000;
+/// Stretches of history put together from a backup at most; each is as long as compaction lets it
+/// be.
+const WINDOWS_MAX: usize = 48;
+/// The oldest version in a stretch of history: when and by whom it was written is not in it.
+const WAS_SO: &str = "was so";
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -55,26 +63,30 @@ struct Version {
 
 pub(super) async fn run(options: Options) -> Result<()> {
     let pasts = options.source.open()?;
-    let past = &*pasts.live;
-    let bounds = past.bounds().await?;
+    let since = options.since.map(|since| since.from(now_ms()));
     let mut kinds = Kinds::built_in();
-    for revision in [bounds.newest, bounds.oldest] {
-        kinds_at(past, revision, &mut kinds).await?;
-    }
+    let windows = windows(&pasts, since, &mut kinds).await?;
     let found = kinds.object(&options.target, &options.namespace).map_err(anyhow::Error::msg);
     let (row, id) = found.config()?;
-    let times = past.times().await?;
-    let mut versions = versions(past, row, &id, bounds, &times).await?;
-    if versions.is_empty() {
-        anyhow::bail!(
-            "{id} was not there from revision {} to {}{}",
-            bounds.oldest,
-            bounds.newest,
-            begin(&times, bounds.oldest)
-        );
+    // Where two stretches meet, both have the version; the later one does not know what it changed.
+    let mut merged: BTreeMap<Revision, Version> = BTreeMap::new();
+    for window in &windows {
+        for version in versions(&*window.past, row, &id, window.bounds, &window.times).await? {
+            match merged.get(&version.revision) {
+                Some(known) if known.event != WAS_SO => {}
+                _ => drop(merged.insert(version.revision, version)),
+            }
+        }
     }
-    if let Some(since) = options.since {
-        let at = since.from(now_ms());
+    let mut versions: Vec<Version> = merged.into_values().collect();
+    let (Some(newest), Some(oldest)) = (windows.first(), windows.last()) else {
+        anyhow::bail!("there is no history");
+    };
+    let begin = format!("{}{}", oldest.bounds.oldest, begin(&oldest.times, oldest.bounds.oldest));
+    if versions.is_empty() {
+        anyhow::bail!("{id} was not there from revision {begin} to {}", newest.bounds.newest);
+    }
+    if let Some(at) = since {
         versions.retain(|version| version.is_since(at));
     }
     if let Some(output) = options.output {
@@ -83,9 +95,61 @@ pub(super) async fn run(options: Options) -> Result<()> {
             "kind": row.kind, "resource": id.resource, "namespace": id.namespace, "name": id.name, "versions": shown,
         }));
     }
-    eprintln!("history begins with revision {}{}", bounds.oldest, begin(&times, bounds.oldest));
+    eprintln!("history begins with revision {begin}");
     print(&versions, &id, options.full);
     Ok(())
+}
+
+/// A stretch of history without a hole.
+struct Window {
+    past: Arc<dyn Past>,
+    bounds: Bounds,
+    times: Vec<(i64, Revision)>,
+}
+
+/// Stretches of history, the newest first: the store's own, or a backup's where one was named, and
+/// from the backup what came before, as far as `since` asks for it and the backup has it.
+async fn windows(pasts: &Pasts, since: Option<At>, kinds: &mut Kinds) -> Result<Vec<Window>> {
+    let mut backup = None;
+    let mut state = if pasts.is_backup_named() {
+        backup = pasts.backup().await?;
+        match &backup {
+            Some(backup) => backup.newest().await?,
+            None => pasts.now().await?,
+        }
+    } else {
+        pasts.now().await?
+    };
+    let mut windows = Vec::new();
+    loop {
+        let bounds = state.past.bounds().await?;
+        let bounds = Bounds { newest: bounds.newest.min(state.revision).max(bounds.oldest), ..bounds };
+        for revision in [bounds.newest, bounds.oldest] {
+            kinds_at(&*state.past, revision, kinds).await?;
+        }
+        let times = state.past.times().await?;
+        let begins = stamps::span(&times, bounds.oldest).not_before;
+        windows.push(Window { past: state.past.clone(), bounds, times });
+        let wants_more = match since {
+            None => false,
+            Some(At::Revision(revision)) => revision < bounds.oldest.0,
+            Some(At::Time(ms)) => begins.is_some_and(|begins| ms < begins),
+        };
+        if !wants_more || bounds.oldest.0 <= 1 || windows.len() >= WINDOWS_MAX {
+            return Ok(windows);
+        }
+        if backup.is_none() {
+            backup = pasts.backup().await?;
+        }
+        let Some(from) = &backup else { return Ok(windows) };
+        match from.at(At::Revision(bounds.oldest.0)).await {
+            Ok(earlier) => state = earlier,
+            Err(error) => {
+                eprintln!("{error:#}");
+                return Ok(windows);
+            }
+        }
+    }
 }
 
 /// ` (of about TIME)` for a revision.
@@ -112,7 +176,7 @@ async fn versions(
         let object = decode(&kv)?;
         let mut version = Version::new(kv.mod_revision, times, None, Some(object.clone()));
         if kv.version > 1 {
-            version.event = "was so";
+            version.event = WAS_SO;
         }
         versions.push(version);
         before = Some(object);

@@ -11,6 +11,7 @@
 //! **Invariant**: reads the store, and writes through the API alone: admission, audit and
 //! controllers see a restore as they see every other change.
 
+mod archive;
 mod changes;
 mod difference;
 mod history;

@@ -6,8 +6,11 @@ use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use trireme_raft::Remote;
-use trireme_store::{Error, Event, KeyRange, KeyValue, Kv, RangeRequest, Revision, WatchItem, WatchRequest};
+use trireme_store::{
+    Error, Event, KeyRange, KeyValue, Kv, RangeRequest, Revision, Store, WatchItem, WatchRequest,
+};
 
+use super::archive::Scratch;
 use super::kinds::{DEFINITIONS, Kinds};
 use super::moment::{At, show};
 use super::stamps::{self, Span};
@@ -53,11 +56,18 @@ pub(super) trait Past: Send + Sync {
     ) -> Result<Option<Vec<Event>>>;
 }
 
+/// Whose index of times it is.
+pub(super) enum Times {
+    Remote(Remote),
+    Store(Store),
+}
+
 /// The history of one store.
 pub(super) struct StorePast {
     pub kv: Arc<dyn Kv>,
-    /// Asked for its index of times.
-    pub remote: Remote,
+    pub times: Times,
+    /// What it lies in, where it was put together for this.
+    pub _scratch: Option<Scratch>,
 }
 
 impl StorePast {
@@ -65,7 +75,7 @@ impl StorePast {
         match error {
             Error::Compacted { .. } => anyhow::anyhow!(
                 "revision {at} was compacted while it was read: its history ended just now; take a later \
-                 moment"
+                 moment, or a backup with --from"
             ),
             other => anyhow::Error::new(other).context(format!("reading revision {at}")),
         }
@@ -82,7 +92,11 @@ impl Past for StorePast {
 
     async fn times(&self) -> Result<Vec<(i64, Revision)>> {
         let oldest = self.bounds().await?.oldest;
-        self.remote.times(oldest).await.context("the store's index of times")
+        let times = match &self.times {
+            Times::Remote(remote) => remote.times(oldest).await,
+            Times::Store(store) => store.times(oldest),
+        };
+        times.context("the store's index of times")
     }
 
     async fn keys(&self, prefix: &str, at: Revision) -> Result<Vec<KeyValue>> {

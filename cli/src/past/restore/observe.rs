@@ -82,19 +82,20 @@ pub(super) async fn observe(scope: &Scope, then: &State, now: &State) -> Result<
 /// The newest version of one object.
 pub(super) async fn one(row: &Row, id: &ObjectId, state: &State) -> Result<Option<Stored>> {
     let found = state.past.get(&row.key(&id.namespace, &id.name), state.revision).await?;
-    found.map(|kv| stored(row, id, &kv)).transpose()
+    found.map(|kv| stored(row, id, &kv, state)).transpose()
 }
 
-fn stored(row: &Row, id: &ObjectId, kv: &trireme_store::KeyValue) -> Result<Stored> {
+fn stored(row: &Row, id: &ObjectId, kv: &trireme_store::KeyValue, state: &State) -> Result<Stored> {
     let object = row.decode(&kv.value).map_err(|error| anyhow::anyhow!("{id}: {error}"))?;
-    Ok(Stored { object, revision: kv.mod_revision.0 })
+    // Another cluster's revisions are never the same version as this one's.
+    Ok(Stored { object, revision: if state.foreign { 0 } else { kv.mod_revision.0 } })
 }
 
 async fn read(row: &Row, prefix: &str, state: &State, into: &mut BTreeMap<ObjectId, Stored>) -> Result<()> {
     let keys = names(&state.past.keys(prefix, state.revision).await?);
     for (key, kv) in values(&*state.past, keys, state.revision).await? {
         if let Some(id) = row.place(key.as_bytes()) {
-            let stored = stored(row, &id, &kv)?;
+            let stored = stored(row, &id, &kv, state)?;
             into.insert(id, stored);
         }
     }
