@@ -15,11 +15,15 @@ mod past;
 mod pki;
 mod probe;
 mod reach;
+mod recover;
+mod restore;
 mod server;
 mod status;
 mod store_client;
+mod unfinished;
 mod up;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -80,12 +84,30 @@ enum Command {
     Restore(past::RestoreOptions),
     /// Take over the objects of another cluster
     Import(import::Options),
+    /// Make a new cluster out of an old one's state: `trireme restore --from`
+    #[command(name = RESTORE_FROM)]
+    RestoreFrom(restore::Options),
     /// Print the version
     Version,
 }
 
+/// `restore --from` makes a new cluster; `restore` without it changes one that runs. Their flags have
+/// nothing in common, so that each is a command of its own.
+const RESTORE: &str = "restore";
+const RESTORE_FROM: &str = "restore-from";
+
+/// The command line, with the form of `restore` that is meant.
+fn words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let is_from = |word: &OsString| word.to_str().is_some_and(|w| w == "--from" || w.starts_with("--from="));
+    if words.get(1).is_some_and(|word| word == RESTORE) && words.iter().any(is_from) {
+        words[1] = RESTORE_FROM.into();
+    }
+    words
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(words());
     if let Err(error) = start_logging(&cli.log) {
         return exit::code(Err(error));
     }
@@ -116,6 +138,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Diff(options) => small_runtime()?.block_on(past::diff(options)),
         Command::Restore(options) => small_runtime()?.block_on(past::restore(options)),
         Command::Import(options) => small_runtime()?.block_on(import::run(options)),
+        Command::RestoreFrom(options) => restore::run(&options),
         Command::Version => {
             println!("trireme {}", env!("CARGO_PKG_VERSION"));
             Ok(())

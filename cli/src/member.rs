@@ -45,6 +45,8 @@ enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Go on alone with what a stopped master holds, when most of the others are lost for good
+    Recover(crate::recover::Options),
     /// Give leadership to another member
     MoveLeader {
         /// Name or id
@@ -84,6 +86,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             println!("{name} votes");
             Ok(())
         }
+        Command::Recover(options) => crate::recover::run(&options),
         Command::MoveLeader { member, reach } => {
             let remote = reach.reach()?.client.remote;
             let (id, name) = find(&remote.members().await?, &member).config()?;

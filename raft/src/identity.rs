@@ -39,6 +39,18 @@ pub struct Identity {
     pub fresh: bool,
 }
 
+impl Identity {
+    /// What the directory says of itself, whosever it is; `None` where no member has lived.
+    pub fn read(dir: &Path) -> Result<Option<Self>, IdentityError> {
+        let path = dir.join(IDENTITY);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => parse_identity(dir, &path, &text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(IdentityError::Io { path, source }),
+        }
+    }
+}
+
 /// A data directory that this process has for itself while the value lives.
 pub(crate) struct DataDir {
     pub(crate) path: PathBuf,
@@ -102,6 +114,18 @@ fn draft(dir: &Path, cluster: &str) -> Result<Identity, IdentityError> {
 }
 
 fn read_identity(dir: &Path, file: &Path, text: &str, cluster: &str) -> Result<Identity, IdentityError> {
+    let identity = parse_identity(dir, file, text)?;
+    if identity.cluster != cluster {
+        return Err(IdentityError::OtherCluster {
+            dir: dir.to_owned(),
+            found: identity.cluster,
+            expected: cluster.into(),
+        });
+    }
+    Ok(identity)
+}
+
+fn parse_identity(dir: &Path, file: &Path, text: &str) -> Result<Identity, IdentityError> {
     let malformed = |reason: &str| IdentityError::Malformed { path: file.to_owned(), reason: reason.into() };
     let field = |name: &str| {
         let prefix = format!("{name} = ");
@@ -114,13 +138,6 @@ fn read_identity(dir: &Path, file: &Path, text: &str, cluster: &str) -> Result<I
         return Err(IdentityError::Newer { dir: dir.to_owned(), found: format, known: FORMAT });
     }
     let found = field("cluster")?;
-    if found != cluster {
-        return Err(IdentityError::OtherCluster {
-            dir: dir.to_owned(),
-            found: found.into(),
-            expected: cluster.into(),
-        });
-    }
     let member = u64::from_str_radix(field("member")?, 16)
         .map_err(|_| malformed("member is no hexadecimal number"))?;
     Ok(Identity { cluster: found.into(), member: MemberId(member), fresh: false })

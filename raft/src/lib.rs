@@ -28,7 +28,9 @@ pub mod tls;
 pub mod types;
 
 pub use identity::{Identity, IdentityError};
-pub use offline::{ReadLogError, read_log};
+pub use offline::{
+    Founder, OfflineError, OpenCopy, ReadLogError, Stopped, StoppedMember, Survey, Work, found, read_log,
+};
 pub use remote::{ChangeError, Remote, RemoteConfig};
 pub use replica::{
     AgreedBody, AgreedEntry, Join, Limits, MemberChange, MemberError, OpenEngine, PeerStatus, Replica,

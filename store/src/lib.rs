@@ -36,7 +36,8 @@ pub use kv::*;
 pub use lessor::{Lessor, Renewal};
 pub use local::{Clock, Local};
 pub use machine::{
-    Applied, Dump, KvHash, LeaseRecord, RangePage, SNAPSHOT_FILE, SnapshotFile, SnapshotMeta, Store, Versions,
+    Applied, Dump, KvHash, LeaseRecord, RangePage, Rebirth, Reborn, SNAPSHOT_FILE, SnapshotFile,
+    SnapshotMeta, Store, Versions,
 };
 
 #[cfg(test)]

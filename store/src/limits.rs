@@ -83,3 +83,21 @@ pub const SCRUB_BATCH_REVISIONS: usize = 1000;
 
 /// Milliseconds of rest between two such batches, so that the disk belongs to the writers.
 pub const SCRUB_PAUSE_MS: u64 = 5;
+
+/// Least distance between the highest revision of an old state and the one at which a new cluster
+/// made of it begins: what clients of the old one may have seen beyond the copy stays below.
+pub const REBIRTH_REVISIONS_MIN: i64 = 1_000_000_000;
+
+/// Added to that distance for each second since the old state's newest entry: more than a cluster can
+/// make, and two new clusters made of one copy at different times share no revision.
+pub const REBIRTH_REVISIONS_PER_S: i64 = 100_000;
+
+/// Added to the version of every key of a new cluster, for the same reason.
+pub const REBIRTH_VERSIONS: i64 = 1_000_000_000;
+
+/// Added to the epoch of every fence of a new cluster, those that were never raised included.
+pub const REBIRTH_EPOCHS: u64 = 1_000_000_000;
+
+/// Time to live, in seconds, of a lease whose keys come from a point of the history at which it was
+/// there and which has ended since: how long it had been is not known any more.
+pub const REBIRTH_LEASE_TTL_S: i64 = 3600;

@@ -80,7 +80,7 @@ enum Output {
 
 /// Where the key comes from.
 #[derive(Args, Debug)]
-struct KeyOptions {
+pub(crate) struct KeyOptions {
     /// File with the key, mode 0600
     #[arg(long, value_name = "FILE", conflicts_with = "key_command")]
     key_file: Option<PathBuf>,
@@ -90,7 +90,7 @@ struct KeyOptions {
 }
 
 impl KeyOptions {
-    fn source(&self) -> Result<Option<KeySource>> {
+    pub(crate) fn source(&self) -> Result<Option<KeySource>> {
         Ok(match (&self.key_file, &self.key_command) {
             (Some(file), _) => Some(KeySource::File(crate::up::absolute(file)?)),
             (None, Some(command)) => Some(KeySource::Command(command.clone())),

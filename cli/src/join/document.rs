@@ -47,6 +47,14 @@ impl Facts {
         }
     }
 
+    /// None of the members that were known are there any more.
+    pub(crate) fn forget_peers(data_dir: &Path) -> Result<()> {
+        match Self::read(data_dir)? {
+            Some(facts) => Facts { peers: Vec::new(), replaces: None, ..facts }.keep(data_dir),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn keep(&self, data_dir: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("what was learnt, as JSON")? + "\n";
         write_private(&data_dir.join(FILE), text.as_bytes())

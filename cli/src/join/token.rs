@@ -17,7 +17,7 @@ use crate::exit::ConfigContext;
 use crate::reach::Reach;
 
 /// Beside the API's keys, which none of its servers serves.
-const PREFIX: &str = "/trireme/tokens/";
+pub(crate) const PREFIX: &str = "/trireme/tokens/";
 const ID_BYTES: usize = 4;
 const SECRET_BYTES: usize = 16;
 const TTL_MIN: Duration = Duration::from_secs(60);

@@ -87,11 +87,15 @@ pub(super) fn open_or_create_signing_key(dir: &Path, name: &str) -> Result<()> {
 pub(super) fn open_or_create_cluster_name(dir: &Path) -> Result<String> {
     let path = dir.join("cluster");
     if !path.exists() {
-        write_public(&path, format!("trireme-{:016x}\n", rand::random::<u64>()).as_bytes())?;
+        write_public(&path, format!("{}\n", draw_cluster_name()).as_bytes())?;
     }
     let name = read(&path)?.trim().to_owned();
     anyhow::ensure!(!name.is_empty(), "{} is empty", path.display());
     Ok(name)
+}
+
+pub(super) fn draw_cluster_name() -> String {
+    format!("trireme-{:016x}", rand::random::<u64>())
 }
 
 pub(super) fn now() -> Duration {

@@ -30,9 +30,12 @@ pub(crate) use renew::Renewer;
 /// First address of the service range, where `kubernetes.default.svc` answers.
 pub(crate) const KUBERNETES_SERVICE_IP: &str = "10.96.0.1";
 
+/// The file with the cluster's name.
+const CLUSTER: &str = "cluster";
+
 /// What a complete folder holds; each file is written whole or not at all.
 const FILES: [&str; 9] = [
-    "cluster",
+    CLUSTER,
     "ca.crt",
     "ca.key",
     "store-ca.crt",
@@ -67,6 +70,38 @@ impl Pki {
         Authority::open_or_create(dir, "front-proxy-ca", "front-proxy-ca")?;
         authority::open_or_create_signing_key(dir, "sa")?;
         Ok(pki)
+    }
+
+    /// A name that no cluster has.
+    pub(crate) fn draw_name() -> String {
+        authority::draw_cluster_name()
+    }
+
+    /// Copies the authorities in `from`, which stays as it is, into `to`, for a cluster of another
+    /// name: who trusts the old one's certificates trusts those of the new one, and members of the two
+    /// refuse each other.
+    pub(crate) fn adopt(from: &Path, to: &Path, name: &str) -> Result<Pki> {
+        anyhow::ensure!(
+            Self::is_complete(from),
+            "{} holds no authorities of a cluster: {} are expected",
+            from.display(),
+            FILES.join(", ")
+        );
+        crate::server::private_dir(to)?;
+        for file in FILES.into_iter().filter(|file| *file != CLUSTER) {
+            let content = authority::read(&from.join(file))?;
+            match file.ends_with(".key") {
+                true => write_private(&to.join(file), content.as_bytes())?,
+                false => write_public(&to.join(file), content.as_bytes())?,
+            }
+        }
+        Self::rename(to, name)?;
+        Self::open_or_create(to)
+    }
+
+    /// Gives the cluster whose authorities lie in `dir` another name.
+    pub(crate) fn rename(dir: &Path, name: &str) -> Result<()> {
+        write_public(&dir.join(CLUSTER), format!("{name}\n").as_bytes())
     }
 
     /// Names of the files that a complete folder holds.

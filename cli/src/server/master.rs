@@ -156,6 +156,6 @@ impl Store {
     }
 }
 
-fn open_engine() -> trireme_raft::OpenEngine {
+pub(crate) fn open_engine() -> trireme_raft::OpenEngine {
     Arc::new(|path| Ok(Arc::new(RocksEngine::open(path, RocksOptions::default())?)))
 }

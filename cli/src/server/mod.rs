@@ -6,7 +6,7 @@
 //! ```
 
 mod api;
-mod master;
+pub(crate) mod master;
 mod rebuild;
 mod witness;
 
@@ -30,7 +30,7 @@ use master::Master;
 
 /// Leaves that this process issued for itself, under its data directory.
 const CERTIFICATES_DIR: &str = "certificates";
-const STORE_DIR: &str = "store";
+pub(crate) const STORE_DIR: &str = "store";
 /// Checkpoints and test restores of the backup, in the store's directory: on one file system with it.
 const BACKUP_DIR: &str = "backup";
 /// Per runtime: encoding and raft share the machine, but neither takes the other's threads.
@@ -126,6 +126,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
 
 async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle) -> Result<()> {
     let end = crate::lifetime::watch_for_end()?;
+    crate::unfinished::refuse(&options.api.data_dir).config()?;
     let pki = options.api.open_pki().config()?;
     let joined = Facts::read(&options.api.data_dir).config()?;
     if let Some(facts) = &joined {
@@ -155,7 +156,10 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
         },
         client_address: options.client_listen.to_string(),
         members,
-        join: joined.map(|facts| Join { peers: facts.peers, replaces: facts.replaces }),
+        // Without peers it was left alone by a recovery: there is nobody to join.
+        join: joined
+            .filter(|facts| !facts.peers.is_empty())
+            .map(|facts| Join { peers: facts.peers, replaces: facts.replaces }),
         ca_pem: pki.store_ca.certificate_pem().into(),
         peer,
     };

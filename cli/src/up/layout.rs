@@ -26,6 +26,8 @@ pub(crate) struct Layout {
     pub api_replicas: u16,
 }
 
+const DEFAULT: Layout = Layout { masters: 3, nodes: 2, port: 6443, api_replicas: 0 };
+
 /// One process's place in the layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Master {
@@ -50,13 +52,8 @@ impl Layout {
     /// which its members know each other.
     pub(crate) fn open(dir: &Path, wanted: Wanted) -> Result<Layout> {
         let stored = Self::read(dir)?;
-        let base = stored.clone().unwrap_or(Layout { masters: 3, nodes: 2, port: 6443, api_replicas: 0 });
-        let layout = Layout {
-            masters: wanted.masters.unwrap_or(base.masters),
-            nodes: wanted.nodes.unwrap_or(base.nodes),
-            port: wanted.port.unwrap_or(base.port),
-            api_replicas: wanted.api_replicas.unwrap_or(base.api_replicas),
-        };
+        let base = stored.clone().unwrap_or(DEFAULT);
+        let layout = base.with(wanted);
         if let Some(stored) = &stored {
             ensure!(
                 stored.masters == layout.masters,
@@ -74,6 +71,22 @@ impl Layout {
         }
         layout.check()?;
         Ok(layout)
+    }
+
+    /// A layout for a folder that holds nothing.
+    pub(crate) fn new(wanted: Wanted) -> Result<Layout> {
+        let layout = DEFAULT.with(wanted);
+        layout.check()?;
+        Ok(layout)
+    }
+
+    fn with(self, wanted: Wanted) -> Layout {
+        Layout {
+            masters: wanted.masters.unwrap_or(self.masters),
+            nodes: wanted.nodes.unwrap_or(self.nodes),
+            port: wanted.port.unwrap_or(self.port),
+            api_replicas: wanted.api_replicas.unwrap_or(self.api_replicas),
+        }
     }
 
     /// Writes it down for the next start.

@@ -34,7 +34,7 @@ use crate::exit::ConfigContext;
 use crate::kubeconfig;
 use crate::pki::Pki;
 use display::Display;
-use layout::Wanted;
+pub(crate) use layout::Wanted;
 use process::{Report, Spec};
 
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -74,6 +74,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> Result<()> {
     let dir = absolute(&options.dir)?;
     make_private_dir(&dir)?;
+    crate::unfinished::refuse(&dir).config()?;
     if options.detach {
         return detach(&dir, &options).await;
     }

@@ -62,6 +62,8 @@ pub(crate) struct Peers {
     /// Members that said that their disk is full, by their last answer to a heartbeat.
     full: Mutex<BTreeSet<MemberId>>,
     liveness: Liveness,
+    /// Why a member's address last refused a call as meant for another: said once each.
+    refusals: Mutex<HashMap<MemberId, String>>,
     /// Where each member is now: openraft keeps what it made for a member that has moved since.
     addresses: Mutex<HashMap<MemberId, String>>,
 }
@@ -73,6 +75,7 @@ impl Peers {
             clients: Mutex::default(),
             full: Mutex::default(),
             liveness: Liveness::default(),
+            refusals: Mutex::default(),
             addresses: Mutex::default(),
         })
     }
@@ -98,6 +101,16 @@ impl Peers {
     /// How many of `voters` have said that their disk is full.
     pub(crate) fn count_full(&self, voters: &BTreeSet<MemberId>) -> usize {
         voters.intersection(&self.full.lock()).count()
+    }
+
+    /// Somebody else answers where `member` should: a member of another cluster, say, made of this
+    /// one's copy.
+    fn note_refusal(&self, member: MemberId, why: &str) {
+        let said = self.refusals.lock().insert(member, why.to_owned());
+        if said.as_deref() != Some(why) {
+            let address = self.address(member);
+            tracing::warn!(%member, address, why, "who answers at a member's address refuses this cluster");
+        }
     }
 
     fn note_full(&self, member: MemberId, is_full: bool) {
@@ -250,8 +263,10 @@ impl Network {
                     Ok(answer)
                 }
                 Err(status) => {
-                    if status.code() == Code::Unavailable {
-                        peers.liveness.refused(target, term);
+                    match status.code() {
+                        Code::Unavailable => peers.liveness.refused(target, term),
+                        Code::FailedPrecondition => peers.note_refusal(target, status.message()),
+                        _ => {}
                     }
                     Err(status)
                 }

@@ -103,7 +103,7 @@ impl Inner {
 }
 
 /// What was noted of a data directory.
-pub(super) fn noted(dir: &Path) -> Option<String> {
+pub(crate) fn noted(dir: &Path) -> Option<String> {
     std::fs::read_to_string(path(dir)).ok().map(|text| text.trim().to_owned())
 }
 

@@ -120,6 +120,10 @@ impl Inner {
             client_address: own.client_address,
             replaces: self.config.join.as_ref().and_then(|join| join.replaces.clone()).unwrap_or_default(),
         };
+        if self.leading_term().is_some() {
+            // Where it is alone, nobody else could be told that it has moved.
+            return Ok(self.join(&request).await?);
+        }
         let mut addresses: Vec<String> = Vec::new();
         addresses.extend(self.leader().map(|(_, address)| address));
         addresses.extend(self.nodes().into_values().map(|node| node.peer_address));

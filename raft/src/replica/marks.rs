@@ -192,7 +192,7 @@ fn times_diverged(dir: &Path) -> u32 {
 }
 
 /// Whether the state was found to differ after it had been started again for that.
-pub(super) fn is_diverged(dir: &Path) -> bool {
+pub(crate) fn is_diverged(dir: &Path) -> bool {
     times_diverged(dir) >= STARTS_MAX
 }
 

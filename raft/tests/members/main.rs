@@ -12,6 +12,7 @@ mod operators;
 mod pb;
 mod peer_port;
 mod processes;
+mod reborn;
 mod replicas;
 mod side_by_side;
 mod snapshot_file;

@@ -135,6 +135,47 @@ pub trait Engine: Send + Sync + 'static {
     fn install(&self, dir: &Path) -> Result<(), EngineError>;
 
     fn size(&self) -> Size;
+
+    /// Bytes of all keys and values, history included, before they are compressed; an estimate.
+    fn raw_bytes(&self) -> u64 {
+        self.size().live_bytes
+    }
+
+    /// Writes many records in ascending order of their keys, none of which is there yet. Visible and
+    /// durable when it returns; on an error some may be there.
+    fn load(&self, fill: &mut Fill<'_>) -> Result<(), EngineError> {
+        let mut batches = InBatches { engine: self, batch: Batch::default() };
+        fill(&mut batches)?;
+        self.write(batches.batch)?;
+        self.flush()
+    }
+}
+
+/// Gives the records of an [`Engine::load`], one after the other.
+pub type Fill<'f> = dyn FnMut(&mut dyn Records) -> Result<(), EngineError> + 'f;
+
+/// Takes records in ascending order of their keys.
+pub trait Records {
+    /// The value is given in parts.
+    fn put(&mut self, key: &[u8], value: &[&[u8]]) -> Result<(), EngineError>;
+}
+
+/// Bytes of one batch of a load.
+pub(crate) const LOAD_BATCH_BYTES: usize = 4 << 20;
+
+struct InBatches<'e, E: Engine + ?Sized> {
+    engine: &'e E,
+    batch: Batch,
+}
+
+impl<E: Engine + ?Sized> Records for InBatches<'_, E> {
+    fn put(&mut self, key: &[u8], value: &[&[u8]]) -> Result<(), EngineError> {
+        self.batch.put(&[key], value);
+        if self.batch.bytes() >= LOAD_BATCH_BYTES {
+            self.engine.write(std::mem::take(&mut self.batch))?;
+        }
+        Ok(())
+    }
 }
 
 /// An unchanging view of an engine.

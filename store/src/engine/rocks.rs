@@ -14,12 +14,13 @@ use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, Env, ErrorKind,
-    FlushOptions, Options, ReadOptions, SliceTransform, Snapshot, WriteBatch, WriteOptions,
+    FlushOptions, IngestExternalFileOptions, Options, ReadOptions, SliceTransform, Snapshot, SstFileWriter,
+    WriteBatch, WriteOptions,
 };
 
 use crate::layout;
 
-use super::{Batch, Cursor, Engine, EngineError, Item, Size, View};
+use super::{Batch, Cursor, Engine, EngineError, Fill, Item, Records, Size, View};
 
 /// Names the directory in use.
 const ACTIVE: &str = "ACTIVE";
@@ -161,6 +162,23 @@ impl RocksEngine {
         })
     }
 
+    /// Opens a copy, in the new directory `to`, of what an engine that does not run keeps in `from`,
+    /// of which nothing is changed. Tables are linked where they can be, the rest is copied.
+    pub fn open_copy(from: &Path, to: &Path, options: RocksOptions) -> Result<Self, EngineError> {
+        let generation =
+            active(from)?.ok_or_else(|| EngineError::Io(format!("{} holds no state", from.display())))?;
+        fs::create_dir_all(to)?;
+        link_tables(&state_dir(from, generation), &state_dir(to, 1))?;
+        point_to(to, 1)?;
+        Self::open(to, options)
+    }
+
+    /// Makes a copy of `from`, a directory of one database such as a checkpoint, in the new directory
+    /// `to`. Tables are linked where they can be, the rest is copied.
+    pub fn copy_checkpoint(from: &Path, to: &Path) -> Result<(), EngineError> {
+        link_tables(from, to)
+    }
+
     /// Steps of an install, counted from 1, for tests that crash after each.
     fn reached(&self, step: usize) -> Result<(), EngineError> {
         #[cfg(test)]
@@ -249,6 +267,67 @@ fn adopt(from: &Path, to: &Path) -> Result<(), EngineError> {
     sync_dir(to)
 }
 
+/// Tables never change; what else a database writes to may.
+fn link_tables(from: &Path, to: &Path) -> Result<(), EngineError> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let name = entry.file_name();
+        // Another process's lock, and its log, are not its data.
+        if name == "LOCK" || name.to_string_lossy().starts_with("LOG") {
+            continue;
+        }
+        let is_table = source.extension().is_some_and(|ending| ending == "sst");
+        if !is_table || fs::hard_link(&source, &target).is_err() {
+            fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of one file of a load, before the next is begun.
+const LOAD_FILE_BYTES: u64 = 256 << 20;
+
+/// Writes tables beside the database, which then takes them in as they are.
+struct Tables<'o> {
+    options: &'o Options,
+    dir: PathBuf,
+    writer: Option<SstFileWriter<'o>>,
+    files: Vec<PathBuf>,
+    value: Vec<u8>,
+}
+
+impl Tables<'_> {
+    fn finish(&mut self) -> Result<(), EngineError> {
+        if let Some(mut writer) = self.writer.take() {
+            writer.finish()?;
+        }
+        Ok(())
+    }
+}
+
+impl Records for Tables<'_> {
+    fn put(&mut self, key: &[u8], value: &[&[u8]]) -> Result<(), EngineError> {
+        if self.writer.as_ref().is_some_and(|writer| writer.file_size() >= LOAD_FILE_BYTES) {
+            self.finish()?;
+        }
+        if self.writer.is_none() {
+            let path = self.dir.join(format!("{:06}.sst", self.files.len()));
+            let writer = SstFileWriter::create(self.options);
+            writer.open(&path)?;
+            self.files.push(path);
+            self.writer = Some(writer);
+        }
+        self.value.clear();
+        value.iter().for_each(|part| self.value.extend_from_slice(part));
+        match &mut self.writer {
+            Some(writer) => Ok(writer.put(key, &self.value)?),
+            None => Err(EngineError::Io("no table is open".into())),
+        }
+    }
+}
+
 impl Engine for RocksEngine {
     fn read(&self, reader: &mut dyn FnMut(&dyn View)) {
         let open = self.current();
@@ -321,6 +400,45 @@ impl Engine for RocksEngine {
             tracing::warn!(%error, "the replaced state could not be removed; the next start does");
         }
         Ok(())
+    }
+
+    fn raw_bytes(&self) -> u64 {
+        let open = self.current();
+        let tables = open.db.property_value("rocksdb.aggregated-table-properties").ok().flatten();
+        let tables = tables.unwrap_or_default();
+        let field = |name: &str| -> Option<u64> {
+            let prefix = format!("{name}=");
+            tables.split(';').find_map(|part| part.trim().strip_prefix(&prefix)?.trim().parse().ok())
+        };
+        let memory = open.db.property_int_value("rocksdb.cur-size-all-mem-tables").ok().flatten();
+        let raw = field("raw key size").zip(field("raw value size")).map(|(keys, values)| keys + values);
+        raw.map_or_else(|| self.size().live_bytes, |raw| raw + memory.unwrap_or(0))
+    }
+
+    fn load(&self, fill: &mut Fill<'_>) -> Result<(), EngineError> {
+        let dir = self.dir.join("load");
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::create_dir(&dir)?;
+        let options = self.options.build(&self.cache)?;
+        let mut tables = Tables {
+            options: &options,
+            dir: dir.clone(),
+            writer: None,
+            files: Vec::new(),
+            value: Vec::new(),
+        };
+        fill(&mut tables)?;
+        tables.finish()?;
+        let files = std::mem::take(&mut tables.files);
+        if !files.is_empty() {
+            let mut ingest = IngestExternalFileOptions::default();
+            ingest.set_move_files(true);
+            self.current().db.ingest_external_file_opts(&ingest, files)?;
+        }
+        fs::remove_dir_all(&dir)?;
+        self.flush()
     }
 
     fn size(&self) -> Size {

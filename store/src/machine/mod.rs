@@ -3,6 +3,7 @@
 mod dedup;
 mod dump;
 mod hash;
+mod reborn;
 mod run;
 mod scan;
 mod snapshot;
@@ -26,6 +27,7 @@ use crate::watch::{Chunk, Filter, Hub, HubLimits, Source, WatchCursor, replay};
 use state::State;
 
 pub use dump::{Dump, Versions};
+pub use reborn::{Rebirth, Reborn};
 pub use scan::{KvHash, RangePage};
 pub use snapshot::{SNAPSHOT_FILE, SnapshotFile, SnapshotMeta};
 
@@ -224,12 +226,16 @@ impl Store {
         })
     }
 
-    /// The epoch of a leadership's scope; zero if it was never raised.
+    /// The epoch of a leadership's scope; if it was never raised, zero or what a new cluster made of
+    /// an old state begins with.
     pub fn fence_epoch(&self, scope: &str) -> Result<u64, Error> {
-        let key = [&[layout::FENCES], scope.as_bytes()].concat();
-        engine::read(&*self.inner.engine, |view| match view.get(&key)? {
-            Some(stored) => Ok(layout::parse_number_record(&stored)? as u64),
-            None => Ok(0),
+        let key = |scope: &str| [&[layout::FENCES], scope.as_bytes()].concat();
+        engine::read(&*self.inner.engine, |view| {
+            let stored = match view.get(&key(scope))? {
+                None => view.get(&key(state::EVERY_SCOPE))?,
+                stored => stored,
+            };
+            Ok(stored.map_or(Ok(0), |stored| layout::parse_number_record(&stored))? as u64)
         })
     }
 
@@ -335,6 +341,11 @@ impl Store {
     /// Computes the state's hash again from everything stored. Reads the whole state.
     pub fn verify(&self) -> Result<(), Fault> {
         engine::read(&*self.inner.engine, |view| Ok(State::load(view)?.verify(view, &mut |_| {}).map(drop)?))
+    }
+
+    /// Bytes of everything stored before it is compressed; an estimate.
+    pub fn raw_bytes(&self) -> u64 {
+        self.inner.engine.raw_bytes()
     }
 
     pub fn size(&self) -> Size {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::hash::Sum;
 use super::state::{Lease, State, lease_record};
 use crate::codec::Writer;
 use crate::engine::{Batch, EngineError, View};
@@ -319,17 +318,12 @@ impl Run<'_, '_> {
     }
 
     pub(super) fn raise_fence(&mut self, scope: &str) {
+        let epoch = self.state.epoch(scope) + 1;
         let State { fences, sum, .. } = &mut *self.state;
-        let epoch = raise(fences.entry(scope.to_owned()).or_default(), scope, sum);
+        if let Some(old) = fences.insert(scope.to_owned(), epoch) {
+            sum.fence(false, scope, old);
+        }
+        sum.fence(true, scope, epoch);
         self.batch.put(&[&[layout::FENCES], scope.as_bytes()], &[&layout::number_record(epoch as i64)]);
     }
-}
-
-fn raise(epoch: &mut u64, scope: &str, sum: &mut Sum) -> u64 {
-    if *epoch > 0 {
-        sum.fence(false, scope, *epoch);
-    }
-    *epoch += 1;
-    sum.fence(true, scope, *epoch);
-    *epoch
 }

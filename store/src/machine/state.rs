@@ -19,6 +19,10 @@ const FORMAT: u8 = 1;
 /// etcd's store starts at revision 1: the first change makes revision 2.
 const FIRST_REVISION: Revision = Revision(1);
 
+/// The scope, which no request can name, under which the epoch of all those lies that were never
+/// raised: in a cluster made of an old state, whose later scopes are not known.
+pub(crate) const EVERY_SCOPE: &str = "";
+
 pub(crate) struct Lease {
     pub(crate) ttl_s: i64,
     pub(crate) generation: u64,
@@ -115,6 +119,12 @@ impl State {
         batch.put(&[layout::META], &[w.as_slice()]);
     }
 
+    /// The epoch of a scope; one that was never raised has that of [`EVERY_SCOPE`].
+    pub(crate) fn epoch(&self, scope: &str) -> u64 {
+        let known = self.fences.get(scope).or_else(|| self.fences.get(EVERY_SCOPE));
+        known.copied().unwrap_or(0)
+    }
+
     pub(crate) fn hash(&mut self) -> u128 {
         let scalars = [self.revision.0, self.compact_revision.0, self.time_ms, i64::from(self.feature_level)];
         self.sum.total(scalars, self.membership_position, &self.membership)
@@ -131,6 +141,17 @@ impl State {
             time_ms: self.time_ms,
             feature_level: self.feature_level,
         }
+    }
+
+    /// Adds to a sum of all live keys what else belongs to the hash.
+    pub(crate) fn add_rest_to(&self, sum: &mut Sum) {
+        for (id, lease) in &self.leases {
+            sum.lease(true, *id, lease.ttl_s, lease.generation);
+        }
+        for (scope, epoch) in &self.fences {
+            sum.fence(true, scope, *epoch);
+        }
+        self.dedup.add_to(sum);
     }
 
     /// Reads every record, versions that nothing asks for too, and computes the hash again: the engine
@@ -161,13 +182,7 @@ impl State {
             pace(read);
             cursor.next();
         }
-        for (id, lease) in &self.leases {
-            sum.lease(true, *id, lease.ttl_s, lease.generation);
-        }
-        for (scope, epoch) in &self.fences {
-            sum.fence(true, scope, *epoch);
-        }
-        self.dedup.add_to(&mut sum);
+        self.add_rest_to(&mut sum);
         if sum.value != self.sum.value {
             return Err(EngineError::Corrupt("the state's hash is not that of its content".into()));
         }

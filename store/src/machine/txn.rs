@@ -58,7 +58,7 @@ impl Run<'_, '_> {
     fn check_txn(&self, txn: &TxnRequest) -> Result<(), Error> {
         txn.check()?;
         for fence in &txn.fences {
-            let current = self.state.fences.get(&fence.scope).copied().unwrap_or(0);
+            let current = self.state.epoch(&fence.scope);
             if current != fence.epoch {
                 return Err(Error::Fenced { scope: fence.scope.clone(), current });
             }

@@ -3,6 +3,7 @@ mod crash;
 mod dedup;
 #[cfg(feature = "rocksdb")]
 mod full_disk;
+mod reborn;
 mod reference;
 mod scans;
 mod semantics;

@@ -1,4 +1,4 @@
-//! Looking at a member's data while it does not run.
+//! The entries of a member's log.
 
 use std::path::Path;
 use std::sync::Arc;
