@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio_util::sync::CancellationToken;
-use trireme_backup::{Archive, Archiver, ArchiverConfig, Error, Progressed, RawBody, RawEntry, Source};
+use trireme_backup::{
+    Archive, Archiver, ArchiverConfig, Error, KeySource, Progressed, RawBody, RawEntry, Source,
+};
 use trireme_raft::{AgreedBody, Replica, Role};
 use trireme_store::{Kv, LeaseId, Revision, Store};
 
@@ -31,6 +33,9 @@ pub(crate) struct Keeper {
     pub name: String,
     /// On the state's file system; emptied at the start.
     pub scratch: PathBuf,
+    /// The one command that this master may be asked to run for the key: who can write to the store
+    /// must not choose what masters run.
+    pub key_command: Option<String>,
 }
 
 /// A replica as the archiver reads it.
@@ -156,6 +161,13 @@ impl Keeper {
         stored: &Stored,
         end: CancellationToken,
     ) -> Result<tokio::sync::watch::Receiver<Progressed>, Error> {
+        if let KeySource::Command(command) = &stored.key
+            && self.key_command.as_ref() != Some(command)
+        {
+            return Err(Error::Key(format!(
+                "this master was not started with --backup-key-command {command:?}, and runs no other"
+            )));
+        }
         let source = stored.key.clone();
         let key = tokio::task::spawn_blocking(move || source.read()).await.map_err(|_| Error::Stopped)??;
         let archive = Archive::of_cluster(&stored.location, key, self.replica.cluster_id())?;

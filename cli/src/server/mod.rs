@@ -82,6 +82,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 100, value_name = "MILLISECONDS",
           value_parser = clap::value_parser!(u64).range(1..))]
     slow_request_ms: u64,
+    /// Command that prints the backup's key, for `trireme backup start --key-command`, which must name
+    /// the same
+    #[arg(long, value_name = "COMMAND")]
+    backup_key_command: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -183,6 +187,7 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
         replica: store.replica(),
         name: options.api.name.clone(),
         scratch: options.api.data_dir.join(STORE_DIR).join(BACKUP_DIR),
+        key_command: options.backup_key_command.clone(),
     };
     // Ends before the store does: until then it holds on to it.
     let keep = end.stop.child_token();
