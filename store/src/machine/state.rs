@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 
+use super::{Applied, DiskChecked};
 use super::dedup::Dedup;
 use super::hash::Sum;
-use super::{Applied, DiskChecked};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::engine::{Batch, EngineError, View};
+use crate::layout::Version;
 use crate::kv::{LeaseId, Revision};
 use crate::layout;
-use crate::layout::Version;
 use crate::log::{LogPosition, MarkedHash};
 
 const FORMAT: u8 = 1;
