@@ -14,7 +14,6 @@
 //! acknowledged could help to elect a leader that lacks it.
 
 mod cache;
-mod check;
 mod file;
 mod frame;
 mod prepare;
@@ -23,8 +22,6 @@ mod state;
 mod storage;
 mod writer;
 
-#[cfg(test)]
-mod check_test;
 #[cfg(test)]
 mod crash_test;
 #[cfg(test)]
@@ -42,7 +39,6 @@ pub use file::{LogDir, LogFile, OsDir};
 
 use crate::types::{LogId, Vote};
 use prepare::{Job, Preparer};
-pub(crate) use state::Meter;
 use state::Shared;
 use writer::{Op, Writer};
 
@@ -120,7 +116,6 @@ impl OpenError {
 pub struct Log {
     shared: Arc<Shared>,
     ops: Arc<OpSender>,
-    dir: Arc<dyn LogDir>,
 }
 
 struct OpSender {
@@ -149,7 +144,7 @@ impl Log {
     pub fn open(dir: Arc<dyn LogDir>, config: LogConfig) -> Result<Self, OpenError> {
         let recovered = recover::recover(dir.as_ref(), &config)?;
         let full = Arc::new(AtomicBool::new(false));
-        let (preparer, prepare_thread) = Preparer::start(dir.clone(), config.clone(), full.clone());
+        let (preparer, prepare_thread) = Preparer::start(dir, config.clone(), full.clone());
         let prepare = preparer.jobs();
         let shared = Arc::new(Shared::new(recovered.state, config, full.clone()));
         let (ops, queue) = mpsc::channel();
@@ -162,7 +157,7 @@ impl Log {
             full,
             threads: parking_lot::Mutex::new(vec![writer_thread, prepare_thread]),
         };
-        Ok(Self { shared, ops: Arc::new(ops), dir })
+        Ok(Self { shared, ops: Arc::new(ops) })
     }
 
     /// False while the disk is full: what makes the state grow must not be proposed.
@@ -248,16 +243,6 @@ impl Log {
     /// Bytes written since the log was opened.
     pub fn written_bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
-    }
-
-    /// How long the disk takes.
-    pub(crate) fn meter(&self) -> &Meter {
-        &self.shared.meter
-    }
-
-    /// Bytes that can still be written to the log's disk.
-    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
-        self.dir.free_bytes()
     }
 
     fn send(&self, op: Op) -> io::Result<()> {
