@@ -340,7 +340,9 @@ impl Store {
 
     /// Computes the state's hash again from everything stored. Reads the whole state.
     pub fn verify(&self) -> Result<(), Fault> {
-        engine::read(&*self.inner.engine, |view| Ok(State::load(view)?.verify(view, &mut |_| {}).map(drop)?))
+        engine::read(&*self.inner.engine, |view| {
+            Ok(State::load(view)?.verify(view, &mut |_| {}).map(drop)?)
+        })
     }
 
     /// Bytes of everything stored before it is compressed; an estimate.

@@ -9,9 +9,9 @@ use super::dedup::Dedup;
 use super::hash::Sum;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::engine::{Batch, EngineError, View};
-use crate::layout::Version;
 use crate::kv::{LeaseId, Revision};
 use crate::layout;
+use crate::layout::Version;
 use crate::log::{LogPosition, MarkedHash};
 
 const FORMAT: u8 = 1;
