@@ -5,6 +5,7 @@ mod backup;
 mod balancer;
 mod down;
 mod exit;
+mod forms;
 mod import;
 mod in_process;
 mod join;
@@ -14,6 +15,7 @@ mod member;
 mod past;
 mod pki;
 mod probe;
+mod progress;
 mod reach;
 mod recover;
 mod restore;
@@ -23,7 +25,6 @@ mod store_client;
 mod unfinished;
 mod up;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -85,29 +86,14 @@ enum Command {
     /// Take over the objects of another cluster
     Import(import::Options),
     /// Make a new cluster out of an old one's state: `trireme restore --from`
-    #[command(name = RESTORE_FROM)]
+    #[command(name = forms::RESTORE_FROM)]
     RestoreFrom(restore::Options),
     /// Print the version
     Version,
 }
 
-/// `restore --from` makes a new cluster; `restore` without it changes one that runs. Their flags have
-/// nothing in common, so that each is a command of its own.
-const RESTORE: &str = "restore";
-const RESTORE_FROM: &str = "restore-from";
-
-/// The command line, with the form of `restore` that is meant.
-fn words() -> Vec<OsString> {
-    let mut words: Vec<OsString> = std::env::args_os().collect();
-    let is_from = |word: &OsString| word.to_str().is_some_and(|w| w == "--from" || w.starts_with("--from="));
-    if words.get(1).is_some_and(|word| word == RESTORE) && words.iter().any(is_from) {
-        words[1] = RESTORE_FROM.into();
-    }
-    words
-}
-
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(words());
+    let cli = forms::parse(std::env::args_os().collect());
     if let Err(error) = start_logging(&cli.log) {
         return exit::code(Err(error));
     }

@@ -8,6 +8,7 @@ use trireme_backup::base;
 
 use super::KeyOptions;
 use crate::exit::ConfigContext;
+use crate::progress::{Bar, Unit};
 use crate::reach::Reach;
 
 #[derive(Args, Debug)]
@@ -53,21 +54,13 @@ async fn save(
 ) -> Result<i64> {
     let scratch = Scratch(beside(&options.file)?);
     let dir = scratch.0.join("checkpoint");
-    let bar = super::bytes_bar()?.with_message("fetching");
-    let meta = remote
-        .checkpoint(&dir, &|done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-        })
-        .await?;
-    bar.reset();
-    bar.set_message("writing ");
-    base::write_snapshot(&dir, &meta, key, out, &|progress| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-    })
-    .with_context(|| options.file.display().to_string())?;
-    bar.finish_and_clear();
+    let bar = Bar::new("fetching", 0, Unit::Bytes);
+    let meta = remote.checkpoint(&dir, &|done, total| bar.set(done, total)).await?;
+    bar.end();
+    let bar = Bar::new("writing", 0, Unit::Bytes);
+    base::write_snapshot(&dir, &meta, key, out, &|progress| bar.set(progress.done, progress.total))
+        .with_context(|| options.file.display().to_string())?;
+    bar.end();
     Ok(meta.applied.revision.0)
 }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use indicatif::ProgressBar;
 use parking_lot::Mutex;
-use trireme_backup::Archive;
+use trireme_backup::{Archive, Phase, READING};
 
 use super::{KeyOptions, find};
 use crate::exit::ConfigContext;
+use crate::progress::{Bar, Unit};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -38,23 +38,24 @@ pub(super) async fn run(options: Options) -> Result<()> {
         None => tempfile_in(&std::env::temp_dir())?,
     };
     let archive = Archive::open(&found.location, key).await?;
-    let bar = ProgressBar::new(0);
-    bar.set_style(super::count_style()?);
-    let showing = Mutex::new(String::new());
+    let showing = Mutex::new((String::new(), Phase::Log, Bar::hidden()));
     let verified = archive
         .verify(&scratch, &|what, progress| {
-            let mut showing = showing.lock();
-            let now = format!("{what} ({:?})", progress.phase);
-            if *showing != now {
-                bar.reset();
-                bar.set_message(what.to_owned());
-                *showing = now;
+            let (doing, phase, bar) = &mut *showing.lock();
+            if doing != what || *phase != progress.phase {
+                bar.end();
+                (*doing, *phase) = (what.to_owned(), progress.phase);
+                let (shown, unit) = match progress.phase {
+                    Phase::Base => (what.to_owned(), Unit::Bytes),
+                    Phase::Log if what == READING => (what.to_owned(), Unit::Things("objects")),
+                    Phase::Log => (format!("{what}, its log"), Unit::Things("entries")),
+                };
+                *bar = Bar::new(shown, progress.total, unit);
             }
-            bar.set_length(progress.total);
-            bar.set_position(progress.done);
+            bar.set(progress.done, progress.total);
         })
         .await;
-    bar.finish_and_clear();
+    showing.lock().2.end();
     let _ = std::fs::remove_dir_all(&scratch);
     let verified = verified?;
     println!(

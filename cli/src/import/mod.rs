@@ -23,10 +23,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use trireme_bolt::etcd::Snapshot;
 
 use crate::exit::ConfigContext;
+use crate::progress::{Bar, Unit};
 use judge::{Rules, Verdict};
 use report::Report;
 use source::Reader;
@@ -113,7 +113,7 @@ async fn transfer(
     let mut report = Report::default();
     let mut spool = Spool::new()?;
     let mut conflicts = Vec::new();
-    let bar = bar("reading", reader.total())?;
+    let bar = Bar::new("reading", reader.total(), Unit::Things("objects"));
     while let Some(found) = reader.next().await? {
         bar.inc(1);
         let suffix = String::from_utf8_lossy(&found.key[prefix.len()..]).into_owned();
@@ -143,7 +143,7 @@ async fn transfer(
             }
         }
     }
-    bar.finish_and_clear();
+    bar.end();
     if let Some(first) = conflicts.first() {
         report.print(options.dry_run);
         bail!(
@@ -165,13 +165,13 @@ async fn write(
     report: &mut Report,
     dry_run: bool,
 ) -> Result<()> {
-    let bar = bar("writing", spool.count())?;
+    let bar = Bar::new("writing", spool.count(), Unit::Things("objects"));
     let mut sorted = spool.sorted()?;
     if dry_run {
         while let Some(taken) = sorted.next()? {
             report.taken(&taken.resource);
         }
-        bar.finish_and_clear();
+        bar.end();
         return Ok(());
     }
     let held = hold::Hold::take(target.kv.clone()).await?;
@@ -186,15 +186,6 @@ async fn write(
     }
     .await;
     held.release().await;
-    bar.finish_and_clear();
+    bar.end();
     written
-}
-
-fn bar(what: &'static str, total: u64) -> Result<ProgressBar> {
-    let bar = ProgressBar::new(total);
-    bar.set_style(ProgressStyle::with_template(
-        "{msg} {wide_bar} {human_pos}/{human_len} objects, {per_sec}, {eta} left",
-    )?);
-    bar.set_message(what);
-    Ok(bar)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 use trireme_backup::{Archive, KeySource, Location, Phase, Point, Progress};
 use trireme_store::engine::{RocksEngine, RocksOptions};
 use trireme_store::{Kv, Local, Store};
@@ -14,6 +14,7 @@ use super::moment::At;
 use super::open::State;
 use super::source::{StorePast, Times};
 use crate::exit::ConfigContext;
+use crate::progress::{Bar, Unit};
 use crate::up::absolute;
 
 #[derive(Args, Clone, Debug)]
@@ -121,19 +122,20 @@ impl Backup {
     async fn state(&self, point: Point) -> Result<State> {
         let scratch = Scratch::new(&self.scratch)?;
         let dir = scratch.0.join("state");
-        let bar = ProgressBar::new(0);
-        bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {percent} %, {eta} left")?);
-        let shown = bar.clone();
-        let progress = move |progress: Progress| {
-            shown.set_message(match progress.phase {
-                Phase::Base => "the backup's base",
-                Phase::Log => "the log after it",
-            });
-            shown.set_length(progress.total.max(1));
-            shown.set_position(progress.done);
+        let showing = Mutex::new((None, Bar::hidden()));
+        let progress = |progress: Progress| {
+            let (phase, bar) = &mut *showing.lock();
+            if phase.replace(progress.phase) != Some(progress.phase) {
+                bar.end();
+                *bar = match progress.phase {
+                    Phase::Base => Bar::new("the backup's base", progress.total, Unit::Bytes),
+                    Phase::Log => Bar::new("the log after it", progress.total, Unit::Things("entries")),
+                };
+            }
+            bar.set(progress.done, progress.total);
         };
         let applied = self.archive.materialize(point, &dir, &progress).await;
-        bar.finish_and_clear();
+        showing.lock().1.end();
         let applied = applied.with_context(|| format!("the backup at {}", self.archive.location()))?;
         let engine = RocksEngine::open(&dir, RocksOptions::default()).context("the state from the backup")?;
         let store = Store::open(Arc::new(engine))?;

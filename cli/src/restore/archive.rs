@@ -11,6 +11,7 @@ use trireme_store::Revision;
 use super::point::Point;
 use super::progress::Progress;
 use crate::backup::KeyOptions;
+use crate::progress::Unit;
 
 #[derive(Args, Debug)]
 pub(super) struct BackupOptions {
@@ -72,11 +73,11 @@ pub(super) fn unpack(
 }
 
 fn show(progress: &Mutex<&mut Progress>, work: trireme_backup::Progress) {
-    let doing = match work.phase {
-        Phase::Base => "reading the backup",
-        Phase::Log => "applying its log",
+    let (doing, unit) = match work.phase {
+        Phase::Base => ("reading the backup", Unit::Bytes),
+        Phase::Log => ("applying its log", Unit::Things("entries")),
     };
     if let Ok(mut progress) = progress.lock() {
-        progress.fetched(doing, work.done, work.total, work.phase == Phase::Base);
+        progress.fetched(doing, work.done, work.total, unit);
     }
 }

@@ -1,13 +1,14 @@
-//! Bars for what takes long when a cluster is made again.
+//! What takes long when a cluster is made again, shown.
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use trireme_raft::Work;
+
+use crate::progress::{Bar, Unit};
 
 /// One bar at a time, each gone when the next begins.
 pub(crate) struct Progress {
-    bar: ProgressBar,
+    bar: Bar,
     doing: &'static str,
     began: Instant,
     keys: u64,
@@ -17,7 +18,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new() -> Progress {
-        let (bar, began) = (ProgressBar::hidden(), Instant::now());
+        let (bar, began) = (Bar::hidden(), Instant::now());
         Progress { bar, doing: "", began, keys: 0, bytes: 0, raw_bytes: 0 }
     }
 
@@ -29,57 +30,39 @@ impl Progress {
     pub(crate) fn did(&mut self, work: Work) {
         match work {
             Work::Entries { done, of } => {
-                self.show("reading the log", of, false);
-                self.bar.set_position(done);
+                self.show("reading the log", of, Unit::Things("entries"));
+                self.bar.set(done, of);
             }
             Work::Checked { bytes } => {
-                self.show("checking", self.raw_bytes, true);
-                self.inc(bytes);
+                self.show("checking", self.raw_bytes, Unit::Bytes);
+                self.bar.inc_at_least(bytes);
             }
             Work::Written { keys, bytes } => {
-                self.show("writing", self.raw_bytes, true);
+                self.show("writing", self.raw_bytes, Unit::Bytes);
                 self.keys += keys;
                 self.bytes += bytes;
-                self.inc(bytes);
+                self.bar.inc_at_least(bytes);
             }
             Work::Copied { members, of } => {
-                self.show("copying to the other members", of as u64, false);
-                self.bar.set_position(members as u64);
+                self.show("copying to the other members", of as u64, Unit::Things("members"));
+                self.bar.set(members as u64, of as u64);
             }
         }
     }
 
-    /// A bar for what is done elsewhere, of so many bytes or entries.
-    pub(crate) fn fetched(&mut self, doing: &'static str, done: u64, of: u64, bytes: bool) {
-        self.show(doing, of, bytes);
-        self.bar.set_position(done);
+    /// What is done elsewhere.
+    pub(crate) fn fetched(&mut self, doing: &'static str, done: u64, of: u64, unit: Unit) {
+        self.show(doing, of, unit);
+        self.bar.set(done, of);
     }
 
-    fn inc(&mut self, bytes: u64) {
-        // The total is an estimate.
-        if self.bar.position() + bytes > self.bar.length().unwrap_or(0) {
-            self.bar.set_length(self.bar.position() + bytes);
-        }
-        self.bar.inc(bytes);
-    }
-
-    fn show(&mut self, doing: &'static str, of: u64, bytes: bool) {
+    fn show(&mut self, doing: &'static str, of: u64, unit: Unit) {
         if self.doing == doing {
             return;
         }
         self.end();
         (self.doing, self.began) = (doing, Instant::now());
-        self.bar = ProgressBar::new(of);
-        let counts = match bytes {
-            true => "{bytes}/{total_bytes}, {bytes_per_sec}",
-            false => "{human_pos}/{human_len}, {per_sec}",
-        };
-        if let Ok(style) =
-            ProgressStyle::with_template(&format!("{{msg}} {{wide_bar}} {counts}, {{eta}} left"))
-        {
-            self.bar.set_style(style);
-        }
-        self.bar.set_message(doing);
+        self.bar = Bar::new(doing, of, unit);
     }
 
     /// How fast keys were written, and the time since the first.
@@ -88,7 +71,7 @@ impl Progress {
     }
 
     pub(crate) fn end(&mut self) {
-        self.bar.finish_and_clear();
+        self.bar.end();
         self.doing = "";
     }
 }

@@ -15,8 +15,6 @@ use crate::location::Location;
 use crate::names::{LogName, Name, cluster_dir, parse_cluster_dir};
 use crate::seal;
 
-/// Compression of log objects: the fastest, since it runs beside writes.
-const LOG_LEVEL: i32 = 1;
 /// Of an object with log entries, unpacked: above what any archiver collects.
 const LOG_BYTES_MAX: u64 = 1 << 30;
 
@@ -153,10 +151,10 @@ impl Archive {
 
     /// Writes entries under `name`. An object of that name holds the same; one that lies there
     /// damaged (the power failed at a file system that promised too much) is replaced.
-    pub(crate) async fn put_log(&self, name: &LogName, encoded: Vec<u8>) -> Result<u64, Error> {
+    pub(crate) async fn put_log(&self, name: &LogName, encoded: Vec<u8>, level: i32) -> Result<u64, Error> {
         let (path, key, full) = (name.path(), self.key.clone(), self.full(&name.path()));
         let sealed = tokio::task::spawn_blocking(move || {
-            let packed = zstd::bulk::compress(&encoded, LOG_LEVEL)?;
+            let packed = zstd::bulk::compress(&encoded, level)?;
             seal::seal(Some(&key), &full, &packed)
         });
         let sealed = Bytes::from(sealed.await.map_err(|_| Error::Stopped)?.map_err(Error::io(&path))?);

@@ -27,6 +27,12 @@ const RETRY_MAX: Duration = Duration::from_secs(15);
 const BASE_RETRY: Duration = Duration::from_secs(600);
 /// What a test restore leaves free on the disk.
 const ROOM_LEFT_BYTES: u64 = 512 << 20;
+/// Compression of what is written beside the cluster's writes: the fastest.
+const LOG_LEVEL: i32 = 1;
+/// Between two merges of small objects, and before the first, so that one is made even where who
+/// archives changes often.
+const MERGE_EVERY: Duration = Duration::from_secs(3600);
+const MERGE_FIRST: Duration = Duration::from_secs(900);
 /// Log that a restore would have to apply: past it a base is due, whatever the time.
 const LOG_BYTES_MAX: u64 = 8 << 30;
 
@@ -35,7 +41,8 @@ pub trait Source: Send + Sync + 'static {
     fn store(&self) -> &Store;
 
     /// Entries from `from` up to and with `to`, which are applied: about `budget` bytes, one at
-    /// least. They begin later, or are none, where the log was purged. Blocks.
+    /// least. They begin later where the log was purged, and are none where they cannot be read yet.
+    /// Blocks.
     fn read(&self, from: u64, to: u64, budget: usize) -> Result<Vec<RawEntry>, Error>;
 }
 
@@ -104,7 +111,7 @@ struct Buffer {
 }
 
 enum Collected {
-    /// As far as was applied.
+    /// As far as was applied, and can be read.
     All,
     /// The buffer is full.
     Full,
@@ -151,6 +158,7 @@ impl Archiver {
         };
         let points = self.archive.points().await?;
         let mut bases = Bases::due(&points, self.config.base_every);
+        let mut merges = Merges { next: Instant::now() + MERGE_FIRST, work: None };
         let mut buffer = Buffer::default();
         let mut end = at;
         loop {
@@ -185,6 +193,7 @@ impl Archiver {
             }
             self.told.send_if_modified(|told| told.problem.take().is_some());
             self.keep_bases(&mut bases).await;
+            merges.keep(&self.archive);
             tokio::time::sleep(POLL).await;
         }
     }
@@ -236,8 +245,11 @@ impl Archiver {
                 return Ok(Collected::Full);
             }
             let entries = self.read(end.index + 1, to).await?;
-            if entries.first().is_none_or(|first| first.at.index != end.index + 1) {
-                return Ok(Collected::Purged);
+            match entries.first() {
+                // What the store has applied the log may give out a moment later.
+                None => return Ok(Collected::All),
+                Some(first) if first.at.index != end.index + 1 => return Ok(Collected::Purged),
+                Some(_) => {}
             }
             buffer.first.get_or_insert((end.index + 1, Instant::now()));
             buffer.encoded.reserve(entries.iter().map(RawEntry::encoded_len).sum());
@@ -264,7 +276,7 @@ impl Archiver {
         let (revision, time_ms) = if known { (applied.revision.0, applied.time_ms.max(0)) } else { (0, 0) };
         let name =
             LogName { first, last: end.index, term_before: at.term, last_term: end.term, revision, time_ms };
-        let bytes = self.archive.put_log(&name, encoded).await?;
+        let bytes = self.archive.put_log(&name, encoded, LOG_LEVEL).await?;
         *at = end;
         self.tell(end, revision, time_ms);
         Ok(bytes)
@@ -359,6 +371,45 @@ impl Bases {
 }
 
 impl Drop for Bases {
+    fn drop(&mut self) {
+        if let Some(work) = &self.work {
+            work.abort();
+        }
+    }
+}
+
+/// When small objects are merged, and the work on it.
+struct Merges {
+    next: Instant,
+    work: Option<JoinHandle<()>>,
+}
+
+impl Merges {
+    /// Merges when it is time, beside archiving. What fails is done an hour later.
+    fn keep(&mut self, archive: &Archive) {
+        if Instant::now() < self.next || self.work.as_ref().is_some_and(|work| !work.is_finished()) {
+            return;
+        }
+        self.next = Instant::now() + MERGE_EVERY;
+        let archive = archive.clone();
+        self.work = Some(tokio::spawn(async move {
+            match archive.merge(now_ms()).await {
+                Ok(merged) => {
+                    for problem in &merged.problems {
+                        tracing::error!(problem, "an object of the backup cannot be read");
+                    }
+                    if merged.made + merged.removed > 0 {
+                        let (made, of, removed) = (merged.made, merged.of, merged.removed);
+                        tracing::info!(made, of, removed, "small objects of the backup were merged");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "small objects of the backup were not merged"),
+            }
+        }));
+    }
+}
+
+impl Drop for Merges {
     fn drop(&mut self) {
         if let Some(work) = &self.work {
             work.abort();

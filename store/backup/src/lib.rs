@@ -6,8 +6,8 @@
 //!   committed entries ──► log/<first>-<last>… ──────────────┘
 //! ```
 //!
-//! Every object is written once, under a name that says what it holds, and nothing is ever changed:
-//! a crash between any two writes leaves an archive that ends earlier, and two writers write the
+//! Every object is written once, under a name that says what it holds, and nothing is ever changed
+//! (small objects of log are written again as large ones, beside them, and go later): a crash between any two writes leaves an archive that ends earlier, and two writers write the
 //! same. A base counts from its manifest on, which is written last.
 //!
 //! **Invariant**: knows no Kubernetes kind, no raft and no peers. What a backup holds is keys and
@@ -25,6 +25,7 @@ mod entry;
 mod points;
 
 mod materialize;
+mod merge;
 mod prune;
 mod verify;
 
@@ -37,6 +38,7 @@ pub use error::Error;
 pub use key::{Key, KeySource};
 pub use location::Location;
 pub use materialize::{Phase, Point, Progress};
+pub use merge::Merged;
 pub use points::{Base, Gap, Points, Span};
 pub use prune::{Pruned, Retention};
-pub use verify::Verified;
+pub use verify::{READING, Verified};

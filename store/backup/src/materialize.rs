@@ -115,29 +115,58 @@ impl Archive {
         let meta = self.get_base(base, &building.base(), 0, progress).await?;
         let (name, held) = (self.full(&base.manifest()), building.clone());
         let store = blocking(move || held.install(&meta).map_err(|fault| of_base(fault, &name))).await?;
-        let chain: Vec<LogName> = points.chain(base, until.last_index()).into_iter().cloned().collect();
-        let total =
-            chain.last().map_or(0, |last| last.last.min(until.last_index()).saturating_sub(base.index));
+        let end = points.chain(base, until.last_index()).last().map_or(0, |last| last.last);
+        let total = end.min(until.last_index()).saturating_sub(base.index);
+        let told = |store: &Store| {
+            let done = index_of(store).saturating_sub(base.index);
+            progress(Progress { phase: Phase::Log, done: done.min(total), total });
+        };
+        let mut again = None;
+        let reached = match self.apply_log(points, &store, base, until, &told).await {
+            // Small objects that were listed may have been merged since: what holds their entries now
+            // goes on where this stopped.
+            Err(Error::Missing { .. }) => {
+                let points = again.insert(self.points().await?);
+                self.apply_log(points, &store, base, until, &told).await?
+            }
+            reached => reached?,
+        };
+        let points = again.as_ref().unwrap_or(points);
+        points.check_end(&store.applied(), until, reached)?;
+        let building = Arc::into_inner(building).ok_or(Error::Stopped)?;
+        blocking(move || building.finish(store)).await
+    }
+
+    /// Applies the log from where the state is; whether the end was reached before the log's.
+    async fn apply_log(
+        &self,
+        points: &Points,
+        store: &Store,
+        base: &BaseName,
+        until: Until,
+        told: &(dyn Fn(&Store) + Send + Sync),
+    ) -> Result<bool, Error> {
+        let at = store.applied().position.map_or((base.index, base.term), |at| (at.index, at.term));
+        let chain = points.chain_from(at.0, at.1, until.last_index());
+        let chain: Vec<LogName> = chain.into_iter().cloned().collect();
         let mut fetched = stream::iter(chain)
             .map(|log| async move { self.get(&log.path()).await.map(|sealed| (log, sealed)) })
             .buffered(FETCH_AHEAD);
-        let mut reached = false;
-        while !reached && let Some(next) = fetched.next().await {
+        while let Some(next) = fetched.next().await {
             let (log, sealed) = next?;
             let (archive, applied) = (self.clone(), store.clone());
-            reached = blocking(move || {
+            let reached = blocking(move || {
                 let entries = archive.open_log(&log, &sealed)?;
                 let full = archive.full(&log.path());
                 apply(&applied, entries, until, &full)
             })
             .await?;
-            let done = index_of(&store).saturating_sub(base.index);
-            progress(Progress { phase: Phase::Log, done: done.min(total), total });
+            told(store);
+            if reached {
+                return Ok(true);
+            }
         }
-        drop(fetched);
-        points.check_end(&store.applied(), until, reached)?;
-        let building = Arc::into_inner(building).ok_or(Error::Stopped)?;
-        blocking(move || building.finish(store)).await
+        Ok(false)
     }
 }
 

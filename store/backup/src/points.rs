@@ -164,7 +164,11 @@ impl Points {
     /// The objects that continue a base one after the other, until one is missing or `until` is
     /// reached. Where two continue it, raft's order decides.
     pub(crate) fn chain(&self, base: &BaseName, until: u64) -> Vec<&LogName> {
-        let (mut index, mut term) = (base.index, base.term);
+        self.chain_from(base.index, base.term, until)
+    }
+
+    /// The same from a position on that was reached.
+    pub(crate) fn chain_from(&self, mut index: u64, mut term: u64, until: u64) -> Vec<&LogName> {
         let mut chain = Vec::new();
         while index < until {
             // Sorted by first: those past it cannot continue.

@@ -24,7 +24,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use http::Method;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::time::{Instant, sleep};
 use trireme_client::{Client, Kubeconfig};
 
@@ -33,6 +33,7 @@ use super::moment::{When, parse};
 use super::now_ms;
 use super::open::{Pasts, Source, State, describe};
 use crate::exit::ConfigContext;
+use crate::progress::{Bar, Unit};
 use observe::{Absent, Scope, World, observe};
 use plan::{Action, Plan, Step, Verdict, Wishes};
 use write::{Check, Failure, Writer};
@@ -84,6 +85,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Whether it says what is to be restored.
+    pub(crate) fn names_something(&self) -> bool {
+        self.target.is_some() || self.namespace.is_some()
+    }
+
     fn scope(&self) -> Result<Scope> {
         match (&self.target, &self.namespace) {
             (Some(target), namespace) => {
@@ -184,7 +190,7 @@ async fn show(client: &Client, world: &World, planned: &Plan, options: &Options)
 /// The server's word to each write, in the plan's order.
 async fn check(client: &Client, world: &World, planned: &Plan) -> Result<Vec<Check>> {
     let writer = Writer { client, kinds: &world.kinds, patience: Duration::ZERO, uids: Default::default() };
-    let bar = bar("dry run", planned.steps.len())?;
+    let bar = Bar::new("dry run", planned.steps.len() as u64, Unit::Things("objects"));
     let mut checks = Vec::with_capacity(planned.steps.len());
     for step in &planned.steps {
         let check = match premature(world, planned, step) {
@@ -194,7 +200,7 @@ async fn check(client: &Client, world: &World, planned: &Plan) -> Result<Vec<Che
         checks.push(check);
         bar.inc(1);
     }
-    bar.finish_and_clear();
+    bar.end();
     Ok(checks)
 }
 
@@ -258,12 +264,12 @@ impl Restore {
         };
         let (client, kinds) = (&self.client, &world.kinds);
         let mut writer = Writer { client, kinds, patience: self.patience, uids: Default::default() };
-        let bar = bar("restoring", planned.steps.len())?;
+        let bar = Bar::new("restoring", planned.steps.len() as u64, Unit::Things("objects"));
         for step in &planned.steps {
             self.one(&mut writer, &world, step, &mut outcome).await;
             bar.inc(1);
         }
-        bar.finish_and_clear();
+        bar.end();
         finish(&outcome, &planned)
     }
 
@@ -402,13 +408,4 @@ fn finish(outcome: &Outcome, planned: &Plan) -> Result<()> {
         bail!("{} writes were not done: running this again continues", outcome.not_done.len());
     }
     Ok(())
-}
-
-fn bar(what: &'static str, total: usize) -> Result<ProgressBar> {
-    let bar = ProgressBar::new(total as u64);
-    bar.set_style(ProgressStyle::with_template(
-        "{msg} {wide_bar} {human_pos}/{human_len} objects, {eta} left",
-    )?);
-    bar.set_message(what);
-    Ok(bar)
 }

@@ -5,7 +5,10 @@
 
 mod damage;
 mod member;
+mod merging;
+mod pruning;
 mod s3;
+mod s3_stock;
 mod storage;
 
 use std::collections::BTreeSet;
@@ -192,6 +195,31 @@ async fn what_was_purged_unseen_is_a_gap_that_is_told() {
     let made =
         archive(&storage).materialize(Point::Time(before.time_ms), &dir.path().join("before"), &|_| {}).await;
     assert_eq!(made.unwrap().revision, before.applied.revision);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_yet_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = memory();
+    let member = Member::new(&dir.path().join("state"));
+    member.write(30);
+    let mut working = Working::start(archive(&storage), &member, config(dir.path()));
+    working.reaches(29).await;
+    for late in [0, 3] {
+        member.readable_to.store(member.last_index() + late, Ordering::Relaxed);
+        member.write(10);
+        let reads = member.reads.load(Ordering::Relaxed);
+        member::eventually("two looks at it", async || {
+            (member.reads.load(Ordering::Relaxed) >= reads + 2).then_some(())
+        })
+        .await;
+        member.readable_to.store(u64::MAX, Ordering::Relaxed);
+        working.reaches(member.last_index()).await;
+    }
+    let points = archive(&storage).points().await.unwrap();
+    assert_eq!((points.bases.len(), points.gaps.len()), (1, 0), "{points:?}");
+    let made = archive(&storage).materialize(Point::Latest, &dir.path().join("made"), &|_| {}).await;
+    assert_eq!(made.unwrap(), member.applied());
 }
 
 #[tokio::test(flavor = "multi_thread")]

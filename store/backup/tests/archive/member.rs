@@ -30,6 +30,9 @@ pub struct Member {
     history: parking_lot::Mutex<Vec<Moment>>,
     /// Entries below are not in the log any more.
     pub purged_below: AtomicU64,
+    /// Entries above are applied, and the log does not give them out yet.
+    pub readable_to: AtomicU64,
+    pub reads: AtomicU64,
     /// An entry whose value the log tells otherwise than it was applied; zero: none.
     pub lies_at: AtomicU64,
     pub term: AtomicU64,
@@ -43,6 +46,8 @@ impl Member {
             log: parking_lot::Mutex::default(),
             history: parking_lot::Mutex::default(),
             purged_below: AtomicU64::new(0),
+            readable_to: AtomicU64::new(u64::MAX),
+            reads: AtomicU64::new(0),
             lies_at: AtomicU64::new(0),
             term: AtomicU64::new(TERM),
         })
@@ -140,7 +145,9 @@ impl Source for Member {
     }
 
     fn read(&self, from: u64, to: u64, budget: usize) -> Result<Vec<RawEntry>, Error> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let from = from.max(self.purged_below.load(Ordering::Relaxed));
+        let to = to.min(self.readable_to.load(Ordering::Relaxed));
         let lie = self.lies_at.load(Ordering::Relaxed);
         // Few at a time, so that reading goes on where it stopped.
         let count = (budget >> 17).max(1);
