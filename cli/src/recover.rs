@@ -25,6 +25,7 @@ use crate::unfinished::{self, Begun};
 
 const NEW: &str = "store.recovered";
 const SCRATCH: &str = "store.recovering";
+const SCRATCH_OTHER: &str = "store.comparing";
 const BEFORE: &str = "store.before-";
 
 #[derive(Args, Debug)]
@@ -35,6 +36,10 @@ pub(crate) struct Options {
     /// The cluster's authorities on this machine [default: <data-dir>/pki]
     #[arg(long)]
     pki_dir: Option<PathBuf>,
+    /// Data directories of the other survivors, or copies of them, which must not run: what each holds
+    /// is shown, and where one holds more than this one, nothing is done
+    #[arg(long, value_name = "DIR", value_delimiter = ',')]
+    survivors: Vec<PathBuf>,
     /// Do it without asking
     #[arg(long)]
     yes: bool,
@@ -55,6 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("\nnobody is to be forgotten: this member is the only one. Start it.");
         return place.clean();
     }
+    place.compare(survey, &options.survivors, &mut progress)?;
     println!("\n{}", warning(survey));
     if !options.yes && !confirmed(&survey.cluster)? {
         println!("nothing was changed");
@@ -145,6 +151,65 @@ impl Place {
         let mut show = |work| progress.did(work);
         Stopped::open(&store, &self.data_dir.join(SCRATCH), &restore::open_copy, true, &mut show)
             .map_err(|error| restore::explain(&store, error))
+    }
+
+    /// Shows what the other survivors hold.
+    ///
+    /// # Errors
+    /// When one of them holds more: it is the one to go on with.
+    fn compare(&self, own: &Survey, others: &[PathBuf], progress: &mut Progress) -> Result<()> {
+        let mut better = None;
+        for dir in others {
+            let scratch = self.data_dir.join(SCRATCH_OTHER);
+            remove(&scratch)?;
+            let store =
+                Some(dir.join(STORE_DIR)).filter(|store| store.exists()).unwrap_or_else(|| dir.clone());
+            let mut show = |work| progress.did(work);
+            let opened = Stopped::open(&store, &scratch, &restore::open_copy, true, &mut show);
+            progress.end();
+            let other = match opened {
+                Ok(opened) => opened.survey.clone(),
+                Err(error) if error.is_damage() => {
+                    println!("survivor       {}: it cannot be used: {error}", dir.display());
+                    remove(&scratch)?;
+                    continue;
+                }
+                Err(error) => {
+                    remove(&scratch)?;
+                    return Err(restore::explain(&store, error)).config();
+                }
+            };
+            remove(&scratch)?;
+            if other.cluster != own.cluster || other.member == own.member {
+                let what = match other.cluster == own.cluster {
+                    true => format!("it is member {} too, the one that is to be recovered", other.member),
+                    false => format!("it belongs to cluster {}, not to {}", other.cluster, own.cluster),
+                };
+                return Err(anyhow::anyhow!("--survivors {}: {what}", dir.display())).config();
+            }
+            let (term, index) = other.last;
+            let holds = match other.last.cmp(&own.last) {
+                std::cmp::Ordering::Greater => "more than this one",
+                std::cmp::Ordering::Equal => "the same",
+                std::cmp::Ordering::Less => "less",
+            };
+            println!(
+                "survivor       {} ({}): last entry {index} of term {term}, revision {}: {holds}",
+                other.own().map_or_else(|| other.member.to_string(), |node| node.node.name.clone()),
+                dir.display(),
+                other.applied.revision
+            );
+            if other.last > own.last && better.as_ref().is_none_or(|(last, _)| *last < other.last) {
+                better = Some((other.last, dir));
+            }
+        }
+        let Some((_, dir)) = better else { return Ok(()) };
+        self.clean()?;
+        bail!(
+            "{} holds entries that this one lacks: recover there, or leave it out of --survivors if it is lost; \
+             nothing was changed",
+            dir.display()
+        )
     }
 
     /// Where a member does not find itself in the membership.

@@ -116,6 +116,23 @@ fn every_acknowledged_write_outlives_two_of_three_masters() {
     let (forgotten, old_pki) = (root.path().join("forgotten"), root.path().join("old-pki"));
     copy(&dir.join(&leader).join("data"), &forgotten);
     copy(&pki, &old_pki);
+    // Each is told apart by what it holds.
+    let lesser = dir.join(&followers[0]).join("data");
+    let compared = recover(&survivor, &pki, &["--survivors", path(&lesser)]);
+    for part in [&*format!("{} (", followers[0]), ": less", "nothing was changed"] {
+        assert!(compared.contains(part), "{part}: {compared}");
+    }
+    let worse = trireme(
+        &[
+            &["member", "recover", "--yes", "--data-dir", path(&lesser), "--pki-dir", path(&pki)][..],
+            &["--survivors", path(&survivor)],
+        ]
+        .concat(),
+    );
+    assert!(!worse.status.success(), "{}", text(&worse));
+    for part in ["more than this one", "holds entries that this one lacks: recover there"] {
+        assert!(text(&worse).contains(part), "{part}: {}", text(&worse));
+    }
     for gone in [&leader, &followers[0]] {
         std::fs::remove_dir_all(dir.join(gone).join("data/store")).expect("wipe");
     }
