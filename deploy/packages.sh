@@ -3,7 +3,8 @@
 #
 #   deploy/packages.sh build   compiler front end for RocksDB's bindings and its C++ sources
 #   deploy/packages.sh run     build, and kubectl
-#   deploy/packages.sh test    run, and what the tests compare with and drive: etcd, etcdctl, HAProxy, jq
+#   deploy/packages.sh test    run, and what the tests compare with and drive: etcd, etcdctl, HAProxy, jq,
+#                              and moto, an S3-compatible server, from PyPI into ~/.cache/trireme
 #
 # Installs as root; otherwise it prints the command to run and fails.
 set -euo pipefail
@@ -29,20 +30,41 @@ test_() {
     want etcdctl etcd-client
     want /usr/sbin/haproxy haproxy
     want python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
     want curl curl
     want strip binutils
     want jq jq
     want openssl openssl
 }
 
+# In an environment of its own, by the versions that are pinned. Without it one test says that it is
+# skipped.
+moto() {
+    local here dir
+    here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+    dir=${XDG_CACHE_HOME:-$HOME/.cache}/trireme/moto-$(sed -n 's/^moto==//p' "$here/moto.txt")
+    [ ! -x "$dir/bin/moto_server" ] || return 0
+    command -v python3 >/dev/null 2>&1 || return 0
+    echo "installing moto into $dir"
+    rm -rf "$dir"
+    if ! { python3 -m venv "$dir" && "$dir/bin/pip" install -q --no-deps -r "$here/moto.txt"; }; then
+        rm -rf "$dir"
+        echo "moto cannot be installed: the backup is not tested against it" >&2
+    fi
+}
+
 case "${1:-}" in
     build) build ;;
     run) run ;;
     test) test_ ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
-[ ${#need[@]} -gt 0 ] || exit 0
+finish() {
+    [ "$1" != test ] || moto
+    exit 0
+}
+[ ${#need[@]} -gt 0 ] || finish "$1"
 mapfile -t need < <(printf '%s\n' "${need[@]}" | sort -u)
 if [ "$(id -u)" != 0 ]; then
     echo "packages are missing; install them with" >&2
@@ -62,3 +84,4 @@ fi
 trap '[ -z "$made_policy" ] || rm -f $policy' EXIT
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+finish "$1"

@@ -147,6 +147,62 @@ fn a_snapshot_file_is_imported_and_read_back_through_the_api() {
     assert!(text(&refused).contains("SHA-256"), "{}", text(&refused));
 }
 
+#[test]
+fn nobody_else_leads_while_objects_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("large.db");
+    let map = |n: u32| {
+        let metadata = json!({"name": format!("m{n}"), "namespace": "default", "uid": format!("u{n}")});
+        let map = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"n": "1"}});
+        (format!("configmaps/default/m{n}"), map.to_string().into_bytes())
+    };
+    write_snapshot(&file, &(0..40_000).map(map).collect());
+    let cluster = Cluster::start(1, 0);
+    let lease = |name: &str| {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}");
+        let spec = get(&cluster, &path)["spec"].clone();
+        [&spec["holderIdentity"], &spec["renewTime"]].map(|value| value.as_str().unwrap_or("").to_owned())
+    };
+    let names = ["kube-controller-manager", "kube-scheduler"];
+    eventually("leaders", || match names.map(lease) {
+        [[one, _], [other, _]] if !one.is_empty() && !other.is_empty() => Ok(()),
+        leases => Err(format!("{leases:?}")),
+    });
+    let log = folder.path().join("log");
+    let mut importing = Command::new(support::TRIREME)
+        .args(["import", "etcd", "--dir", cluster.dir.to_str().unwrap(), "--file", file.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut seen: [Vec<[String; 2]>; 2] = Default::default();
+    let done = loop {
+        for (seen, name) in seen.iter_mut().zip(names) {
+            let now = lease(name);
+            if seen.last() != Some(&now) {
+                seen.push(now);
+            }
+        }
+        if let Some(done) = importing.try_wait().unwrap() {
+            break done;
+        }
+    };
+    assert!(done.success(), "{}", std::fs::read_to_string(&log).unwrap());
+    for seen in seen {
+        let held = |of: &[String; 2]| of[0] == "trireme-import";
+        let first = seen.iter().position(held).unwrap_or_else(|| panic!("it was never held: {seen:?}"));
+        let last = seen.iter().rposition(held).unwrap();
+        assert!(seen[first..=last].iter().all(held), "another led meanwhile: {seen:?}");
+        assert!(last - first >= 2, "it was not renewed: {seen:?}");
+    }
+    eventually("leaders again", || match names.map(lease) {
+        [[one, _], [other, _]] if [&one, &other].iter().all(|h| !h.is_empty() && *h != "trireme-import") => {
+            Ok(())
+        }
+        leases => Err(format!("{leases:?}")),
+    });
+}
+
 /// A real etcd with certificates; killed when dropped.
 struct Etcd {
     child: Child,

@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::process::Output;
+use std::io::{Read, Write};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -308,6 +309,57 @@ fn what_cannot_be_changed_is_made_anew_only_when_asked_for() {
     assert!(!cluster.kubectl(&["-n", ns, "get", "configmap", "later"]).status.success());
     await_pods(ns, "a", 1);
     await_pods(ns, "b", 0);
+}
+
+#[test]
+fn what_somebody_else_writes_meanwhile_is_not_lost() {
+    let (cluster, ns) = (cluster(), "past-race");
+    cluster.namespace(ns);
+    apply(&[config_map(ns, "settings", "then")]);
+    let moment = revision();
+    cluster.kubectl_ok(&["-n", ns, "patch", "configmap", "settings", "-p", r#"{"data":{"key":"now"}}"#]);
+    // On a terminal, so that it asks, and somebody writes between the plan and the answer.
+    let command = format!(
+        "{} restore configmap/settings -n {ns} --at {moment} --dir {}",
+        support::TRIREME,
+        cluster.dir.display()
+    );
+    let mut asking = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run script");
+    let (mut answer, mut out) = (asking.stdin.take().unwrap(), asking.stdout.take().unwrap());
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("Type yes") {
+        let mut part = [0; 1024];
+        let n = out.read(&mut part).unwrap();
+        assert!(n > 0, "it did not ask: {}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&part[..n]);
+    }
+    let finalizer = r#"{"metadata":{"finalizers":["example.org/held"]}}"#;
+    cluster.kubectl_ok(&["-n", ns, "patch", "configmap", "settings", "-p", finalizer]);
+    answer.write_all(b"yes\n").unwrap();
+    out.read_to_end(&mut said).unwrap();
+    let said = String::from_utf8_lossy(&said);
+    assert!(asking.wait().unwrap().success(), "{said}");
+    let restored = get(&format!("/api/v1/namespaces/{ns}/configmaps/settings"));
+    assert_eq!(restored["data"]["key"], "then", "{said}");
+    assert_eq!(
+        restored["metadata"]["finalizers"],
+        json!(["example.org/held"]),
+        "it was written over: {said}"
+    );
+    cluster.kubectl_ok(&[
+        "-n",
+        ns,
+        "patch",
+        "configmap",
+        "settings",
+        "-p",
+        r#"{"metadata":{"finalizers":null}}"#,
+    ]);
 }
 
 #[test]

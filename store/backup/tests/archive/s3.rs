@@ -1,6 +1,6 @@
-//! Over S3's protocol. The server is a minimal one, made for this test: what the archive asks of
-//! storage (put if absent, ranges, lists in pages, deletion of many), and nothing else; signatures
-//! are not looked at.
+//! Over S3's protocol, where no stock server is installed (`s3_stock.rs` has one). This one is minimal
+//! and made for this test: what the archive asks of storage (put if absent, ranges, lists in pages,
+//! deletion of many), and nothing else; signatures are not looked at.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -25,8 +25,6 @@ const PAGE: usize = 3;
 #[derive(Default)]
 struct Bucket {
     objects: Mutex<BTreeMap<String, Bytes>>,
-    /// Puts that found an object of their name.
-    refused: Mutex<usize>,
     pages: Mutex<usize>,
 }
 
@@ -49,7 +47,6 @@ impl Bucket {
         let mut objects = self.objects.lock();
         Ok(match parts.method {
             Method::PUT if header("if-none-match") == Some("*") && objects.contains_key(&name) => {
-                *self.refused.lock() += 1;
                 reply(StatusCode::PRECONDITION_FAILED, "<Error><Code>PreconditionFailed</Code></Error>")
             }
             Method::PUT => {
@@ -151,7 +148,7 @@ async fn serve(bucket: Arc<Bucket>) -> u16 {
     port
 }
 
-fn location(dir: &std::path::Path, port: u16, user: &str, mode: u32) -> Location {
+pub fn location(dir: &std::path::Path, port: u16, user: &str, mode: u32) -> Location {
     let path = dir.join(format!("credentials-{user}-{mode:o}"));
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).unwrap();
     let text = format!(
@@ -239,5 +236,4 @@ async fn an_object_is_put_once_and_wrong_credentials_are_told() {
     assert_eq!(made.unwrap(), member.applied());
     let missing = archive.materialize(Point::Revision(i64::MAX), &dir.path().join("x"), &|_| {}).await;
     assert!(matches!(missing, Err(Error::Beyond { .. })), "{missing:?}");
-    let _ = *bucket.refused.lock();
 }
