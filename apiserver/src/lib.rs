@@ -40,6 +40,7 @@ mod yaml;
 pub use config::{Error, ServerConfig, ServiceAccountKeys};
 pub use gate::{Gate, JOIN_PATH};
 pub use identity::Identity;
+pub use metrics::MoreMetrics;
 pub use server::{Body, FENCE_HEADER, List, Server, TlsMaterial, WatchEvent, WatchStream};
 pub use status::ApiError;
 pub use yaml::encode as encode_yaml;

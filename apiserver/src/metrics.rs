@@ -14,6 +14,9 @@ use crate::server::Core;
 const DURATION_BOUNDS_S: [f64; 16] =
     [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 60.0];
 
+/// Gives further families in the text format, of names that this server has not.
+pub type MoreMetrics = std::sync::Arc<dyn Fn() -> String + Send + Sync>;
+
 #[derive(Default)]
 pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<Labels, Requests>>,
@@ -188,6 +191,9 @@ pub(crate) fn render(core: &Core) -> String {
     }
     head(&mut out, "apiserver_watch_cache_revision", "gauge", "Revision the watch cache has reached.");
     let _ = writeln!(out, "apiserver_watch_cache_revision {}", core.cache.revision());
+    if let Some(more) = core.beside.get() {
+        out += &more();
+    }
     out
 }
 

@@ -1,4 +1,7 @@
-//! `trireme status`: how every member stands, and who leads what.
+//! `trireme status`: how every member stands, and who leads what, once or again and again.
+
+mod scrape;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +39,13 @@ pub(crate) struct Options {
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// Show it again and again until interrupted: in place on a terminal, else line after line
+    #[arg(short, long)]
+    watch: bool,
+    /// Seconds between two looks with --watch
+    #[arg(long, default_value_t = 1, value_name = "SECONDS", requires = "watch",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    every: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -84,7 +94,15 @@ struct Member {
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    compact_revision: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     db_size_bytes: Option<u64>,
+    /// Of it, what would remain if all that can go were gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    db_size_in_use_bytes: Option<u64>,
+    /// What its metrics tell beside that.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    counted: Option<scrape::Counted>,
     /// `/readyz` of its API server succeeds and its store reports no problem.
     healthy: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -107,24 +125,45 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let (admin, store) = (pki.admin(), pki.store_client());
     admin.ensure()?;
     store.ensure()?;
-    let tls = admin.files.client_config(pki.ca.certificate_pem())?;
-    let members = targets.into_iter().map(|target| member(&pki, &store.files, &tls, target));
+    let asked = Asked {
+        tls: admin.files.client_config(pki.ca.certificate_pem())?,
+        store_tls: store.files.client_config(pki.store_ca.certificate_pem())?,
+        files: store.files,
+        pki,
+    };
+    if options.watch {
+        return watch::run(&asked, &targets, options.output, Duration::from_secs(options.every)).await;
+    }
+    let status = look(&asked, &targets).await;
+    match options.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
+        Output::Text => print!("{}", text(&status)),
+    }
+    let broken: Vec<_> = status.members.iter().filter(|m| !m.healthy).map(|m| m.name.as_str()).collect();
+    if !broken.is_empty() {
+        bail!("not healthy: {}", broken.join(", "));
+    }
+    Ok(())
+}
+
+/// With what members are asked.
+struct Asked {
+    pki: Pki,
+    /// Of the store's client.
+    files: Files,
+    tls: Arc<ClientConfig>,
+    store_tls: Arc<ClientConfig>,
+}
+
+/// Asks all members at once.
+async fn look(asked: &Asked, targets: &[Target]) -> Status {
+    let members = targets.iter().map(|target| member(asked, target));
     let mut members = futures::future::join_all(members).await;
     let newest = members.iter().filter_map(|m| m.last_index).max().unwrap_or(0);
     for member in &mut members {
         member.lag = member.applied_index.map(|applied| newest.saturating_sub(applied));
     }
-    let status = Status { leaders: leaders(&tls, &members).await, members };
-    let healthy = status.members.iter().all(|member| member.healthy);
-    match options.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
-        Output::Text => print!("{}", text(&status)),
-    }
-    if !healthy {
-        let broken: Vec<_> = status.members.iter().filter(|m| !m.healthy).map(|m| m.name.as_str()).collect();
-        bail!("not healthy: {}", broken.join(", "));
-    }
-    Ok(())
+    Status { leaders: leaders(&asked.tls, &members).await, members }
 }
 
 fn targets(options: &Options) -> Result<(PathBuf, Vec<Target>)> {
@@ -149,7 +188,7 @@ fn targets(options: &Options) -> Result<(PathBuf, Vec<Target>)> {
     Ok((dir.join(PKI_DIR), targets.collect()))
 }
 
-async fn member(pki: &Pki, files: &Files, tls: &Arc<ClientConfig>, target: Target) -> Member {
+async fn member(asked: &Asked, target: &Target) -> Member {
     let mut member = Member {
         role: Role::Unreachable,
         member_id: None,
@@ -158,20 +197,28 @@ async fn member(pki: &Pki, files: &Files, tls: &Arc<ClientConfig>, target: Targe
         applied_index: None,
         lag: None,
         revision: None,
+        compact_revision: None,
         db_size_bytes: None,
+        db_size_in_use_bytes: None,
+        counted: None,
         healthy: false,
         problems: Vec::new(),
-        name: target.name,
-        store: target.store,
-        api: target.api,
+        name: target.name.clone(),
+        store: target.store.clone(),
+        api: target.api.clone(),
     };
     let ask_store = async {
-        let client = StoreClient::new(pki.store_ca.certificate_pem(), files, vec![member.store.clone()])?;
+        let client =
+            StoreClient::new(asked.pki.store_ca.certificate_pem(), &asked.files, vec![target.store.clone()])?;
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.kv.status()).await;
         Ok::<_, anyhow::Error>(answer.context("the store does not answer")??)
     };
-    let ask_api = probe::get(tls, &member.api, "/readyz", ANSWER_TIMEOUT);
-    let (store, api) = tokio::join!(ask_store, ask_api);
+    let ask_api = probe::get(&asked.tls, &target.api, "/readyz", ANSWER_TIMEOUT);
+    let ask_metrics = probe::get(&asked.store_tls, &target.store, "/metrics", ANSWER_TIMEOUT);
+    let (store, api, metrics) = tokio::join!(ask_store, ask_api, ask_metrics);
+    if let Ok((StatusCode::OK, body)) = metrics {
+        member.counted = Some(scrape::Counted::of(&String::from_utf8_lossy(&body)));
+    }
     match store {
         Ok(status) => {
             member.role = match () {
@@ -185,7 +232,9 @@ async fn member(pki: &Pki, files: &Files, tls: &Arc<ClientConfig>, target: Targe
             member.last_index = Some(status.last_log_index);
             member.applied_index = Some(status.applied_index);
             member.revision = Some(status.revision.0);
+            member.compact_revision = Some(status.compact_revision.0);
             member.db_size_bytes = Some(status.db_size_bytes);
+            member.db_size_in_use_bytes = Some(status.db_size_in_use_bytes);
             member.problems.extend(status.errors);
             if member.role == Role::Leaderless {
                 member.problems.push("no leader is known".into());
@@ -226,8 +275,20 @@ async fn leaders(tls: &Arc<ClientConfig>, members: &[Member]) -> serde_json::Map
 fn text(status: &Status) -> String {
     let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let mut rows = vec![
-        ["MEMBER", "ROLE", "TERM", "LAST", "APPLIED", "LAG", "REVISION", "DB SIZE", "HEALTH"]
-            .map(str::to_owned),
+        [
+            "MEMBER",
+            "ROLE",
+            "TERM",
+            "LAST",
+            "APPLIED",
+            "LAG",
+            "REVISION",
+            "DB SIZE",
+            "LOG",
+            "DISK CHECK",
+            "HEALTH",
+        ]
+        .map(str::to_owned),
     ];
     for m in &status.members {
         rows.push([
@@ -239,6 +300,8 @@ fn text(status: &Status) -> String {
             number(m.lag),
             m.revision.map_or_else(|| "-".to_owned(), |r| r.to_string()),
             m.db_size_bytes.map_or_else(|| "-".to_owned(), size),
+            m.counted.as_ref().map_or_else(|| "-".to_owned(), |counted| size(counted.log_bytes)),
+            m.counted.as_ref().map_or_else(|| "-".to_owned(), |counted| counted.disk_check.to_string()),
             if m.healthy { "ok".to_owned() } else { m.problems.join("; ") },
         ]);
     }

@@ -16,6 +16,7 @@ mod replica;
 
 pub mod log;
 mod machine;
+mod metrics;
 mod peer;
 
 pub mod etcd;
@@ -33,8 +34,8 @@ pub use offline::{
 };
 pub use remote::{ChangeError, Remote, RemoteConfig};
 pub use replica::{
-    AgreedBody, AgreedEntry, Join, Limits, MemberChange, MemberError, OpenEngine, PeerStatus, Replica,
-    ReplicaConfig, ReplicaStatus, Role, StartError, Timing, cluster_id,
+    AgreedBody, AgreedEntry, Join, Limits, MemberChange, MemberError, OpenEngine, OpenLogDir, PeerStatus,
+    Replica, ReplicaConfig, ReplicaStatus, Role, StartError, Timing, cluster_id,
 };
 pub use tls::{Certificates, Tls, TlsError};
 pub use types::{MemberId, MemberNode};

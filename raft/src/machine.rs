@@ -11,11 +11,14 @@ use openraft::OptionalSend;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use trireme_store::log::{Command, DecodeError, Entry as StoreEntry, EntryBody, LogPosition, Outcome};
+use trireme_store::log::{
+    Command, CommandOp, DecodeError, Entry as StoreEntry, EntryBody, LogPosition, Outcome,
+};
 use trireme_store::{Fault, Store};
 
 use crate::codec;
 use crate::log::Log;
+use crate::metrics::{Metrics, Run, now_ns};
 use crate::types::{
     CommittedLeaderId, Entry, LogId, MemberId, MemberNode, Membership, Payload, SnapshotMeta,
     StoredMembership, TypeConfig, log_id,
@@ -40,8 +43,9 @@ pub(crate) type RaftSnapshot = Snapshot<CommittedLeaderId, MemberId, MemberNode,
 
 /// What the rest of a member learns from applied entries.
 pub(crate) trait Observer: Send + Sync + 'static {
-    /// After a run was applied, on the apply thread: it must be quick.
-    fn applied(&self, outcomes: &[Outcome]);
+    /// After a run was applied, on the apply thread: it must be quick. `txns` of its commands
+    /// compared something or did several things.
+    fn applied(&self, outcomes: &[Outcome], txns: u64);
     /// The state was replaced by a snapshot.
     fn replaced(&self);
     /// The state is not what was written: nothing more is applied.
@@ -87,8 +91,11 @@ impl Progress {
     }
 }
 
+/// An entry to be applied, and who waits for its outcome.
+type Handed = (Entry, Option<ApplyResponder<TypeConfig>>);
+
 enum Job {
-    Apply { run: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>, done: oneshot::Sender<Result<(), Fault>> },
+    Apply { run: Vec<Handed>, handed_ns: u64, done: oneshot::Sender<Result<(), Fault>> },
     Install { dir: PathBuf, done: oneshot::Sender<Result<(), Fault>> },
 }
 
@@ -139,11 +146,17 @@ impl Machine {
         stop: CancellationToken,
         progress: Arc<Progress>,
         observer: Arc<dyn Observer>,
+        metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let (jobs, queue) = std::sync::mpsc::channel();
         let disk = Disk { log, stop };
-        let thread =
-            Applier { store: store.clone(), disk: disk.clone(), progress: progress.clone(), observer };
+        let thread = Applier {
+            store: store.clone(),
+            disk: disk.clone(),
+            progress: progress.clone(),
+            observer,
+            metrics,
+        };
         std::thread::Builder::new().name("raft-apply".into()).spawn(move || thread.run(&queue))?;
         Ok(Self { store, disk, jobs, progress })
     }
@@ -211,7 +224,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
             }
             if let Some((last, _)) = run.last() {
                 self.progress.handed.store(last.log_id.index + 1, Ordering::Relaxed);
-                self.run(|done| Job::Apply { run, done }).await?;
+                let handed_ns = now_ns();
+                self.run(|done| Job::Apply { run, handed_ns, done }).await?;
             }
         }
         Ok(())
@@ -268,17 +282,21 @@ struct Applier {
     disk: Disk,
     progress: Arc<Progress>,
     observer: Arc<dyn Observer>,
+    metrics: Arc<Metrics>,
 }
 
 impl Applier {
     fn run(self, queue: &std::sync::mpsc::Receiver<Job>) {
         while let Ok(job) = queue.recv() {
             match job {
-                Job::Apply { run, done } => {
-                    let _ = done.send(self.apply(run));
+                Job::Apply { run, handed_ns, done } => {
+                    let _ = done.send(self.apply(run, handed_ns));
                 }
                 Job::Install { dir, done } => {
-                    let _ = done.send(self.install(&dir));
+                    self.metrics.snapshots_applying.set(1);
+                    let installed = self.install(&dir);
+                    self.metrics.snapshots_applying.set(0);
+                    let _ = done.send(installed);
                 }
             }
         }
@@ -304,10 +322,14 @@ impl Applier {
         }
     }
 
-    fn apply(&self, run: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> Result<(), Fault> {
+    fn apply(&self, run: Vec<Handed>, handed_ns: u64) -> Result<(), Fault> {
+        let began_ns = now_ns();
+        let mut txns = 0;
         let waiting = &self.progress.waiting_for_space;
         let applied = self.disk.wait("applying what was agreed", || {
-            let result = self.store.apply(to_store(&run)?);
+            let entries = to_store(&run)?;
+            txns = entries.iter().filter(|entry| is_txn(entry)).count() as u64;
+            let result = self.store.apply(entries);
             waiting.store(matches!(result, Err(Fault::NoSpace)), Ordering::Relaxed);
             result
         });
@@ -315,8 +337,23 @@ impl Applier {
             self.observer.damaged(what);
         }
         let outcomes = applied?;
+        let first = run.first().map_or(0, |(entry, _)| entry.log_id.index);
         let next = run.last().map_or(0, |(entry, _)| entry.log_id.index + 1);
-        self.observer.applied(&outcomes);
+        let done_ns = now_ns();
+        self.metrics.commit.observe_ns(done_ns - began_ns);
+        self.metrics.steps.apply_wait.observe_ns(began_ns - handed_ns);
+        if let Some(written) = self.disk.log.meter().frames.find(next - 1) {
+            self.metrics.steps.quorum.observe_ns(handed_ns.saturating_sub(written.at_ns[2]));
+        }
+        if self.metrics.slow.is_slow(done_ns - began_ns) {
+            self.metrics.slow_applies.inc();
+        }
+        self.metrics.applied.record(Run {
+            first_index: first,
+            next_index: next,
+            at_ns: [handed_ns, began_ns, done_ns],
+        });
+        self.observer.applied(&outcomes, txns);
         self.progress.applied.send_replace(next);
         for ((_, responder), outcome) in run.into_iter().zip(outcomes) {
             if let Some(responder) = responder {
@@ -327,7 +364,16 @@ impl Applier {
     }
 }
 
-fn to_store(run: &[(Entry, Option<ApplyResponder<TypeConfig>>)]) -> Result<Vec<StoreEntry>, Fault> {
+/// What etcd counts as a transaction: all but a plain put or deletion.
+fn is_txn(entry: &StoreEntry) -> bool {
+    let EntryBody::Command(command) = &entry.body else { return false };
+    match &command.op {
+        CommandOp::Txn(txn) => !txn.compare.is_empty() || txn.success.len() + txn.failure.len() != 1,
+        _ => false,
+    }
+}
+
+fn to_store(run: &[Handed]) -> Result<Vec<StoreEntry>, Fault> {
     run.iter().map(|(entry, _)| store_entry(entry).map_err(Fault::from)).collect()
 }
 

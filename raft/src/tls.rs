@@ -171,7 +171,9 @@ fn build(certificates: &Certificates) -> Result<Configs, TlsError> {
         Ok(config)
     };
     let peers = accepting(Arc::new(MembersOnly { of_authority: of_authority.clone() }))?;
-    let server = accepting(of_authority)?;
+    let mut server = accepting(of_authority)?;
+    // Prometheus and probes speak the older one.
+    server.alpn_protocols.push(b"http/1.1".to_vec());
     let mut client = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

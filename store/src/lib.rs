@@ -36,9 +36,10 @@ pub use kv::*;
 pub use lessor::{Lessor, Renewal};
 pub use local::{Clock, Local};
 pub use machine::{
-    Applied, Dump, KvHash, LeaseRecord, RangePage, Rebirth, Reborn, SNAPSHOT_FILE, SnapshotFile,
+    Applied, DiskChecked, Dump, KvHash, LeaseRecord, RangePage, Rebirth, Reborn, SNAPSHOT_FILE, SnapshotFile,
     SnapshotMeta, Store, Versions,
 };
+pub use watch::WatchCounts;
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use crate::discovery::Discovery;
 use crate::gate::Gate;
 use crate::health::Health;
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MoreMetrics};
 use crate::openapi::OpenApi;
 use crate::registry::ExpiryLeases;
 use crate::services::ServiceRange;
@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) advertise: std::net::SocketAddr,
     pub(crate) identity: String,
     pub(crate) gate: OnceLock<Arc<dyn Gate>>,
+    /// Metrics of others in this process.
+    pub(crate) beside: OnceLock<MoreMetrics>,
     /// Ended when the server goes.
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -71,6 +73,7 @@ impl Core {
             advertise: std::net::SocketAddr::new(config.advertise_address, config.advertise_port),
             identity: config.identity,
             gate: OnceLock::new(),
+            beside: OnceLock::new(),
             tasks: Mutex::new(Vec::new()),
         }))
     }

@@ -26,6 +26,7 @@ use crate::config::{Error, ServerConfig};
 use crate::filters::{self, RequestBody};
 use crate::gate::Gate;
 use crate::identity::Identity;
+use crate::metrics::MoreMetrics;
 use crate::status::ApiError;
 use crate::{bootstrap, limits};
 use listener::Phase;
@@ -47,6 +48,11 @@ impl Server {
         core.keep_task(tokio::spawn(crate::compaction::run(core.kv.clone())));
         core.keep_task(tokio::spawn(crate::health::watch_store(Arc::downgrade(&core))));
         Ok(Server { core })
+    }
+
+    /// Serves `more` beside this server's own metrics, from now on; the first that is set stays.
+    pub fn serve_metrics_of(&self, more: MoreMetrics) {
+        let _ = self.core.beside.set(more);
     }
 
     /// Lets machines in by `gate`, from now on; the first one that is set stays.

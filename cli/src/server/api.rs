@@ -140,6 +140,8 @@ fn start_leaders(
     let identity = identity(&options.name, member);
     let witness: Option<Arc<dyn Witness>> = Some(Arc::new(StoreWitness::new(member.clone())));
     let metrics = Arc::new(Metrics::default());
+    let counted = metrics.clone();
+    server.serve_metrics_of(Arc::new(move || counted.render()));
     let inside = server.clone();
     tasks.spawn(trireme_controllers::run(trireme_controllers::Config {
         transport_for: Arc::new(move |user| -> Arc<dyn Transport> { InProcess::new(inside.clone(), user) }),

@@ -33,6 +33,7 @@ pub(super) struct Master {
     pub join: Option<Join>,
     pub ca_pem: Vec<u8>,
     pub peer: Files,
+    pub slow_request: Duration,
 }
 
 /// A running member. Cheap to clone.
@@ -67,6 +68,7 @@ impl Master {
             client_address: self.client_address,
             initial_members: self.members,
             join: self.join,
+            slow_request: self.slow_request,
             ..ReplicaConfig::new(self.data_dir, &self.cluster, &self.name, tls.clone(), open_engine())
         };
         if let Some(join) = rebuild.under_way() {

@@ -33,7 +33,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.'
 const LEASE_DRAWN_BITS: u32 = 32;
 
 /// What those whose certificate is limited may call; the handlers look at the keys.
-const LIMITED_MAY_CALL: [&str; 14] = [
+const LIMITED_MAY_CALL: [&str; 19] = [
     "/etcdserverpb.KV/Range",
     "/etcdserverpb.KV/RangeStream",
     "/etcdserverpb.KV/Put",
@@ -48,6 +48,12 @@ const LIMITED_MAY_CALL: [&str; 14] = [
     "/etcdserverpb.Maintenance/Status",
     "/etcdserverpb.Cluster/MemberList",
     "/trireme.v1.Store/Status",
+    // By which a monitor needs no certificate that opens keys.
+    "/metrics",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/version",
 ];
 /// Services of which they may call everything: none of them shows or changes a key.
 const LIMITED_MAY_CALL_ALL: [&str; 4] = [

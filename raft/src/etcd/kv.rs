@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use tonic::metadata::MetadataMap;
@@ -73,9 +73,13 @@ impl pb::kv_server::Kv for KvService {
         }
         let wanted = convert::range_request_from(request.into_inner()).map_err(error::status)?;
         access.may_read(&wanted.range)?;
+        let range = wanted.range.clone();
         let found = self.0.range(wanted).await.map_err(error::status)?;
         let header = header(&*self.0, found.revision);
-        Ok(Response::new(convert::range_response(found, Some(header))))
+        let (keys, began) = (found.kvs.len(), Instant::now());
+        let response = convert::range_response(found, Some(header));
+        self.0.encoded(&range, keys, began.elapsed());
+        Ok(Response::new(response))
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {

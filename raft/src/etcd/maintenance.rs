@@ -10,7 +10,7 @@ use super::{Backend, error, header, header_now, snapshot};
 
 /// The etcd release whose API this is: clients turn features on by it (kube-apiserver its
 /// consistent reads from cache, and streamed ranges).
-const ETCD_VERSION: &str = "3.7.0";
+pub(crate) const ETCD_VERSION: &str = "3.7.0";
 
 pub(super) struct MaintenanceService(pub(super) Arc<dyn Backend>);
 

@@ -12,12 +12,14 @@
 
 pub mod access;
 mod auth;
+mod calls;
 mod checkpoint;
 mod cluster;
 pub(crate) mod convert;
 pub(crate) mod error;
 mod guard;
 mod health;
+mod http_paths;
 mod kv;
 mod lease;
 mod maintenance;
@@ -28,15 +30,18 @@ mod snapshot;
 mod store;
 mod watch;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch as latest;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use trireme_store::log::Outcome;
-use trireme_store::{Error, Kv, KvHash, RangePage, RangeRequest, Revision};
+use trireme_store::{Error, KeyRange, Kv, KvHash, RangePage, RangeRequest, Revision};
 
 pub(crate) use cluster::MEMBER_DETAIL;
+pub(crate) use maintenance::ETCD_VERSION;
 pub use serve::{ServeConfig, serve};
 pub use snapshot::Source as SnapshotSource;
 
@@ -92,6 +97,14 @@ pub trait Backend: Kv {
         let _ = from;
         Err(Error::Unavailable("this backend keeps no index of times".into()))
     }
+
+    /// What this member counts, in Prometheus' text format; empty where nothing is counted.
+    fn metrics(&self) -> String {
+        String::new()
+    }
+
+    /// Notes how long the answer to a read took to be made, which is this face's part of it.
+    fn encoded(&self, _range: &KeyRange, _keys: usize, _took: Duration) {}
 
     /// Hands leadership to `target`; only the leader can.
     async fn move_leader(&self, target: u64) -> Result<(), Error>;

@@ -13,6 +13,7 @@ use tower_layer::layer_fn;
 
 use super::Backend;
 use super::auth::AuthService;
+use super::calls::{Calls, Door};
 use super::cluster::ClusterService;
 use super::guard::{Client, Guard};
 use super::health;
@@ -54,9 +55,14 @@ pub async fn serve(backend: Arc<dyn Backend>, config: ServeConfig) -> Result<(),
     let health = health::health(backend.clone(), stop.clone()).await;
     let (reflection_v1, reflection_v1alpha) =
         health::reflection().expect("the descriptors were made with the services");
+    let calls = Calls::new();
+    let at_door = backend.clone();
     let clients = accept(listener, tls).map(|accepted| accepted.map(Client::new));
     Server::builder()
+        .layer(layer_fn(move |inner| Door::new(inner, at_door.clone(), calls.clone())))
         .layer(layer_fn(Guard))
+        // For `/metrics` and the like, at the port where etcd has them.
+        .accept_http1(true)
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_MAX))

@@ -47,6 +47,11 @@ pub trait LogDir: Send + Sync + 'static {
     /// Names of the files there.
     fn list(&self) -> io::Result<Vec<String>>;
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>>;
+    /// Opens a file for reading what is on the disk, past what memory holds of it, where the file
+    /// system can. Nothing is written to it.
+    fn open_direct(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.open(name)
+    }
     /// Makes an empty file; replaces one of that name.
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>>;
     fn remove(&self, name: &str) -> io::Result<()>;
@@ -87,6 +92,16 @@ impl LogDir for OsDir {
         Ok(Arc::new(OsFile(file)))
     }
 
+    fn open_direct(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        let path = self.path.join(name);
+        match OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path) {
+            Ok(file) => Ok(Arc::new(DirectFile(file))),
+            // Not every file system has direct reads.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.open(name),
+            Err(error) => Err(error),
+        }
+    }
+
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
         let file = OpenOptions::new()
             .read(true)
@@ -119,6 +134,51 @@ impl LogDir for OsDir {
             found.assume_init()
         };
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+/// Where direct reads begin and end, in the file and in memory.
+const DIRECT_ALIGN: usize = 4096;
+
+/// A file that is read past the page cache.
+struct DirectFile(File);
+
+impl LogFile for DirectFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = offset - offset % DIRECT_ALIGN as u64;
+        let skip = (offset - from) as usize;
+        let wanted = skip + buffer.len();
+        let len = wanted.next_multiple_of(DIRECT_ALIGN);
+        let mut space = vec![0u8; len + DIRECT_ALIGN];
+        let start = space.as_ptr().align_offset(DIRECT_ALIGN);
+        let aligned = space.get_mut(start..start + len).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mut read = 0;
+        while read < wanted {
+            match self.0.read_at(&mut aligned[read..], from + read as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // Short, but within the file's end: the next read begins where blocks do.
+                Ok(n) if read + n < wanted && n % DIRECT_ALIGN != 0 => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(n) => read += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer.copy_from_slice(&aligned[skip..wanted]);
+        Ok(())
+    }
+
+    fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@
 //! acknowledged could help to elect a leader that lacks it.
 
 mod cache;
+mod check;
 mod file;
 mod frame;
 mod prepare;
@@ -22,6 +23,8 @@ mod state;
 mod storage;
 mod writer;
 
+#[cfg(test)]
+mod check_test;
 #[cfg(test)]
 mod crash_test;
 #[cfg(test)]
@@ -39,6 +42,7 @@ pub use file::{LogDir, LogFile, OsDir};
 
 use crate::types::{LogId, Vote};
 use prepare::{Job, Preparer};
+pub(crate) use state::Meter;
 use state::Shared;
 use writer::{Op, Writer};
 
@@ -116,6 +120,7 @@ impl OpenError {
 pub struct Log {
     shared: Arc<Shared>,
     ops: Arc<OpSender>,
+    dir: Arc<dyn LogDir>,
 }
 
 struct OpSender {
@@ -144,7 +149,7 @@ impl Log {
     pub fn open(dir: Arc<dyn LogDir>, config: LogConfig) -> Result<Self, OpenError> {
         let recovered = recover::recover(dir.as_ref(), &config)?;
         let full = Arc::new(AtomicBool::new(false));
-        let (preparer, prepare_thread) = Preparer::start(dir, config.clone(), full.clone());
+        let (preparer, prepare_thread) = Preparer::start(dir.clone(), config.clone(), full.clone());
         let prepare = preparer.jobs();
         let shared = Arc::new(Shared::new(recovered.state, config, full.clone()));
         let (ops, queue) = mpsc::channel();
@@ -157,7 +162,7 @@ impl Log {
             full,
             threads: parking_lot::Mutex::new(vec![writer_thread, prepare_thread]),
         };
-        Ok(Self { shared, ops: Arc::new(ops) })
+        Ok(Self { shared, ops: Arc::new(ops), dir })
     }
 
     /// False while the disk is full: what makes the state grow must not be proposed.
@@ -243,6 +248,16 @@ impl Log {
     /// Bytes written since the log was opened.
     pub fn written_bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How long the disk takes.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.shared.meter
+    }
+
+    /// Bytes that can still be written to the log's disk.
+    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
+        self.dir.free_bytes()
     }
 
     fn send(&self, op: Op) -> io::Result<()> {

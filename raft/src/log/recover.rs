@@ -13,7 +13,7 @@ use super::frame::{
     LOG_ID_BYTES, SegmentHeader, VOTE_BYTES,
 };
 use super::prepare::{parse_segment_name, prepare_segment, segment_name};
-use super::state::{FrameRef, Segment, State};
+use super::state::{FrameRef, Segment, Settled, State};
 use super::writer::Tail;
 use super::{LogConfig, OpenError};
 use crate::codec::ENTRY_HEADER_BYTES;
@@ -165,11 +165,15 @@ impl Scan {
             file: found.file.clone(),
             capacity,
             first_index: header.next_index,
+            settled: None,
         };
         self.adopt(&header);
         self.state.segments.insert(found.sequence, segment.clone());
         let (offset, crc) = self.frames(found, &bytes, header.prev_crc)?;
         cut_torn_tail(found.file.as_ref(), &bytes, offset)?;
+        if let Some(segment) = self.state.segments.get_mut(&found.sequence) {
+            segment.settled = Some(Settled { offset, crc });
+        }
         self.tail = Some(Tail { sequence: found.sequence, segment, offset, crc });
         Ok(Use::Used)
     }
@@ -305,6 +309,7 @@ impl Scan {
             file: prepared.file,
             capacity: prepared.capacity,
             first_index: 0,
+            settled: None,
         };
         self.state.segments.insert(1, segment.clone());
         self.tail = Some(Tail { sequence: 1, segment, offset: HEADER_BYTES, crc: 0 });

@@ -14,6 +14,7 @@ use super::cache::Cache;
 use super::file::LogFile;
 use super::frame::{self, FRAME_HEADER_BYTES};
 use crate::codec;
+use crate::metrics::{DISK_BOUNDS_S, Histogram, Timeline};
 use crate::types::{Entry, LogId, Vote};
 
 /// A file of the log.
@@ -24,6 +25,15 @@ pub(super) struct Segment {
     pub capacity: u64,
     /// Index of the first entry that may be in it.
     pub first_index: u64,
+    /// Up to where its frames are on the disk and never written again, and the last one's checksum.
+    pub settled: Option<Settled>,
+}
+
+/// An end of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub offset: u64,
+    pub crc: u32,
 }
 
 /// Where the entries of one frame lie.
@@ -70,7 +80,16 @@ pub(super) struct Shared {
     pub syncs: AtomicU64,
     /// Bytes of frames written since the log was opened.
     pub bytes: AtomicU64,
+    pub meter: Meter,
     origin: Instant,
+}
+
+/// How long the disk takes.
+pub(crate) struct Meter {
+    pub(crate) write: Histogram,
+    pub(crate) sync: Histogram,
+    /// When frames of entries were begun, written and synced.
+    pub(crate) frames: Timeline,
 }
 
 impl Shared {
@@ -83,6 +102,11 @@ impl Shared {
             sync_started_ms: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            meter: Meter {
+                write: Histogram::new(&DISK_BOUNDS_S),
+                sync: Histogram::new(&DISK_BOUNDS_S),
+                frames: Timeline::default(),
+            },
             origin: Instant::now(),
         }
     }

@@ -12,8 +12,9 @@ use super::frame::{
     self, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HEADER_BYTES, LOG_ID_BYTES, SegmentHeader, VOTE_BYTES,
 };
 use super::prepare::{Preparer, segment_name};
-use super::state::{FrameRef, Segment, Shared};
+use super::state::{FrameRef, Segment, Settled, Shared};
 use crate::codec;
+use crate::metrics::{Run, now_ns};
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 /// Entries are gathered into one frame up to this size; one entry may be larger.
@@ -52,6 +53,8 @@ pub(super) struct Writer {
     /// The committed position changed since it was last written.
     committed_pending: bool,
     buffer: BytesMut,
+    /// When the last frame was begun, written and synced.
+    times_ns: [u64; 3],
     dead: bool,
 }
 
@@ -79,6 +82,7 @@ impl Writer {
             next_index,
             committed_pending: false,
             buffer: BytesMut::new(),
+            times_ns: [0; 3],
             dead: false,
         }
     }
@@ -177,6 +181,10 @@ impl Writer {
                 self.write_frame(FrameKind::Entries, group.entries, group.first_index, true);
             if !self.dead {
                 self.next_index = group.first_index + u64::from(group.entries);
+                let run =
+                    Run { first_index: group.first_index, next_index: self.next_index, at_ns: self.times_ns };
+                self.shared.meter.frames.record(run);
+                let settled = self.settled();
                 let mut state = self.shared.state.lock();
                 state.frames.push_back(FrameRef {
                     first_index: group.first_index,
@@ -187,6 +195,9 @@ impl Writer {
                 });
                 state.written = self.next_index;
                 state.cache.evict(self.next_index);
+                if let Some(segment) = state.segments.get_mut(&sequence) {
+                    segment.settled = settled;
+                }
             }
             group.entries = 0;
         }
@@ -197,6 +208,11 @@ impl Writer {
                 Ok(())
             });
         }
+    }
+
+    /// Everything that was written so far and stays: each frame waits for its sync.
+    fn settled(&self) -> Option<Settled> {
+        Some(Settled { offset: self.tail.offset, crc: self.tail.crc })
     }
 
     fn write_control(&mut self, kind: FrameKind) {
@@ -267,6 +283,7 @@ impl Writer {
             return at;
         }
         let started = self.shared.now_ms();
+        let began_ns = now_ns();
         self.shared.sync_started_ms.store(started, Ordering::Relaxed);
         let file = &self.tail.segment.file;
         // The header is on the disk before a frame is: pages of one write reach it in any order,
@@ -278,9 +295,13 @@ impl Writer {
             false => Ok(()),
         };
         result = result.and_then(|()| file.write_all_at(&self.buffer, self.tail.offset));
+        let written_ns = now_ns();
+        self.shared.meter.write.observe_ns(written_ns - began_ns);
         if sync && result.is_ok() {
             result = file.sync();
             self.shared.syncs.fetch_add(1, Ordering::Relaxed);
+            self.times_ns = [began_ns, written_ns, now_ns()];
+            self.shared.meter.sync.observe_ns(self.times_ns[2] - written_ns);
         }
         self.shared.sync_started_ms.store(0, Ordering::Relaxed);
         if let Err(error) = result {
@@ -333,9 +354,21 @@ impl Writer {
             }
             prepared.capacity = needed;
         }
-        let segment =
-            Segment { name: prepared.name, file: prepared.file, capacity: prepared.capacity, first_index };
-        self.shared.state.lock().segments.insert(sequence, segment.clone());
+        let segment = Segment {
+            name: prepared.name,
+            file: prepared.file,
+            capacity: prepared.capacity,
+            first_index,
+            settled: None,
+        };
+        let settled = self.settled();
+        {
+            let mut state = self.shared.state.lock();
+            if let Some(full) = state.segments.get_mut(&self.tail.sequence) {
+                full.settled = settled;
+            }
+            state.segments.insert(sequence, segment.clone());
+        }
         self.tail = Tail { sequence, segment, offset: HEADER_BYTES, crc: self.tail.crc };
     }
 

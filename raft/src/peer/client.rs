@@ -24,6 +24,7 @@ use super::liveness::Liveness;
 use super::snapshot::{self, SnapshotDirs};
 use super::{CLUSTER, MESSAGE_BYTES_MAX, TO, wire};
 use crate::machine::{RaftSnapshot, SnapshotData};
+use crate::metrics::{CountedConnector, Metrics, Traffic, now_ns};
 use crate::peer::pb;
 use crate::peer::pb::peer_client::PeerClient;
 use crate::tls::Tls;
@@ -66,10 +67,15 @@ pub(crate) struct Peers {
     refusals: Mutex<HashMap<MemberId, String>>,
     /// Where each member is now: openraft keeps what it made for a member that has moved since.
     addresses: Mutex<HashMap<MemberId, String>>,
+    metrics: Arc<Metrics>,
+    /// Bytes on the connections made to each address.
+    traffic: Mutex<HashMap<String, Arc<Traffic>>>,
+    /// And on those that others made.
+    accepted: Arc<Traffic>,
 }
 
 impl Peers {
-    pub(crate) fn new(tls: Tls) -> Arc<Self> {
+    pub(crate) fn new(tls: Tls, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             tls,
             clients: Mutex::default(),
@@ -77,7 +83,20 @@ impl Peers {
             liveness: Liveness::default(),
             refusals: Mutex::default(),
             addresses: Mutex::default(),
+            metrics,
+            traffic: Mutex::default(),
+            accepted: Arc::default(),
         })
+    }
+
+    /// Bytes on the connections that others made to this member.
+    pub(crate) fn accepted(&self) -> Arc<Traffic> {
+        self.accepted.clone()
+    }
+
+    /// Bytes on the connections made to `address`.
+    pub(crate) fn traffic(&self, address: &str) -> Arc<Traffic> {
+        self.traffic.lock().entry(address.to_owned()).or_default().clone()
     }
 
     /// Calls to `member` go to `address` from now on.
@@ -136,7 +155,8 @@ impl Peers {
             .initial_stream_window_size(8 * 1024 * 1024)
             .initial_connection_window_size(16 * 1024 * 1024)
             .tcp_nodelay(true);
-        let channel = endpoint.connect_with_connector_lazy(self.tls.connector());
+        let (connector, traffic) = (self.tls.connector(), self.traffic(address));
+        let channel = endpoint.connect_with_connector_lazy(CountedConnector { connector, traffic });
         let client = PeerClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -253,6 +273,7 @@ impl Network {
         let (peers, target, term) = (self.peers.clone(), self.target, request.vote.leader_id.term);
         let mut client = self.control()?;
         peers.liveness.asked(target, term);
+        let (trips, asked_ns) = (peers.metrics.round_trips(target), now_ns());
         // In a task: openraft drops the call soon, but one that is answered late is alive.
         let answered = tokio::spawn(async move {
             match client.heartbeat(message).await {
@@ -260,9 +281,12 @@ impl Network {
                     let answer = response.into_inner();
                     peers.note_full(target, answer.full);
                     peers.liveness.answered(target, term, answer.incarnation);
+                    trips.took.observe_ns(now_ns() - asked_ns);
                     Ok(answer)
                 }
                 Err(status) => {
+                    trips.failed.inc();
+                    peers.metrics.heartbeat_failures.inc();
                     match status.code() {
                         Code::Unavailable => peers.liveness.refused(target, term),
                         Code::FailedPrecondition => peers.note_refusal(target, status.message()),
@@ -361,14 +385,18 @@ impl RaftNetworkV2<TypeConfig> for Network {
         tracing::info!(peer = self.address(), "sending a snapshot");
         let (pieces, sender) = snapshot::send(self.store.clone(), &self.dirs, vote);
         let pieces = tokio_stream::wrappers::ReceiverStream::new(pieces);
+        let began_ns = now_ns();
         let transfer = async {
             let response = client.snapshot(self.call(pieces, None)).await;
             match sender.await {
-                Ok(Ok(meta)) => tracing::info!(
-                    peer = self.address(),
-                    log_index = meta.last_log_id.map(|id| id.index),
-                    "a snapshot was sent"
-                ),
+                Ok(Ok(meta)) => {
+                    self.peers.metrics.snapshot_sent.observe_ns(now_ns() - began_ns);
+                    tracing::info!(
+                        peer = self.address(),
+                        log_index = meta.last_log_id.map(|id| id.index),
+                        "a snapshot was sent"
+                    );
+                }
                 Ok(Err(reason)) => {
                     tracing::warn!(peer = self.address(), reason, "a snapshot could not be sent");
                     return Err(StreamingError::Unreachable(Unreachable::from_string(reason)));

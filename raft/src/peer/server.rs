@@ -22,6 +22,7 @@ use super::snapshot::{self, SnapshotDirs};
 use super::{CLUSTER, TO, wire};
 use crate::log::Log;
 use crate::machine::{Machine, SnapshotData};
+use crate::metrics::{Metrics, now_ns};
 use crate::peer::pb;
 use crate::peer::pb::peer_server::Peer;
 use crate::types::{Entry, LogId, MemberId, Payload, TypeConfig, Vote};
@@ -60,6 +61,7 @@ pub(crate) struct PeerService {
     dirs: Arc<SnapshotDirs>,
     gate: Arc<Gate>,
     upcalls: Arc<dyn Upcalls>,
+    metrics: Arc<Metrics>,
 }
 
 impl PeerService {
@@ -74,8 +76,10 @@ impl PeerService {
         contact: Arc<Contact>,
         dirs: Arc<SnapshotDirs>,
         upcalls: Arc<dyn Upcalls>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { cluster, cluster_id, member, raft, log, store, contact, dirs, gate: Arc::default(), upcalls }
+        let gate = Arc::default();
+        Self { cluster, cluster_id, member, raft, log, store, contact, dirs, gate, upcalls, metrics }
     }
 
     /// Refuses what is meant for another member or another cluster.
@@ -343,7 +347,9 @@ impl Peer for PeerService {
         request: Request<tonic::Streaming<pb::SnapshotChunk>>,
     ) -> Result<Response<pb::SnapshotResponse>, Status> {
         self.check_addressee(&request)?;
+        let began_ns = now_ns();
         let received = snapshot::receive(&self.dirs, request.into_inner()).await?;
+        self.metrics.snapshot_received.observe_ns(now_ns() - began_ns);
         check_term(&self.raft, &received.vote)?;
         // Before it is handed on: a snapshot that cannot be used is the sender's to send again, and
         // no reason for this member to end.

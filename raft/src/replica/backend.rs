@@ -1,16 +1,20 @@
 //! What the etcd face asks of a member.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 use trireme_store::log::Outcome;
-use trireme_store::{Error, KvHash, RangePage, RangeRequest, Revision, Store};
+use trireme_store::{Error, KeyRange, KvHash, RangePage, RangeRequest, Revision, Store};
 
+use super::metrics::role_of;
 use super::proposals::stamp;
 use super::{MemberChange, MemberError, Replica};
 use crate::etcd::{Backend, MemberInfo, SnapshotSource, Standing};
+use crate::metrics::Subject;
 use crate::types::MemberId;
 
 #[async_trait]
@@ -96,6 +100,20 @@ impl Backend for Replica {
     async fn snapshot_source(&self) -> Result<SnapshotSource, Error> {
         self.inner.wait_caught_up().await?;
         Ok(SnapshotSource { store: self.inner.store.clone(), dir: self.inner.snapshots.etcd_file() })
+    }
+
+    fn metrics(&self) -> String {
+        self.inner.render_metrics()
+    }
+
+    fn encoded(&self, range: &KeyRange, keys: usize, took: Duration) {
+        let metrics = &self.inner.metrics;
+        let took_ns = took.as_nanos() as u64;
+        metrics.steps.encode.observe(took);
+        if metrics.slow.is_slow(took_ns) {
+            let (subject, role) = (Subject::of_range(range), role_of(&self.inner.raft));
+            metrics.slow.read(&subject, role, keys, 0, &vec![("encode", took_ns)]);
+        }
     }
 
     async fn move_leader(&self, target: u64) -> Result<(), Error> {

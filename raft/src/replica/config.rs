@@ -1,6 +1,7 @@
 //! What a replica is told when it starts.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,17 @@ use trireme_store::engine::{Engine, EngineError};
 use trireme_store::log::FEATURE_LEVEL;
 
 use super::joining::Join;
+use crate::log::{LogDir, OsDir};
 use crate::tls::Tls;
 
 /// Opens the state's engine in a directory of its own.
 pub type OpenEngine = Arc<dyn Fn(&Path) -> Result<Arc<dyn Engine>, EngineError> + Send + Sync>;
+
+/// Opens the directory of the raft log.
+pub type OpenLogDir = Arc<dyn Fn(&Path) -> io::Result<Arc<dyn LogDir>> + Send + Sync>;
+
+/// What a request may take before it is called slow; etcd's own threshold for applying one.
+const SLOW_REQUEST: Duration = Duration::from_millis(100);
 
 /// How a member runs. `Clone` so that a test can start it again.
 #[derive(Clone)]
@@ -37,8 +45,12 @@ pub struct ReplicaConfig {
     /// CA of users.
     pub peer_tls: Tls,
     pub open_engine: OpenEngine,
+    /// Opens the log's directory. Another than the operating system's in tests alone.
+    pub open_log: OpenLogDir,
     pub limits: Limits,
     pub timing: Timing,
+    /// Requests that take longer are told of in the log, with where their time went.
+    pub slow_request: Duration,
     /// Highest feature level that this member understands. Lower than its version's in tests of
     /// upgrades alone.
     pub feature_level: u32,
@@ -65,8 +77,10 @@ impl ReplicaConfig {
             join: None,
             peer_tls,
             open_engine,
+            open_log: Arc::new(|path| Ok(Arc::new(OsDir::open(path)?))),
             limits: Limits::default(),
             timing: Timing::default(),
+            slow_request: SLOW_REQUEST,
             feature_level: FEATURE_LEVEL,
             on_fatal: Arc::new(|reason| {
                 tracing::error!(reason, "this member cannot go on; aborting");

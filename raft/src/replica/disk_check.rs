@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trireme_store::Fault;
+use trireme_store::{DiskChecked, Fault};
 
 use super::Inner;
+use crate::log::OpenError;
+use crate::metrics::unix_ms;
 
 /// Says in a data directory what is wrong with it.
 const DAMAGED: &str = "DAMAGED";
@@ -31,7 +33,7 @@ const TURN: Duration = Duration::from_secs(5);
 const HERE: &str = "the state on this member's disk is damaged";
 
 impl Inner {
-    /// Checks the whole state on the disk, rests, and begins again.
+    /// Checks the whole state and the whole log on the disk, rests, and begins again.
     pub(super) async fn run_disk_check(self: Arc<Self>) {
         let mut took = Duration::ZERO;
         loop {
@@ -41,20 +43,45 @@ impl Inner {
             }
             let begin = Instant::now();
             let this = self.clone();
+            let started = Instant::now();
+            let checks = &self.metrics.checks;
+            checks.running.set(1);
             let Ok(checked) = tokio::task::spawn_blocking(move || this.check_disk()).await else { return };
+            checks.running.set(0);
+            if self.stop.is_cancelled() {
+                // Its files may be going away: what was found of them is no damage.
+                return;
+            }
             match checked {
-                Ok(bytes) => {
-                    tracing::debug!(bytes, "the state on the disk is sound");
+                Ok((state, log_bytes)) => {
+                    tracing::debug!(
+                        state_bytes = state.bytes,
+                        log_bytes,
+                        "state and log on the disk are sound"
+                    );
+                    checks.sound.inc();
+                    checks.ended_unix_ms.set(unix_ms());
+                    checks.took_ms.set(started.elapsed().as_millis() as i64);
+                    checks.state_bytes.set(state.bytes as i64);
+                    checks.keys.set(state.keys as i64);
+                    checks.log_bytes.set(log_bytes as i64);
                     self.solved(HERE);
                 }
-                Err(Fault::Corrupt(what)) => self.damaged(&what).await,
-                Err(error) => tracing::debug!(%error, "the disk could not be checked"),
+                Err(Fault::Corrupt(what)) => {
+                    checks.damaged.inc();
+                    self.damaged(&what).await;
+                }
+                Err(error) => {
+                    checks.failed.inc();
+                    tracing::debug!(%error, "the disk could not be checked");
+                }
             }
             took = begin.elapsed();
         }
     }
 
-    fn check_disk(&self) -> Result<u64, Fault> {
+    /// Reads state and log; what was in the one, and the bytes of the other.
+    fn check_disk(&self) -> Result<(DiskChecked, u64), Fault> {
         let scratch = self.snapshots.scratch("check");
         let started = Instant::now();
         let (mut read, mut step) = (0, 0);
@@ -70,7 +97,12 @@ impl Inner {
                 std::thread::sleep(due.saturating_sub(started.elapsed()));
             }
         };
-        self.store.check_disk(scratch.path(), &mut pace)
+        let state = self.store.check_disk(scratch.path(), &mut pace)?;
+        match self.log.check(&mut pace) {
+            Ok(log_bytes) => Ok((state, log_bytes)),
+            Err(OpenError::Io(error)) => Err(Fault::Io(error.to_string())),
+            Err(damage) => Err(Fault::Corrupt(damage.to_string())),
+        }
     }
 
     /// Ends this member, to be built anew from the others, if they are enough without it. What is in

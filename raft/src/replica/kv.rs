@@ -7,7 +7,9 @@ use trireme_store::{
     TxnRequest, TxnResponse, WatchRequest, WatchStream,
 };
 
+use super::metrics::role_of;
 use super::{Inner, Replica};
+use crate::metrics::{Subject, now_ns};
 use crate::types::Proposal;
 
 impl Inner {
@@ -52,6 +54,8 @@ impl Replica {
 impl Kv for Replica {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
         let inner = &self.inner;
+        let began_ns = now_ns();
+        let range = request.range.clone();
         if request.serializable {
             inner.wait_caught_up().await?;
         } else if request.revision.0 <= 0 || request.revision > inner.store.applied().revision {
@@ -59,7 +63,20 @@ impl Kv for Replica {
         } else {
             inner.wait_caught_up().await?;
         }
-        read(inner, request).await
+        let waited_ns = now_ns();
+        let found = read(inner, request).await?;
+        let ended_ns = now_ns();
+        let metrics = &inner.metrics;
+        metrics.operations.ranges.inc();
+        metrics.steps.read.observe_ns(ended_ns - waited_ns);
+        metrics.reads.observe_ns(ended_ns - began_ns);
+        if metrics.slow.is_slow(ended_ns - began_ns) {
+            let bytes = found.kvs.iter().map(|kv| kv.key.len() + kv.value.len()).sum();
+            let steps = vec![("barrier", waited_ns - began_ns), ("read", ended_ns - waited_ns)];
+            let (subject, role) = (Subject::of_range(&range), role_of(&inner.raft));
+            metrics.slow.read(&subject, role, found.kvs.len(), bytes, &steps);
+        }
+        Ok(found)
     }
 
     async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {

@@ -224,6 +224,7 @@ impl Inner {
             self.leases.forget(id);
             return pb::LeaseResponse { not_found: true, ..Default::default() };
         };
+        self.metrics.operations.leases_renewed.inc();
         match self.leases.renew(id) {
             Renewal::Done(ttl_s) => pb::LeaseResponse { ttl_s, ..Default::default() },
             Renewal::NotLeading => pb::LeaseResponse { not_leader: true, ..Default::default() },

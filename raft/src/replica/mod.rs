@@ -20,6 +20,7 @@ mod leases;
 mod liveness;
 pub(crate) mod marks;
 mod members;
+mod metrics;
 mod proposals;
 mod reads;
 mod status;
@@ -29,6 +30,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use futures::StreamExt;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Config, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
@@ -38,14 +40,15 @@ use trireme_store::log::Outcome;
 use trireme_store::{Error, Fault, Revision, Store};
 
 pub use agreed::{AgreedBody, AgreedEntry};
-pub use config::{Limits, OpenEngine, ReplicaConfig, Timing};
+pub use config::{Limits, OpenEngine, OpenLogDir, ReplicaConfig, Timing};
 pub use joining::Join;
 pub use members::{MemberChange, MemberError};
 pub use status::{PeerStatus, ReplicaStatus, Role};
 
 use crate::identity::{DataDir, Identity, IdentityError};
-use crate::log::{Log, LogConfig, OpenError, OsDir};
+use crate::log::{Log, LogConfig, OpenError};
 use crate::machine::{Machine, Observer, Progress};
+use crate::metrics::{Counted, Metrics};
 use crate::peer::pb::peer_server::PeerServer;
 use crate::peer::{Contact, Factory, PeerService, Peers, SnapshotDirs};
 use crate::types::{MemberId, TypeConfig};
@@ -151,6 +154,7 @@ pub(crate) struct Inner {
     readers: Readers,
     leases: Arc<Leases>,
     marks: Arc<Marks>,
+    metrics: Arc<Metrics>,
     /// Proposals are kept back: leadership is changing hands.
     hold: watch::Sender<bool>,
     /// Everything that was acknowledged before this start has been applied.
@@ -173,14 +177,23 @@ struct Effects {
     data_dir: std::path::PathBuf,
     leases: Arc<Leases>,
     marks: Arc<Marks>,
+    metrics: Arc<Metrics>,
 }
 
 impl Observer for Effects {
-    fn applied(&self, outcomes: &[Outcome]) {
+    fn applied(&self, outcomes: &[Outcome], txns: u64) {
+        self.metrics.operations.applied(outcomes, txns);
         for outcome in outcomes {
             match outcome {
                 Outcome::Granted(grant) => self.leases.granted(grant.id, grant.ttl_s),
-                Outcome::Marked { own, agrees } => self.marks.note(*own, *agrees),
+                Outcome::Marked { own, agrees } => {
+                    match agrees {
+                        Some(true) => self.metrics.marks_agreed.inc(),
+                        Some(false) => self.metrics.marks_differed.inc(),
+                        None => {}
+                    }
+                    self.marks.note(*own, *agrees);
+                }
                 _ => {}
             }
         }
@@ -265,10 +278,22 @@ impl Replica {
         let progress = Progress::new(applied.position.map_or(0, |position| position.index + 1));
         let leases = Arc::new(Leases::default());
         let marks = Arc::new(Marks::default());
-        let effects = Effects { data_dir: dir.path.clone(), leases: leases.clone(), marks: marks.clone() };
-        let machine =
-            Machine::start(store.clone(), log.clone(), stop.clone(), progress.clone(), Arc::new(effects))?;
-        let connections = Peers::new(config.peer_tls.clone());
+        let metrics = Metrics::new(config.slow_request);
+        let effects = Effects {
+            data_dir: dir.path.clone(),
+            leases: leases.clone(),
+            marks: marks.clone(),
+            metrics: metrics.clone(),
+        };
+        let machine = Machine::start(
+            store.clone(),
+            log.clone(),
+            stop.clone(),
+            progress.clone(),
+            Arc::new(effects),
+            metrics.clone(),
+        )?;
+        let connections = Peers::new(config.peer_tls.clone(), metrics.clone());
         let factory = Factory {
             peers: connections.clone(),
             store: store.clone(),
@@ -298,6 +323,7 @@ impl Replica {
             readers,
             leases,
             marks,
+            metrics,
             hold: watch::Sender::new(false),
             caught_up: watch::Sender::new(false),
             has_leader: watch::Sender::new(true),
@@ -387,7 +413,7 @@ fn open_log(config: &ReplicaConfig, cluster: u64, identity: &Identity) -> Result
         make: identity.fresh,
         ..LogConfig::new(cluster, identity.member.0)
     };
-    Log::open(Arc::new(OsDir::open(config.data_dir.join("log"))?), log_config).map_err(|error| match error {
+    Log::open((config.open_log)(&config.data_dir.join("log"))?, log_config).map_err(|error| match error {
         OpenError::Missing => StartError::LogMissing,
         error => StartError::Log(error),
     })
@@ -436,11 +462,14 @@ impl Inner {
             self.contact.clone(),
             dirs,
             Arc::new(status::ForPeers(Arc::downgrade(self))),
+            self.metrics.clone(),
         );
         let service = PeerServer::new(service)
             .max_decoding_message_size(crate::peer::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(crate::peer::MESSAGE_BYTES_MAX);
+        let traffic = self.peers.accepted();
         let incoming = self.config.peer_tls.incoming(listener);
+        let incoming = incoming.map(move |accepted| accepted.map(|s| Counted::new(s, traffic.clone())));
         let stop = self.stop.clone();
         tokio::spawn(async move {
             let server = tonic::transport::Server::builder()

@@ -19,8 +19,10 @@ use trireme_store::limits::REQUEST_BYTES_MAX;
 use trireme_store::log::{Command, CommandOp, Outcome, ProposalId};
 
 use super::Inner;
+use super::metrics::role_of;
+use crate::metrics::{Moments, Subject, now_ns, split};
 use crate::peer::{Lane, MESSAGE_BYTES_MAX, addressed, pb};
-use crate::types::{MemberId, Proposal};
+use crate::types::{MemberId, Payload, Proposal};
 
 /// Proposals in one message to openraft or to the leader.
 const BATCH_MAX: usize = 512;
@@ -38,8 +40,26 @@ struct Pending {
     proposal: Proposal,
     /// Set once it may have entered a log.
     sent: Arc<Mutex<bool>>,
-    reply: oneshot::Sender<Result<Outcome, Error>>,
+    reply: oneshot::Sender<Answer>,
     deadline: Instant,
+    queued_ns: u64,
+    moments: Moments,
+}
+
+/// An outcome, and the way it took.
+type Answer = (Result<Outcome, Error>, Moments);
+
+impl Pending {
+    /// It may enter a log from now on.
+    fn send(&mut self, forwarded: bool) {
+        *self.sent.lock() = true;
+        self.moments.sent_ns = now_ns();
+        self.moments.forwarded = forwarded;
+    }
+
+    fn answer(self, answer: Result<Outcome, Error>) {
+        let _ = self.reply.send((answer, self.moments));
+    }
 }
 
 /// The queue in front of the log.
@@ -75,6 +95,11 @@ impl Proposals {
     pub(super) fn client(&self) -> u64 {
         self.client
     }
+
+    /// Proposals that wait or are under way, and their bytes.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.waiting.load(Ordering::Relaxed), self.waiting_bytes.load(Ordering::Relaxed))
+    }
 }
 
 /// Counts a proposal as waiting while it lives.
@@ -102,11 +127,41 @@ impl Inner {
 
     /// Sends a command that has its id already on its way and waits for its outcome.
     pub(super) async fn submit(&self, proposal: Proposal) -> Result<Outcome, Error> {
+        let began_ns = now_ns();
+        let mut moments = Moments::default();
+        let result = self.submit_on_its_way(&proposal, &mut moments).await;
+        let ended_ns = now_ns();
+        self.metrics.writes.observe_ns(ended_ns - began_ns);
+        if matches!(result, Err(Error::NoLeader | Error::OutcomeUnknown | Error::Unavailable(_))) {
+            self.metrics.proposals_failed.inc();
+        }
+        if self.metrics.slow.is_slow(ended_ns - began_ns) {
+            let outcome = result.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
+            self.tell_slow_write(&proposal, &outcome, Moments { began_ns, ended_ns, ..moments });
+        }
+        result
+    }
+
+    /// Says where the time of a write went.
+    fn tell_slow_write(&self, proposal: &Proposal, outcome: &str, moments: Moments) {
+        let subject = match &proposal.command {
+            Some(command) => Subject::of_command(command),
+            None => Command::decode(proposal.bytes.clone())
+                .map(|command| Subject::of_command(&command))
+                .unwrap_or_default(),
+        };
+        let steps = split(moments, &self.log.meter().frames, &self.metrics.applied);
+        let role = role_of(&self.raft);
+        self.metrics.slow.write(&subject, role, proposal.bytes.len(), outcome, moments, &steps);
+    }
+
+    async fn submit_on_its_way(&self, proposal: &Proposal, moments: &mut Moments) -> Result<Outcome, Error> {
+        let queued_ns = now_ns();
         let bytes = proposal.bytes.len();
         if bytes > REQUEST_BYTES_MAX + ENCODING_BYTES_MAX {
             return Err(Error::TooLarge);
         }
-        if !self.has_room_for(&proposal) {
+        if !self.has_room_for(proposal) {
             return Err(Error::NoSpace);
         }
         let limits = &self.config.limits;
@@ -122,7 +177,7 @@ impl Inner {
         let mut tried = false;
         if self.proposals.waiting.load(Ordering::Relaxed) == 1 {
             // Nothing to be batched with: the caller's own task takes it the whole way.
-            let alone = self.send_alone(&proposal, &mut tried);
+            let alone = self.send_alone(proposal, &mut tried, moments);
             match tokio::time::timeout_at(deadline.into(), alone).await {
                 Ok(Some(answer)) => return answer.and_then(Outcome::into_result),
                 Ok(None) => {}
@@ -131,14 +186,18 @@ impl Inner {
         }
         let sent = Arc::new(Mutex::new(tried));
         let (reply, outcome) = oneshot::channel();
-        let pending = Pending { proposal, sent: sent.clone(), reply, deadline };
+        let (proposal, moments_so_far) = (proposal.clone(), *moments);
+        let pending =
+            Pending { proposal, sent: sent.clone(), reply, deadline, queued_ns, moments: moments_so_far };
         if self.proposals.queue.send(pending).is_err() {
             return Err(Error::Unavailable("this member is stopping".into()));
         }
         let answer = tokio::time::timeout_at(deadline.into(), outcome).await;
         match answer {
-            Ok(Ok(Ok(outcome))) => outcome.into_result(),
-            Ok(Ok(Err(error))) => Err(error),
+            Ok(Ok((answer, way))) => {
+                *moments = way;
+                answer.and_then(Outcome::into_result)
+            }
             Ok(Err(_)) | Err(_) if *sent.lock() => Err(Error::OutcomeUnknown),
             Ok(Err(_)) if self.stop.is_cancelled() => {
                 Err(Error::Unavailable("this member is stopping".into()))
@@ -150,12 +209,19 @@ impl Inner {
 
     /// Sends one proposal and waits for its outcome. `None`: it is to be sent again through the
     /// queue; `tried` tells whether it may have entered a log.
-    async fn send_alone(&self, proposal: &Proposal, tried: &mut bool) -> Option<Result<Outcome, Error>> {
+    async fn send_alone(
+        &self,
+        proposal: &Proposal,
+        tried: &mut bool,
+        moments: &mut Moments,
+    ) -> Option<Result<Outcome, Error>> {
         let (leader, address) = self.leader()?;
         if *self.hold.borrow() {
             return None;
         }
         *tried = true;
+        moments.sent_ns = now_ns();
+        moments.forwarded = leader != self.member;
         if leader != self.member {
             return self.propose_to(leader, &address, vec![proposal.bytes.clone()]).await.pop().flatten();
         }
@@ -163,7 +229,10 @@ impl Inner {
             return Some(Err(Error::OutcomeUnknown));
         };
         match written.next().await {
-            Some(Ok(Ok(response))) => Some(response.response.ok_or(Error::OutcomeUnknown)),
+            Some(Ok(Ok(response))) => {
+                moments.index = response.log_id.index;
+                Some(response.response.ok_or(Error::OutcomeUnknown))
+            }
             Some(Ok(Err(_))) => None,
             Some(Err(_)) | None => Some(Err(Error::OutcomeUnknown)),
         }
@@ -228,9 +297,10 @@ impl Inner {
                 let mut bytes = 0;
                 let mut some = Vec::with_capacity(waiting.len().min(BATCH_MAX));
                 while some.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
-                    let Some(pending) = waiting.pop_front() else { break };
+                    let Some(mut pending) = waiting.pop_front() else { break };
                     bytes += pending.proposal.bytes.len();
-                    *pending.sent.lock() = true;
+                    pending.send(leader != self.member);
+                    self.metrics.steps.queued.observe_ns(pending.moments.sent_ns - pending.queued_ns);
                     some.push(pending);
                 }
                 let this = self.clone();
@@ -261,9 +331,7 @@ impl Inner {
         let mut answers = self.propose_to(leader, address, commands).await.into_iter();
         for pending in batch {
             match answers.next().flatten() {
-                Some(answer) => {
-                    let _ = pending.reply.send(answer);
-                }
+                Some(answer) => pending.answer(answer),
                 None => {
                     let _ = again.send(pending);
                 }
@@ -285,8 +353,12 @@ impl Inner {
             let request = addressed(self.cluster_id, leader, pb::ProposeRequest { commands }, timeout);
             client.propose(request).await
         };
+        let began_ns = now_ns();
         let results = match call.await {
-            Ok(response) => response.into_inner().results,
+            Ok(response) => {
+                self.metrics.steps.forwarded.observe_ns(now_ns() - began_ns);
+                response.into_inner().results
+            }
             Err(status) => {
                 tracing::debug!(%status, "proposals may not have reached the leader");
                 Vec::new()
@@ -322,12 +394,16 @@ impl Inner {
                 Err(error) => refused.push((place, Error::Invalid(error.to_string()))),
             }
         }
+        let sent_ns = now_ns();
         let Ok(mut written) = self.raft.client_write_many(proposals).await else {
             return refuse(R::Unknown(true));
         };
         let mut results = Vec::with_capacity(count);
         let mut answer_bytes = 0;
         while let Some(result) = written.next().await {
+            if let Ok(Ok(response)) = &result {
+                self.look_at_forwarded(sent_ns, response.log_id.index);
+            }
             let result = match result {
                 Ok(Ok(response)) => match response.response {
                     // A message that is too large would never arrive, however often it is asked
@@ -353,6 +429,20 @@ impl Inner {
         }
         pb::ProposeResponse { results }
     }
+
+    /// Tells of a forwarded write that was slow here, where it leads. What it was about is read from
+    /// the log: nothing is kept for those that are fast.
+    fn look_at_forwarded(&self, sent_ns: u64, index: u64) {
+        let ended_ns = now_ns();
+        if !self.metrics.slow.is_slow(ended_ns - sent_ns) {
+            return;
+        }
+        let entry = self.log.read(index, index + 1).ok().and_then(|mut found| found.pop());
+        if let Some(Payload::Normal(proposal)) = entry.map(|entry| entry.payload) {
+            let moments = Moments { began_ns: sent_ns, sent_ns, ended_ns, index, forwarded: false };
+            self.tell_slow_write(&proposal, "forwarded", moments);
+        }
+    }
 }
 
 /// Gives a forwarded command this leader's time.
@@ -377,22 +467,21 @@ async fn finish_local(written: Written, batch: Vec<Pending>, again: &mpsc::Unbou
     let Ok(mut written) = written else {
         // The core has stopped: the process is about to end.
         for pending in batch {
-            let _ = pending.reply.send(Err(Error::OutcomeUnknown));
+            pending.answer(Err(Error::OutcomeUnknown));
         }
         return;
     };
-    for pending in batch {
+    for mut pending in batch {
         match written.next().await {
             Some(Ok(Ok(response))) => {
-                let _ = pending.reply.send(response.response.ok_or(Error::OutcomeUnknown));
+                pending.moments.index = response.log_id.index;
+                pending.answer(response.response.ok_or(Error::OutcomeUnknown));
             }
             // Before the append, or of unknown fate: either way the id makes repeating safe.
             Some(Ok(Err(_))) => {
                 let _ = again.send(pending);
             }
-            Some(Err(_)) | None => {
-                let _ = pending.reply.send(Err(Error::OutcomeUnknown));
-            }
+            Some(Err(_)) | None => pending.answer(Err(Error::OutcomeUnknown)),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use trireme_store::{Error, Revision};
 
 use super::Inner;
+use crate::metrics::now_ns;
 use crate::peer::pb;
 use crate::peer::{Lane, addressed, wire};
 use crate::types::LogId;
@@ -35,6 +36,16 @@ pub(super) fn readers() -> (Readers, mpsc::Receiver<Reader>) {
 impl Inner {
     /// Waits until this replica has everything that was acknowledged anywhere before the call.
     pub(super) async fn barrier(&self) -> Result<Revision, Error> {
+        let began_ns = now_ns();
+        let result = self.wait_for_barrier().await;
+        self.metrics.steps.barrier.observe_ns(now_ns() - began_ns);
+        if result.is_err() {
+            self.metrics.read_indexes_failed.inc();
+        }
+        result
+    }
+
+    async fn wait_for_barrier(&self) -> Result<Revision, Error> {
         let (reply, revision) = oneshot::channel();
         let deadline = Instant::now() + self.config.timing.request;
         match self.readers.try_send(Reader { reply, deadline }) {
@@ -67,6 +78,7 @@ impl Inner {
             if taken == 0 {
                 return;
             }
+            let began_ns = now_ns();
             let index = loop {
                 match self.confirm().await {
                     Some(position) => break Some(position.index),
@@ -83,6 +95,9 @@ impl Inner {
                     }
                 }
             };
+            if self.metrics.slow.is_slow(now_ns() - began_ns) {
+                self.metrics.slow_read_indexes.inc();
+            }
             let Some(index) = index else { continue };
             let readers = std::mem::take(&mut waiting);
             if self.progress.next_index() > index {

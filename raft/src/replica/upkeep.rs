@@ -10,6 +10,7 @@ use trireme_store::log::{CommandOp, Mark};
 use trireme_store::{Error, Revision};
 
 use super::{Inner, Replica};
+use crate::types::MemberId;
 
 /// Between two looks at the log's size.
 const PURGE_EVERY: Duration = Duration::from_millis(500);
@@ -120,10 +121,16 @@ impl Inner {
     /// Follows whether a leader is there: catches up after a start, ends watches in a minority.
     async fn run_contact(self: Arc<Self>) {
         let mut announced_at = Instant::now();
+        let mut known = None;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.config.timing.heartbeat) => {}
                 () = self.stop.cancelled() => return,
+            }
+            let led = self.leadership();
+            if led.is_some() && led != known {
+                known = led;
+                self.metrics.leader_changes.inc();
             }
             let there = self.leader_age() <= self.config.timing.no_leader;
             let changed =
@@ -142,6 +149,13 @@ impl Inner {
                 self.store.announce_progress();
             }
         }
+    }
+
+    /// Who leads, and in which term.
+    fn leadership(&self) -> Option<(u64, MemberId)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        Some((metrics.current_term, metrics.current_leader?))
     }
 
     /// Time since a leader's word, or, where this member leads, since a quorum's.

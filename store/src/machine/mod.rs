@@ -23,7 +23,7 @@ use crate::kv::{Error, LeaseId, RangeRequest, RangeResponse, Revision, WatchRequ
 use crate::layout;
 use crate::log::{Entry, LogPosition, Outcome};
 use crate::scrub::Scrubber;
-use crate::watch::{Chunk, Filter, Hub, HubLimits, Source, WatchCursor, replay};
+use crate::watch::{Chunk, Filter, Hub, HubLimits, Source, WatchCounts, WatchCursor, replay};
 use state::State;
 
 pub use dump::{Dump, Versions};
@@ -46,6 +46,15 @@ pub struct Applied {
     /// The newest leader's time applied, in milliseconds since the Unix epoch.
     pub time_ms: i64,
     pub feature_level: u32,
+}
+
+/// What a sound disk held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskChecked {
+    /// Read in all.
+    pub bytes: u64,
+    /// Live ones.
+    pub keys: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,6 +192,11 @@ impl Store {
     /// Watches that follow the newest changes.
     pub fn live_watches(&self) -> usize {
         self.inner.hub.watches()
+    }
+
+    /// How much the watches hold, and what they were given. Looks at each of them.
+    pub fn watch_counts(&self) -> WatchCounts {
+        self.inner.hub.counts()
     }
 
     pub fn leases(&self) -> Result<Vec<LeaseRecord>, Error> {
@@ -325,11 +339,11 @@ impl Store {
 
     /// Reads everything that is stored, from the disk, and computes the state's hash again. Writes a
     /// checkpoint into the new directory `dir`, which stays. `pace` is told of bytes as they are read,
-    /// and may wait. The bytes read in all.
+    /// and may wait.
     ///
     /// # Errors
     /// [`Fault::Corrupt`] when a block, a record or the hash is not what was written.
-    pub fn check_disk(&self, dir: &Path, pace: &mut dyn FnMut(u64)) -> Result<u64, Fault> {
+    pub fn check_disk(&self, dir: &Path, pace: &mut dyn FnMut(u64)) -> Result<DiskChecked, Fault> {
         self.inner.engine.checkpoint(dir)?;
         let mut checked = Err(EngineError::Io("the checkpoint was not read".into()));
         self.inner.engine.inspect_disk(dir, &mut |view| {

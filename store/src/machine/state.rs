@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use super::Applied;
+use super::{Applied, DiskChecked};
 use super::dedup::Dedup;
 use super::hash::Sum;
 use crate::codec::{DecodeError, Reader, Writer};
@@ -156,10 +156,14 @@ impl State {
 
     /// Reads every record, versions that nothing asks for too, and computes the hash again: the engine
     /// checks each block, the hash is compared with the one kept. `pace` is told of the bytes as they
-    /// are read; the bytes in all.
-    pub(crate) fn verify(&mut self, view: &dyn View, pace: &mut dyn FnMut(u64)) -> Result<u64, EngineError> {
+    /// are read.
+    pub(crate) fn verify(
+        &mut self,
+        view: &dyn View,
+        pace: &mut dyn FnMut(u64),
+    ) -> Result<DiskChecked, EngineError> {
         let mut sum = Sum::default();
-        let mut bytes = 0;
+        let mut checked = DiskChecked { bytes: 0, keys: 0 };
         let mut last = Vec::new();
         // No table's tag is as high.
         let mut cursor = view.cursor(&[u8::MAX]);
@@ -174,11 +178,12 @@ impl State {
                     let key = layout::unescape(prefix)?;
                     if let Some(kv) = Version::parse(value)?.to_kv(&key, revision) {
                         sum.key(true, &kv);
+                        checked.keys += 1;
                     }
                 }
             }
             let read = (stored.len() + value.len()) as u64;
-            bytes += read;
+            checked.bytes += read;
             pace(read);
             cursor.next();
         }
@@ -186,7 +191,7 @@ impl State {
         if sum.value != self.sum.value {
             return Err(EngineError::Corrupt("the state's hash is not that of its content".into()));
         }
-        Ok(bytes)
+        Ok(checked)
     }
 }
 

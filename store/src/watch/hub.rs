@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -37,6 +38,30 @@ impl Default for HubLimits {
 pub(crate) struct Hub {
     limits: HubLimits,
     inner: Mutex<Inner>,
+    pub(super) totals: Arc<Totals>,
+}
+
+/// What has happened since the store was opened.
+#[derive(Default)]
+pub(super) struct Totals {
+    pub(super) events_sent: AtomicU64,
+    slow_cancelled: AtomicU64,
+}
+
+/// How much the watches hold now, and what they were given so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchCounts {
+    /// Watches that follow the newest changes.
+    pub live: usize,
+    /// Recent changes that are kept for watches to begin with.
+    pub ring_events: usize,
+    pub ring_bytes: usize,
+    /// What waits for readers of watches; bytes that several wait for count for each.
+    pub queued_events: usize,
+    pub queued_bytes: usize,
+    pub events_sent: u64,
+    /// Watches that were ended since their readers were too slow.
+    pub slow_cancelled: u64,
 }
 
 struct Inner {
@@ -96,6 +121,7 @@ impl Hub {
     pub(crate) fn new(revision: Revision, limits: HubLimits) -> Self {
         Self {
             limits,
+            totals: Arc::default(),
             inner: Mutex::new(Inner {
                 revision,
                 ring: VecDeque::new(),
@@ -119,7 +145,8 @@ impl Hub {
             let inner = &mut *self.inner.lock();
             publish();
             for commit in commits {
-                inner.tell_one(&commit, &self.limits, &mut woken);
+                let slow = inner.tell_one(&commit, &self.limits, &mut woken);
+                self.totals.slow_cancelled.fetch_add(slow as u64, Ordering::Relaxed);
                 inner.keep(commit, &self.limits);
             }
         }
@@ -228,10 +255,33 @@ impl Hub {
     pub(crate) fn watches(&self) -> usize {
         self.inner.lock().watches.len()
     }
+
+    pub(crate) fn counts(&self) -> WatchCounts {
+        let (watches, ring_events, ring_bytes) = {
+            let inner = self.inner.lock();
+            let watches: Vec<_> = inner.watches.values().cloned().collect();
+            (watches, inner.ring_events, inner.ring_bytes)
+        };
+        let mut counts = WatchCounts {
+            live: watches.len(),
+            ring_events,
+            ring_bytes,
+            events_sent: self.totals.events_sent.load(Ordering::Relaxed),
+            slow_cancelled: self.totals.slow_cancelled.load(Ordering::Relaxed),
+            ..WatchCounts::default()
+        };
+        for watch in watches {
+            let queue = watch.queue.lock();
+            counts.queued_events += queue.events;
+            counts.queued_bytes += queue.bytes;
+        }
+        counts
+    }
 }
 
 impl Inner {
-    fn tell_one(&mut self, commit: &Arc<Commit>, limits: &HubLimits, woken: &mut Vec<Arc<Watch>>) {
+    /// Puts a commit into the queues of those who want it; how many were too slow for it.
+    fn tell_one(&mut self, commit: &Arc<Commit>, limits: &HubLimits, woken: &mut Vec<Arc<Watch>>) -> usize {
         self.revision = commit.revision;
         let mut slow: Vec<Arc<Watch>> = Vec::new();
         let watches = &self.watches;
@@ -272,12 +322,14 @@ impl Inner {
         for (watch, places) in wanted.into_values() {
             deliver(watch, places);
         }
+        let cancelled = slow.len();
         for watch in slow {
             tracing::warn!(watch = watch.id, revision = commit.revision.0, "a slow watcher was cancelled");
             self.watches.remove(&watch.id);
             self.index.remove(&watch.filter.range, watch.id);
             woken.push(watch);
         }
+        cancelled
     }
 
     fn keep(&mut self, commit: Arc<Commit>, limits: &HubLimits) {

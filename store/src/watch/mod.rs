@@ -18,6 +18,7 @@ mod stream;
 
 use crate::kv::{Event, EventKind, KeyRange, Revision, WatchRequest};
 
+pub use hub::WatchCounts;
 pub(crate) use hub::{Hub, HubLimits};
 pub(crate) use replay::{Chunk, replay};
 pub(crate) use stream::{Source, WatchCursor};

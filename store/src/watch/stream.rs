@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use futures::Stream;
@@ -182,6 +183,9 @@ impl Stream for WatchCursor {
         let this = self.get_mut();
         loop {
             if let Some(item) = std::task::ready!(this.step(cx)) {
+                if let Some(Ok(WatchItem::Events { events, .. })) = &item {
+                    this.hub.totals.events_sent.fetch_add(events.len() as u64, Ordering::Relaxed);
+                }
                 return Poll::Ready(item);
             }
         }
