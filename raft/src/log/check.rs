@@ -42,19 +42,17 @@ impl Log {
                 Err(Problem::Damage { offset, reason }) => {
                     return Err(OpenError::Damaged { segment: sequence, offset, reason });
                 }
-                Err(Problem::Io(error)) if is_gone(&error) => {
-                    let reason = format!("the file is gone or shorter than it was ({error})");
+                Err(Problem::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    let reason = "the file is shorter than it was".to_owned();
                     return Err(OpenError::Damaged { segment: sequence, offset: 0, reason });
                 }
+                // A name that is gone is somebody's doing and not the disk's: this process still has
+                // the file, and the next start says what is missing.
                 Err(Problem::Io(error)) => return Err(OpenError::Io(error)),
             }
         }
         Ok(bytes)
     }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
 }
 
 enum Problem {
