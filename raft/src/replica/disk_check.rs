@@ -41,13 +41,13 @@ impl Inner {
                 () = tokio::time::sleep(self.config.timing.disk_check.saturating_sub(took).max(REST)) => {}
                 () = self.stop.cancelled() => return,
             }
-            let begin = Instant::now();
-            let this = self.clone();
             let started = Instant::now();
+            let this = self.clone();
             let checks = &self.metrics.checks;
             checks.running.set(1);
             let Ok(checked) = tokio::task::spawn_blocking(move || this.check_disk()).await else { return };
             checks.running.set(0);
+            took = started.elapsed();
             if self.stop.is_cancelled() {
                 // Its files may be going away: what was found of them is no damage.
                 return;
@@ -61,7 +61,7 @@ impl Inner {
                     );
                     checks.sound.inc();
                     checks.ended_unix_ms.set(unix_ms());
-                    checks.took_ms.set(started.elapsed().as_millis() as i64);
+                    checks.took_ms.set(took.as_millis() as i64);
                     checks.state_bytes.set(state.bytes as i64);
                     checks.keys.set(state.keys as i64);
                     checks.log_bytes.set(log_bytes as i64);
@@ -76,7 +76,6 @@ impl Inner {
                     tracing::debug!(%error, "the disk could not be checked");
                 }
             }
-            took = begin.elapsed();
         }
     }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use super::{Applied, DiskChecked};
 use super::dedup::Dedup;
 use super::hash::Sum;
+use super::{Applied, DiskChecked};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::engine::{Batch, EngineError, View};
 use crate::kv::{LeaseId, Revision};
