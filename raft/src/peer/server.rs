@@ -41,6 +41,7 @@ const TERMS_AHEAD_MAX: u64 = 1 << 32;
 pub(crate) trait Upcalls: Send + Sync + 'static {
     fn identify(&self) -> pb::IdentifyResponse;
     fn incarnation(&self) -> u64;
+    fn booted(&self, request: &pb::BootedRequest) -> std::io::Result<pb::BootedResponse>;
     async fn propose(&self, request: pb::ProposeRequest) -> pb::ProposeResponse;
     async fn read_index(&self) -> Option<LogId>;
     async fn lease_keep_alive(&self, lease: i64) -> pb::LeaseResponse;
@@ -261,6 +262,19 @@ impl Peer for PeerService {
     ) -> Result<Response<pb::IdentifyResponse>, Status> {
         self.check_cluster(&request.into_inner().cluster)?;
         Ok(Response::new(self.upcalls.identify()))
+    }
+
+    async fn booted(
+        &self,
+        request: Request<pb::BootedRequest>,
+    ) -> Result<Response<pb::BootedResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let upcalls = self.upcalls.clone();
+        // It is on the disk before it is answered.
+        let heard = tokio::task::spawn_blocking(move || upcalls.booted(&request)).await;
+        let heard = heard.map_err(|error| Status::internal(error.to_string()))?;
+        heard.map(Response::new).map_err(|error| Status::unavailable(error.to_string()))
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {

@@ -9,6 +9,7 @@
 
 mod agreed;
 mod backend;
+mod boots;
 mod bootstrap;
 mod config;
 pub(crate) mod disk_check;
@@ -155,6 +156,8 @@ pub(crate) struct Inner {
     leases: Arc<Leases>,
     marks: Arc<Marks>,
     metrics: Arc<Metrics>,
+    /// Starts of other members.
+    seen: boots::Seen,
     /// Proposals are kept back: leadership is changing hands.
     hold: watch::Sender<bool>,
     /// Everything that was acknowledged before this start has been applied.
@@ -294,6 +297,23 @@ impl Replica {
             metrics.clone(),
         )?;
         let connections = Peers::new(config.peer_tls.clone(), metrics.clone());
+        let (proposals, queue) = Proposals::new();
+        let seen = boots::Seen::open(&dir.path)?;
+        let boot = boots::Boot {
+            member,
+            number: boots::count(&dir.path)?,
+            incarnation: proposals.client(),
+            last_index: log.last().map_or(0, |id| id.index).max(applied.position.map_or(0, |at| at.index)),
+        };
+        // Before it can vote: what it forgot may be a vote.
+        let others = other_members(&config, member, &applied)?;
+        let silent = boots::tell_all(&connections, &config.cluster, others, &boot).await.map_err(|what| {
+            // The way of all damage: the next start does not go on with it either.
+            match disk_check::note(&dir.path, &what) {
+                Ok(()) => StartError::Damaged(what),
+                Err(error) => StartError::Io(error),
+            }
+        })?;
         let factory = Factory {
             peers: connections.clone(),
             store: store.clone(),
@@ -305,7 +325,6 @@ impl Replica {
         let raft = Raft::new(member, raft_config, factory, log.clone(), machine)
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
-        let (proposals, queue) = Proposals::new();
         let (readers, reader_queue) = reads::readers();
         let contact = Contact::new();
         let inner = Arc::new(Inner {
@@ -324,6 +343,7 @@ impl Replica {
             leases,
             marks,
             metrics,
+            seen,
             hold: watch::Sender::new(false),
             caught_up: watch::Sender::new(false),
             has_leader: watch::Sender::new(true),
@@ -344,6 +364,7 @@ impl Replica {
         tokio::spawn(inner.clone().run_bootstrap());
         tokio::spawn(inner.clone().run_features());
         tokio::spawn(inner.clone().run_joining());
+        tokio::spawn(inner.clone().run_telling(boot, silent));
         inner.start_upkeep()?;
         Ok(inner)
     }
@@ -402,6 +423,22 @@ impl Drop for Inner {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Addresses of the other members, as far as this directory knows of them.
+fn other_members(
+    config: &ReplicaConfig,
+    own: MemberId,
+    applied: &trireme_store::Applied,
+) -> Result<Vec<String>, StartError> {
+    let membership = crate::machine::to_meta(applied)?.last_membership;
+    let nodes = membership.nodes().filter(|(id, _)| **id != own);
+    let mut addresses: Vec<String> = nodes.map(|(_, node)| node.peer_address.clone()).collect();
+    if addresses.is_empty() {
+        let named = config.initial_members.iter().filter(|(name, _)| **name != config.name);
+        addresses = named.map(|(_, address)| address.clone()).collect();
+    }
+    Ok(addresses)
 }
 
 fn open_log(config: &ReplicaConfig, cluster: u64, identity: &Identity) -> Result<Log, StartError> {

@@ -187,6 +187,13 @@ impl Upcalls for ForPeers {
         }
     }
 
+    fn booted(&self, request: &pb::BootedRequest) -> std::io::Result<pb::BootedResponse> {
+        match self.0.upgrade() {
+            Some(inner) => inner.heard_of_start(request),
+            None => Err(std::io::Error::other("this member is stopping")),
+        }
+    }
+
     fn incarnation(&self) -> u64 {
         self.0.upgrade().map_or(0, |inner| inner.proposals.client())
     }

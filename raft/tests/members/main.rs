@@ -9,6 +9,7 @@ mod limited;
 mod membership;
 mod metrics;
 mod no_room;
+mod old_copy;
 mod operators;
 mod pb;
 mod peer_port;
