@@ -180,7 +180,9 @@ pub(super) async fn tell_all(
 
 impl Inner {
     /// Goes on telling of this start whoever did not hear of it: one that was away may know more.
-    pub(super) async fn run_telling(self: Arc<Self>, boot: Boot, mut silent: Vec<String>) {
+    pub(super) async fn run_telling(self: Arc<Self>, mut boot: Boot, mut silent: Vec<String>) {
+        // It acknowledges anew from now on: what the leader knows of that is no evidence any more.
+        boot.last_index = u64::MAX;
         let mut pause = TELL_AGAIN_MIN;
         while !silent.is_empty() {
             tokio::select! {
