@@ -33,7 +33,7 @@ const BOOTS: &str = "BOOTS";
 /// The last start that was seen of each other member.
 const SEEN: &str = "BOOTS.seen";
 /// A peer that has not answered by then is asked later.
-const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 /// Between two rounds of telling those that have not answered: the first pause, doubling to the last.
 const TELL_AGAIN_MIN: Duration = Duration::from_secs(1);
 const TELL_AGAIN_MAX: Duration = Duration::from_secs(30);

@@ -3,9 +3,11 @@
 #![allow(unreachable_pub)]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rcgen::{
@@ -94,6 +96,8 @@ pub struct Cluster {
     pub ca: Ca,
     pub tls: Tls,
     pub members: Vec<Member>,
+    /// Its members' ends are no news any more: their directories go away.
+    over: Arc<AtomicBool>,
     _dir: tempfile::TempDir,
     pub dir: PathBuf,
 }
@@ -119,6 +123,12 @@ fn open_engine(dir: &Path) -> Result<Arc<dyn Engine>, trireme_store::engine::Eng
     Ok(Arc::new(RocksEngine::open(dir, options)?))
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+}
+
 impl Cluster {
     /// A new cluster of `count` members, started.
     pub async fn start(count: usize, limits: Limits) -> Self {
@@ -134,6 +144,7 @@ impl Cluster {
         let tls = Tls::new(&ca.issue("member")).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_owned();
+        let over = Arc::new(AtomicBool::new(false));
         // Ports are found by binding, and bound again when the member starts.
         let ports: Vec<_> = (0..count).map(|_| (free_listener(), free_listener())).collect();
         let address = |listener: &TcpListener| format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
@@ -150,11 +161,18 @@ impl Cluster {
                 config.client_address = address(client);
                 config.initial_members = initial.clone();
                 config.limits = limits.clone();
+                let (over, own) = (over.clone(), name.clone());
+                config.on_fatal = Arc::new(move |reason| {
+                    if !over.load(Ordering::SeqCst) {
+                        let _ = writeln!(std::io::stderr(), "{own} cannot go on: {reason}");
+                        std::process::abort();
+                    }
+                });
                 let client_address = config.client_address.clone();
                 Member { listen_on: address(peer), config, client_address, running: None }
             })
             .collect();
-        Self { ca, tls, members, _dir: dir, dir: path }
+        Self { ca, tls, members, over, _dir: dir, dir: path }
     }
 
     /// A further member, of no cluster yet, that is to start with `join`. Not started.

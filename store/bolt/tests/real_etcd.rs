@@ -346,7 +346,7 @@ fn what_etcd_saved_is_read_exactly() {
     assert!(usage.pages_used > 100 && usage.pages_free > 0, "{usage:?}");
     assert_eq!((snapshot.revision, snapshot.compact_revision), (revision, compact));
     assert_eq!(snapshot.leases.len(), 1);
-    assert_eq!(format!("{:x}", snapshot.leases[0].id), lease);
+    assert_eq!(Ok(snapshot.leases[0].id), i64::from_str_radix(&lease, 16));
     assert_eq!(snapshot.leases[0].ttl_s, 7_000);
     let mut live = snapshot.live(|_| true).unwrap();
     assert_eq!(live.count(), expected.len());
