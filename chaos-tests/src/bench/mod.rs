@@ -5,6 +5,8 @@
 mod api_calls;
 mod failover;
 mod footprint;
+mod handover;
+mod rebuild;
 mod store;
 mod table;
 mod usage;
@@ -30,6 +32,9 @@ pub struct Options {
     /// Kills of the leader
     #[arg(long, default_value_t = 20)]
     pub kills: u32,
+    /// Planned stops of the leader
+    #[arg(long, default_value_t = 10)]
+    pub stops: u32,
     /// Numbers of watchers of one prefix
     #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 10_000])]
     pub watchers: Vec<usize>,
@@ -39,6 +44,9 @@ pub struct Options {
     /// GiB of versions, half of which are compacted away
     #[arg(long, default_value_t = 1.0)]
     pub compact_gib: f64,
+    /// GiB that a member whose disk is lost gets from the others
+    #[arg(long, default_value_t = 1.0)]
+    pub rebuild_gib: f64,
     #[arg(long, value_delimiter = ',', value_name = "PART", help = format!("Parts to measure: {} [default: all]", PARTS.join(", ")))]
     pub only: Vec<String>,
     /// File for the figures
@@ -52,7 +60,7 @@ impl Options {
     }
 }
 
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 12] = [
     "memory",
     "writes",
     "reads",
@@ -62,6 +70,8 @@ const PARTS: [&str; 10] = [
     "growth",
     "api",
     "failover",
+    "handover",
+    "rebuild",
     "footprint",
 ];
 
@@ -75,7 +85,10 @@ pub async fn run(options: &Options) -> Result<()> {
     let time = Duration::from_secs(options.seconds);
     println!("load average before: {}", usage::load_average());
     figures["store"] = store::measure(options, &mut table).await?;
-    if options.wants("api") || options.wants("failover") || options.wants("footprint") {
+    if options.wants("rebuild") {
+        figures["rebuild"] = rebuild::measure(options.rebuild_gib, &mut table).await?;
+    }
+    if ["api", "failover", "handover", "footprint"].iter().any(|part| options.wants(part)) {
         let folder = tempfile::tempdir().context("temporary folder")?;
         let cluster = Cluster::start(&folder.path().join("cluster"), free_ports()?, 3, 0).await?;
         if options.wants("footprint") {
@@ -86,6 +99,9 @@ pub async fn run(options: &Options) -> Result<()> {
         }
         if options.wants("failover") {
             figures["failover"] = failover::measure(&cluster, options.kills, &mut table).await?;
+        }
+        if options.wants("handover") {
+            figures["handover"] = handover::measure(&cluster, options.stops, &mut table).await?;
         }
         cluster.stop().await?;
     }

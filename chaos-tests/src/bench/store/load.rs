@@ -106,7 +106,7 @@ pub(super) async fn run<C: Caller>(
 }
 
 /// Writes pairs `0..count` as `pair` makes them, many in one transaction. The newest revision.
-pub(super) async fn fill(
+pub(in crate::bench) async fn fill(
     side: &Side,
     count: usize,
     pair: impl Fn(usize) -> (Vec<u8>, Vec<u8>) + Clone + Send + 'static,

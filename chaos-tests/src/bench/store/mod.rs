@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 
 use super::Options;
 use super::table::Table;
-use side::Side;
+pub(super) use load::fill;
+pub(super) use side::Side;
 
 /// One figure of one side. Both sides give theirs in the same order.
 struct Figure {

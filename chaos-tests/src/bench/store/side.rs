@@ -19,7 +19,7 @@ enum Members {
 }
 
 /// Three running members with nothing in them.
-pub(super) struct Side {
+pub(in crate::bench) struct Side {
     pub name: &'static str,
     members: Members,
     endpoints: Vec<String>,
@@ -43,7 +43,7 @@ impl Side {
         })
     }
 
-    pub(super) async fn trireme(folder: &Path) -> Result<Side> {
+    pub(in crate::bench) async fn trireme(folder: &Path) -> Result<Side> {
         let cluster = Cluster::start(&folder.join("cluster"), free_ports()?, 3, 0).await?;
         let masters = cluster.masters();
         let pids = masters.iter().map(|master| cluster.pid(&master.name)).collect::<Result<_>>()?;
@@ -56,6 +56,14 @@ impl Side {
             certificate: "store-client",
             members: Members::Trireme(cluster),
         })
+    }
+
+    /// The members, where they are ours.
+    pub(in crate::bench) fn cluster(&self) -> Option<&Cluster> {
+        match &self.members {
+            Members::Etcd(_) => None,
+            Members::Trireme(cluster) => Some(cluster),
+        }
     }
 
     /// One connection for each of `clients` up to a limit; connection `n` goes to member `n % 3`.
@@ -78,7 +86,7 @@ impl Side {
         all.max().with_context(|| format!("no member of {} runs", self.name))
     }
 
-    pub(super) async fn stop(self) -> Result<()> {
+    pub(in crate::bench) async fn stop(self) -> Result<()> {
         match self.members {
             Members::Etcd(etcd) => etcd.stop().await,
             Members::Trireme(cluster) => cluster.stop().await,
