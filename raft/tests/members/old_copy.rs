@@ -100,8 +100,12 @@ async fn a_copy_of_a_running_member_is_found_by_what_it_has_acknowledged() {
     let victim = (leader + 1) % 3;
     written(&cluster, leader, "before").await;
     cluster.assert_same_state().await;
+    cluster.stop_member(victim, false).await;
     let kept = cluster.dir.join("kept");
     copy(&cluster.members[victim].config.data_dir, &kept);
+    cluster.start_member(victim).await;
+    // As if the copy had been made a moment later, of one that runs: it knows of this start.
+    std::fs::copy(cluster.members[victim].config.data_dir.join("BOOTS"), kept.join("BOOTS")).unwrap();
     written(&cluster, leader, "more").await;
     cluster.assert_same_state().await;
     cluster.stop_member(victim, false).await;
