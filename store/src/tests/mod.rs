@@ -2,6 +2,8 @@ mod conformance;
 mod crash;
 mod dedup;
 #[cfg(feature = "rocksdb")]
+mod disk;
+#[cfg(feature = "rocksdb")]
 mod full_disk;
 mod reborn;
 mod reference;
