@@ -18,9 +18,9 @@ use trireme_store::{Kv, LeaseId, Revision, Store};
 use super::stored::{self, Stored};
 
 /// Between two looks at whether there is something to do.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Of the lease: who archives and dies is followed by another after it.
-const LEASE_TTL_S: i64 = 4;
+const LEASE_TTL_S: i64 = 3;
 /// Between two signs of life; also what a change of the configuration takes at most.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How long the leader leaves it to the others.

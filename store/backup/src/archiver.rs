@@ -69,7 +69,7 @@ impl Config {
             scratch,
             base_every: Duration::from_secs(24 * 3600),
             keep: Duration::from_secs(30 * 24 * 3600),
-            flush_every: Duration::from_millis(2500),
+            flush_every: Duration::from_secs(2),
             flush_bytes: 8 << 20,
             base_bytes_per_s: 32 << 20,
         }
@@ -161,6 +161,8 @@ impl Archiver {
         let mut merges = Merges { next: Instant::now() + MERGE_FIRST, work: None };
         let mut buffer = Buffer::default();
         let mut end = at;
+        // What waited for somebody to archive it has waited enough.
+        let mut backlog = true;
         loop {
             let applied = self.source.store().applied();
             let mut purged = false;
@@ -170,7 +172,10 @@ impl Archiver {
                     match collected {
                         Collected::All => break,
                         Collected::Full => {
-                            bases.log_bytes += self.flush(&mut buffer, &mut at, end, &applied).await?
+                            bases.log_bytes += self.flush(&mut buffer, &mut at, end, &applied).await?;
+                            // An object that was cut by size cannot say its revision: the one with what is
+                            // left follows at once and does, so that who looks sees how far it is.
+                            backlog = true;
                         }
                         Collected::Purged => {
                             purged = true;
@@ -179,7 +184,9 @@ impl Archiver {
                     }
                 }
             }
-            let old = buffer.first.is_some_and(|(_, since)| since.elapsed() >= self.config.flush_every);
+            let old = buffer.first.is_some_and(|(_, since)| {
+                std::mem::take(&mut backlog) || since.elapsed() >= self.config.flush_every
+            });
             if old || buffer.encoded.len() >= self.config.flush_bytes || purged {
                 bases.log_bytes += self.flush(&mut buffer, &mut at, end, &applied).await?;
             }
