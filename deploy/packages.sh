@@ -3,7 +3,7 @@
 #
 #   deploy/packages.sh build   compiler front end for RocksDB's bindings and its C++ sources
 #   deploy/packages.sh run     build, and kubectl
-#   deploy/packages.sh test    run, and what the tests compare with and drive: etcd, etcdctl, HAProxy, jq,
+#   deploy/packages.sh test    run, and what the tests compare with and drive: etcd, etcdctl, HAProxy, jq, strace,
 #                              and moto, an S3-compatible server, from PyPI into ~/.cache/trireme
 #
 # Installs as root; otherwise it prints the command to run and fails.
@@ -35,6 +35,7 @@ test_() {
     want strip binutils
     want jq jq
     want openssl openssl
+    want strace strace
 }
 
 # In an environment of its own, by the versions that are pinned. Without it one test says that it is
