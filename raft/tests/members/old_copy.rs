@@ -20,6 +20,18 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Stops a member and waits until its state is closed: tasks of it that end later hold it open, and
+/// what is copied meanwhile does not fit together.
+async fn stop(cluster: &mut Cluster, i: usize) {
+    cluster.stop_member(i, false).await;
+    let log = cluster.members[i].config.data_dir.join("state/state-1/LOG");
+    wait_for("the state to be closed", || {
+        let told = std::fs::read_to_string(&log).unwrap_or_default();
+        told.contains("Shutdown complete").then_some(())
+    })
+    .await;
+}
+
 /// Puts `copy_of` in the place of a stopped member's directory.
 fn put_back(cluster: &Cluster, i: usize, copy_of: &Path) {
     let dir = &cluster.members[i].config.data_dir;
@@ -59,7 +71,7 @@ async fn an_old_copy_is_found_by_whoever_has_seen_a_later_start() {
     let victim = (leader + 1) % 3;
     written(&cluster, leader, "before").await;
     cluster.assert_same_state().await;
-    cluster.stop_member(victim, false).await;
+    stop(&mut cluster, victim).await;
     let kept = cluster.dir.join("kept");
     copy(&cluster.members[victim].config.data_dir, &kept);
     // It lives on: starts again, twice, and acknowledges more.
@@ -68,12 +80,12 @@ async fn an_old_copy_is_found_by_whoever_has_seen_a_later_start() {
         wait_for("it to follow", || cluster.replica(victim).status().caught_up.then_some(())).await;
         let leader = cluster.leader().await;
         written(&cluster, leader, round).await;
-        cluster.stop_member(victim, false).await;
+        stop(&mut cluster, victim).await;
     }
     // The leader, which remembers what was acknowledged, is another one by then: the count alone tells.
     let other = (victim + 1) % 3;
     for i in [other, (victim + 2) % 3] {
-        cluster.stop_member(i, false).await;
+        stop(&mut cluster, i).await;
     }
     for i in [other, (victim + 2) % 3] {
         cluster.start_member(i).await;
@@ -100,7 +112,7 @@ async fn a_copy_of_a_running_member_is_found_by_what_it_has_acknowledged() {
     let victim = (leader + 1) % 3;
     written(&cluster, leader, "before").await;
     cluster.assert_same_state().await;
-    cluster.stop_member(victim, false).await;
+    stop(&mut cluster, victim).await;
     let kept = cluster.dir.join("kept");
     copy(&cluster.members[victim].config.data_dir, &kept);
     cluster.start_member(victim).await;
@@ -108,7 +120,7 @@ async fn a_copy_of_a_running_member_is_found_by_what_it_has_acknowledged() {
     std::fs::copy(cluster.members[victim].config.data_dir.join("BOOTS"), kept.join("BOOTS")).unwrap();
     written(&cluster, leader, "more").await;
     cluster.assert_same_state().await;
-    cluster.stop_member(victim, false).await;
+    stop(&mut cluster, victim).await;
     assert_eq!(cluster.leader().await, leader, "the same leads on");
     put_back(&cluster, victim, &kept);
     let refused = start(&cluster, victim).await.map(|_| ()).unwrap_err();
@@ -123,14 +135,14 @@ async fn an_old_copy_whose_peers_come_back_later_ends_then() {
     let leader = cluster.leader().await;
     let victim = (leader + 1) % 3;
     written(&cluster, leader, "before").await;
-    cluster.stop_member(victim, false).await;
+    stop(&mut cluster, victim).await;
     let kept = cluster.dir.join("kept");
     copy(&cluster.members[victim].config.data_dir, &kept);
     cluster.start_member(victim).await;
     wait_for("it to follow", || cluster.replica(victim).status().caught_up.then_some(())).await;
     cluster.leader().await;
     for i in 0..3 {
-        cluster.stop_member(i, false).await;
+        stop(&mut cluster, i).await;
     }
     put_back(&cluster, victim, &kept);
     let why = Arc::new(Mutex::new(String::new()));
