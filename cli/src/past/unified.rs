@@ -170,7 +170,7 @@ mod tests {
     fn changes_far_apart_are_hunks_of_their_own() {
         let lines = |changed: &[usize]| {
             let list: Vec<usize> = (0..40).map(|i| if changed.contains(&i) { 1000 + i } else { i }).collect();
-            Value::from(value!({"l": list}))
+            value!({"l": list})
         };
         let shown = diff(("x", "y"), Some(&lines(&[])), Some(&lines(&[5, 30])));
         assert_eq!(shown.matches("@@ -").count(), 2, "{shown}");

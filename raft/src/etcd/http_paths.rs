@@ -32,6 +32,7 @@ pub(super) struct Counts {
     success: Counter,
     failures: Counter,
     /// By type and name: the last result, successes, failures.
+    #[allow(clippy::type_complexity)]
     checks: Mutex<BTreeMap<(&'static str, &'static str), (bool, u64, u64)>>,
 }
 

@@ -134,8 +134,8 @@ async fn a_member_without_room_raises_an_alarm_everywhere() {
     for i in 0.. {
         // Refused where the full member leads.
         let _ = kv.txn(crate::cluster::put(format!("k{}", i % 20), value.clone())).await;
-        for at in 0..2 {
-            seen[at] |= alarm(at, 0, 0).await.unwrap() == [expected];
+        for (at, seen) in seen.iter_mut().enumerate() {
+            *seen |= alarm(at, 0, 0).await.unwrap() == [expected];
         }
         if seen == [true; 2] {
             break;

@@ -257,6 +257,7 @@ mod tests {
     #[test]
     fn what_is_covered_goes_late_and_only_by_the_same_term() {
         let (old, new) = (COVERED_KEPT, COVERED_KEPT - Duration::from_secs(1));
+        #[allow(clippy::let_and_return)]
         let removed = |by: Object| {
             let parts = [(1, 4, (0, 1)), (5, 9, (1, 1)), (10, 12, (1, 2))];
             let mut all: Vec<_> =

@@ -34,6 +34,7 @@ impl Dump<'_> {
 
     /// The keys that were live at the compact revision, in order, each with the revision of its
     /// version then. Nothing where nothing was compacted.
+    #[allow(clippy::type_complexity)]
     pub fn compacted<E: From<Error>>(
         &self,
         visit: &mut dyn FnMut(&[u8], Revision) -> Result<(), E>,

@@ -220,7 +220,10 @@ fn addresses(observed: &Observed, id: &ObjectId, service: &mut Value, notes: &mu
     let spec = &service["spec"];
     let listed = spec["clusterIPs"].items().iter().chain([&spec["clusterIP"]]).filter_map(Value::as_str);
     let taken = listed.filter_map(|ip| Some((ip.to_owned(), observed.addresses.get(ip)?)));
-    if let Some((ip, holder)) = taken.filter(|(_, holder)| *holder != id).last() {
+    // Taken whole: it must not look into `service` while that is changed.
+    #[allow(clippy::double_ended_iterator_last)]
+    let lost = taken.filter(|(_, holder)| *holder != id).last();
+    if let Some((ip, holder)) = lost {
         notes.push(format!("its address {ip} is {holder}'s by now: it gets another one"));
         if let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) {
             spec.retain(|key, _| !matches!(&**key, "clusterIP" | "clusterIPs"));
