@@ -65,8 +65,9 @@ impl Points {
 
 impl Archive {
     /// Merges small objects of log, and removes those that were merged before, when nobody reads them
-    /// any more. `now_ms` is by the storage's clock. An object that cannot be read is left as it is, and
-    /// told.
+    /// any more. `now_ms` is compared with the storage's times of its objects: by a clock that is ahead of
+    /// them objects go early, and a restore that has listed them lists again. An object that cannot be
+    /// read is left as it is, and told.
     pub async fn merge(&self, now_ms: i64) -> Result<Merged, Error> {
         let mut merged = Merged::default();
         let logs = Logs::of(self.list().await?);
