@@ -4,7 +4,8 @@
 #   deploy/packages.sh build   compiler front end for RocksDB's bindings and its C++ sources
 #   deploy/packages.sh run     build, and kubectl
 #   deploy/packages.sh test    run, and what the tests compare with and drive: etcd, etcdctl, HAProxy, jq, strace,
-#                              and moto, an S3-compatible server, from PyPI into ~/.cache/trireme
+#                              and into ~/.cache/trireme moto, an S3-compatible server, from PyPI, and an
+#                              upstream kube-apiserver, which is built from Debian's source of it
 #
 # Installs as root; otherwise it prints the command to run and fails.
 set -euo pipefail
@@ -54,15 +55,21 @@ moto() {
     fi
 }
 
+# Some minutes, once. Without it tests say that they are skipped.
+kube_apiserver() {
+    "$(dirname "${BASH_SOURCE[0]}")/kube-apiserver.sh" ||
+        echo "there is no upstream kube-apiserver: the store is not tested under one" >&2
+}
+
 case "${1:-}" in
     build) build ;;
     run) run ;;
     test) test_ ;;
-    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 finish() {
-    [ "$1" != test ] || moto
+    [ "$1" != test ] || { moto; kube_apiserver; }
     exit 0
 }
 [ ${#need[@]} -gt 0 ] || finish "$1"
