@@ -13,6 +13,18 @@ use super::{Cli, Command};
 pub(crate) const RESTORE: &str = "restore";
 pub(crate) const RESTORE_FROM: &str = "restore-from";
 const FROM: &str = "--from";
+/// What there is to choose from, for help and for those who named neither.
+pub(crate) const USAGE: &str =
+    "trireme restore <KIND/NAME | --namespace NAME> --at MOMENT [--from BACKUP] [OPTIONS]
+       trireme restore --from WHERE <--dir FOLDER | --data-dir FOLDER --name NAME> [OPTIONS]";
+/// The same as a message has it.
+pub(crate) const BOTH: &str = "  \
+a part of a cluster that runs: trireme restore KIND/NAME (or --namespace NAME) --at MOMENT [--from WHERE]
+  a new cluster out of a backup: trireme restore --from WHERE --dir FOLDER (or --data-dir FOLDER --name NAME) \
+[--at TIME | --revision N]";
+pub(crate) const ABOUT: &str = "\
+The first form changes a part of a cluster that runs: one object, or a namespace. The second makes a new cluster \
+out of a backup, or out of a master's data; its options: trireme restore --from WHERE --help";
 
 /// The command line, with the form of `restore` that is meant. Ends the process where none is.
 pub(crate) fn parse(words: Vec<OsString>) -> Cli {
@@ -32,11 +44,7 @@ fn choose(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             (Some(live), Some(new)) if live != new => Err(Cli::command().error(
                 ErrorKind::ArgumentConflict,
                 format!(
-                    "{live} and {new} cannot be given together: there are two forms of `trireme restore`.\n  \
-                     a new cluster out of a backup: trireme restore --from WHERE --dir FOLDER (or --data-dir \
-                     FOLDER --name NAME) [--at TIME | --revision N]\n  \
-                     a part of a cluster that runs: trireme restore KIND/NAME (or --namespace NAME) --at \
-                     MOMENT [--from WHERE]"
+                    "{live} and {new} cannot be given together: there are two forms of `trireme restore`.\n{BOTH}"
                 ),
             )),
             _ => Err(refused),

@@ -81,7 +81,7 @@ enum Command {
     History(past::HistoryOptions),
     /// Show what differs between two moments
     Diff(past::DiffOptions),
-    /// Make a part of a cluster that runs again what it was: an object, or a namespace
+    /// Make a part of a cluster that runs again what it was, or a new cluster out of a backup
     Restore(past::RestoreOptions),
     /// Take over the objects of another cluster
     Import(import::Options),

@@ -2,6 +2,7 @@
 //! a file or a pipe, so that logs of scheduled work tell it as well.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -141,6 +142,17 @@ impl Lines {
     }
 }
 
+/// `1 base`, `2 bases`, `0 log entries`.
+pub(crate) fn count<N: fmt::Display + PartialEq + From<u8>>(n: N, thing: &str) -> String {
+    if n == N::from(1) {
+        return format!("{n} {thing}");
+    }
+    match thing.strip_suffix('y') {
+        Some(stem) => format!("{n} {stem}ies"),
+        None => format!("{n} {thing}s"),
+    }
+}
+
 fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -152,6 +164,12 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_not_several() {
+        assert_eq!([count(0, "base"), count(1, "base"), count(2, "base")], ["0 bases", "1 base", "2 bases"]);
+        assert_eq!([count(1_i64, "log entry"), count(7_u64, "log entry")], ["1 log entry", "7 log entries"]);
+    }
 
     #[test]
     fn lines_tell_rate_and_time_left_now_and_then() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use support::{Cluster, eventually, text, trireme};
 use trireme_backup::{Archive, Key, KeySource, Location, Point, base};
-use trireme_raft::{Certificates, Remote, RemoteConfig, Tls};
+use trireme_raft::Remote;
 use trireme_store::engine::{RocksEngine, RocksOptions};
 use trireme_store::{KeyRange, KeyValue, Kv, Op, PutRequest, RangeRequest, Revision, Store, TxnRequest};
 
@@ -18,15 +18,8 @@ use trireme_store::{KeyRange, KeyValue, Kv, Op, PutRequest, RangeRequest, Revisi
 const BEHIND_MAX: Duration = Duration::from_secs(5);
 
 fn remote(cluster: &Cluster) -> Remote {
-    let read = |file| std::fs::read(cluster.pki(file)).expect(file);
-    let certificates = Certificates {
-        ca_pem: read("store-ca.crt"),
-        cert_pem: read("store-client.crt"),
-        key_pem: read("store-client.key"),
-    };
-    let tls = Tls::new(&certificates).expect("certificates");
     let endpoints = (1..=3).map(|master| cluster.store(master)).collect();
-    Remote::connect(RemoteConfig { endpoints, tls: tls.client() }).expect("a client")
+    support::writers::remote(&cluster.dir.join("pki"), endpoints)
 }
 
 fn backup(cluster: &Cluster, arguments: &[&str]) -> std::process::Output {
@@ -155,7 +148,7 @@ async fn what_was_acknowledged_is_in_the_backup_whoever_dies() {
         if base["good"] == true { Ok(()) } else { Err(base.to_string()) }
     });
     single_file(&cluster, &remote, folder.path(), key_file).await;
-    assert!(ok(&cluster, &["verify"]).contains("bases were restored"));
+    assert!(ok(&cluster, &["verify"]).starts_with("restored: "));
     let logs = Path::new(to).join(format!("trireme-{}", archive.cluster())).join("log");
     let object = std::fs::read_dir(logs).unwrap().next().unwrap().unwrap().path();
     let mut bytes = std::fs::read(&object).unwrap();
@@ -170,6 +163,121 @@ async fn what_was_acknowledged_is_in_the_backup_whoever_dies() {
     ok(&cluster, &["stop"]);
     assert_eq!(status(&cluster), serde_json::Value::Null);
     assert!(!backup(&cluster, &["stop"]).status.success(), "it was stopped twice");
+}
+
+/// A listener that takes connections and never answers, as storage behind a broken network.
+fn silent() -> (std::net::TcpListener, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address").to_string();
+    (listener, address)
+}
+
+#[test]
+fn a_start_that_cannot_write_is_taken_back() {
+    let cluster = Cluster::start(1, 0);
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let key = path("key");
+    assert!(trireme(&["backup", "key", &key]).status.success());
+    let start = |place: &str| backup(&cluster, &["start", "--to", place, "--key-file", &key]);
+    let refused = |place: &str, words: &[&str]| {
+        let output = start(place);
+        let said = text(&output);
+        let missing: Vec<_> = words.iter().filter(|word| !said.contains(*word)).collect();
+        assert!(!output.status.success() && missing.is_empty(), "{missing:?} is not said: {said}");
+    };
+    let works = |place: &str, before: &str| {
+        let output = start(place);
+        let said = text(&output);
+        assert!(output.status.success() && said.contains(place) && !said.contains(before), "{said}");
+    };
+    std::fs::write(path("file"), "").expect("write");
+    let nowhere = path("file/backup");
+
+    refused(&nowhere, &[&nowhere, "taken back", "no backup is made, as before"]);
+    assert_eq!(status(&cluster), serde_json::Value::Null);
+    // At once, so that what was told of the other place is still there.
+    let good = path("good");
+    works(&good, &nowhere);
+
+    // A place of its own kind of bad: the folder can be made, and nothing put into it.
+    let own = std::fs::read_dir(&good).expect("the backup").next().expect("its folder").expect("its name");
+    let stuck = path("stuck");
+    std::fs::create_dir(&stuck).expect("a folder");
+    std::fs::write(Path::new(&stuck).join(own.file_name()), "in the way").expect("write");
+    for bad in [&nowhere, &stuck] {
+        refused(bad, &[bad, "taken back", &format!("the backup goes to {good} as before")]);
+        let now = status(&cluster);
+        assert_eq!((&now["location"], &now["works"]), (&good.clone().into(), &true.into()), "{now}");
+    }
+    cluster.kubectl_ok(&["create", "configmap", "later", "--from-literal=a=b"]);
+    let newest = status(&cluster)["clusterRevision"].as_i64().expect("a revision");
+    eventually("the backup to go on where it was", || {
+        let now = status(&cluster);
+        let well = now["revision"].as_i64() >= Some(newest) && now["problem"].is_null();
+        if well { Ok(()) } else { Err(now.to_string()) }
+    });
+
+    interrupted(&cluster, folder.path(), &key, &good);
+    let other = path("other");
+    works(&other, "s3://");
+    let now = status(&cluster);
+    assert_eq!((&now["works"], &now["before"]), (&true.into(), &serde_json::Value::Null), "{now}");
+}
+
+/// A start that is killed while nobody knows whether its place is good, and what is told then.
+fn interrupted(cluster: &Cluster, folder: &Path, key: &str, before: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let (_listener, address) = silent();
+    let credentials = folder.join("credentials");
+    let lines = format!(
+        "AWS_ENDPOINT=http://{address}\nAWS_ALLOW_HTTP=true\nAWS_REGION=a\nAWS_ACCESS_KEY_ID=a\n\
+         AWS_SECRET_ACCESS_KEY=a\nAWS_TIMEOUT=2s\n"
+    );
+    std::fs::write(&credentials, lines).expect("write");
+    std::fs::set_permissions(&credentials, std::fs::Permissions::from_mode(0o600)).expect("mode");
+    let mut starting = std::process::Command::new(support::TRIREME)
+        .args(["backup", "start", "--to", "s3://silent", "--key-file", key, "--credentials-file"])
+        .arg(&credentials)
+        .arg("--dir")
+        .arg(&cluster.dir)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("run trireme");
+    // Seen in the store and not in the status, which asks the storage as well.
+    let written = |key: &str| {
+        let output = etcdctl(cluster, &["get", "--print-value-only", key]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    eventually("the new place to be in the store", || {
+        let config = written("/trireme/backup/config");
+        if config.contains("s3://silent") { Ok(()) } else { Err(config) }
+    });
+    starting.kill().expect("kill");
+    let _ = starting.wait();
+    let output = backup(cluster, &["status"]);
+    let said = text(&output);
+    for word in ["s3://silent", "nothing was written there since", before] {
+        assert!(said.contains(word), "{word:?} is not said: {said}");
+    }
+    let now = status(cluster);
+    assert_eq!((&now["works"], &now["before"]), (&false.into(), &before.into()), "{now}");
+    assert!(!written("/trireme/backup/trial").is_empty(), "nobody knows what was before");
+}
+
+fn etcdctl(cluster: &Cluster, arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .args(["--endpoints", &cluster.store(1), "--cacert"])
+        .arg(cluster.pki("store-ca.crt"))
+        .arg("--cert")
+        .arg(cluster.pki("store-client.crt"))
+        .arg("--key")
+        .arg(cluster.pki("store-client.key"))
+        .args(arguments)
+        .output()
+        .expect("run etcdctl")
 }
 
 async fn single_file(cluster: &Cluster, remote: &Remote, folder: &Path, key_file: &str) {

@@ -163,7 +163,8 @@ fn a_difference_shows_what_came_and_went() {
     assert_eq!(one["objects"].as_array().map(Vec::len), Some(1), "{one:#}");
     assert_eq!(one["objects"][0]["what"], "deleted");
     for (at, says) in [
-        ("2020-01-01T00:00:00Z", "is before what the store still has"),
+        ("2020-01-01T00:00:00Z", "is before this cluster was made, at 2"),
+        ("2020-01-01T00:00:00Z", "there is history since 2"),
         ("2999-01-01T00:00:00Z", "is not yet"),
         ("2020-01-01T00:00:00", "has no zone"),
         ("revision:99999999999", "is not yet"),
@@ -365,7 +366,9 @@ fn what_somebody_else_writes_meanwhile_is_not_lost() {
 #[test]
 fn what_is_wrong_with_a_restore_is_said() {
     for (arguments, says) in [
-        (&["restore", "--at", "-1m"][..], "KIND/NAME or --namespace"),
+        (&["restore"][..], "--namespace NAME) --at MOMENT"),
+        (&["restore"], "trireme restore --from WHERE"),
+        (&["restore", "--at", "-1m"], "KIND/NAME or --namespace"),
         (&["restore", "-n", "default"], "--at MOMENT or --revision N is needed"),
         (&["restore", "web", "--at", "now"], "KIND/NAME is expected"),
         (&["restore", "cm/nobody", "--at", "now"], "was not there at revision"),
@@ -373,6 +376,18 @@ fn what_is_wrong_with_a_restore_is_said() {
     ] {
         let output = run(arguments);
         assert!(!output.status.success() && text(&output).contains(says), "{arguments:?}: {}", text(&output));
+    }
+}
+
+#[test]
+fn both_forms_of_restore_are_in_the_help() {
+    for form in [&["restore", "--help"][..], &["restore", "--from", "/b", "--help"]] {
+        let output = trireme(form);
+        let said = text(&output);
+        assert!(output.status.success(), "{said}");
+        for usage in ["trireme restore <KIND/NAME | --namespace NAME> --at", "trireme restore --from WHERE"] {
+            assert!(said.contains(usage), "{usage}: {said}");
+        }
     }
 }
 
@@ -420,6 +435,19 @@ fn what_the_store_has_no_more_comes_from_the_backup() {
     // The one that the cluster makes is found without being named.
     let shown = run_ok(&["diff", "--at", &moment, "-n", "old", "cm", "--scratch", &scratch]);
     assert!(shown.contains("from the backup") && shown.contains("data.key then → now"), "{shown}");
+    // Neither blames the backup for what was never there.
+    let named = ["--from", to.as_str(), "--key-file", key.as_str()];
+    for (at, backup, says) in [
+        ("2020-01-01T00:00:00Z", &[][..], "is before this cluster was made, at 2"),
+        ("2020-01-01T00:00:00Z", &named, "is before this cluster was made, at 2"),
+        ("revision:1", &[], "revision 1 is before all history: there is one since 2"),
+        ("revision:1", &named, "revision 1 is before all history: there is one since 2"),
+    ] {
+        let output = run(&[&["diff", "--at", at, "--scratch", &scratch], backup].concat());
+        let said = text(&output);
+        let place = format!("in the backup at {to}");
+        assert!(!output.status.success() && said.contains(says) && said.contains(&place), "{at}: {said}");
+    }
     // The archive follows within seconds; until then what is in neither is said to be missing.
     let history = eventually("the backup to reach what was compacted", || {
         let told = run_ok(&["history", "cm/a", "-n", "old", "--since", "1h", "--scratch", &scratch]);

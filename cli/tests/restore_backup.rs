@@ -352,13 +352,13 @@ fn a_backup_lives_in_a_bucket_and_comes_back_from_it() {
     let listed = ok(&["backup", "list", "--from", &location, "--credentials-file", &credentials]);
     assert!(listed.contains("good"), "{listed}");
     let verified = ok(&[&["backup", "verify", "--from", &location][..], &place].concat());
-    assert!(verified.contains("1 bases were restored"), "{verified}");
+    assert!(verified.contains("restored: 1 base;"), "{verified}");
     let pruned = ok(&[
         &["backup", "prune", "--from", &location, "--credentials-file", &credentials][..],
         &["--keep", "1d"],
     ]
     .concat());
-    assert!(pruned.starts_with("0 bases and 0 log objects"), "{pruned}");
+    assert!(pruned.starts_with("0 bases and 0 log objects removed"), "{pruned}");
 
     let (new, port, at) = (file("new"), free_ports(), first.to_string());
     let base = port.to_string();

@@ -41,10 +41,11 @@ impl Source {
         }
         let reached = self.reach.reach()?;
         let kv = &*reached.client.kv;
-        let (stored, _) = stored::config(kv, false)
+        let stored = stored::config(kv, false)
             .await?
             .context("no backup was started: give --from to look at one of another cluster")
-            .config()?;
+            .config()?
+            .stored;
         let location = own(&stored, kv.status().await?.cluster_id);
         Ok(Found { location, stored: Some(stored) })
     }

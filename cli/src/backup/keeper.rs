@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trireme_backup::{
     Archive, Archiver, ArchiverConfig, Error, KeySource, Progressed, RawBody, RawEntry, Source,
 };
 use trireme_raft::{AgreedBody, Replica, Role};
-use trireme_store::{Kv, LeaseId, Revision, Store};
+use trireme_store::{Kv, LeaseId, Store};
 
-use super::stored::{self, Stored};
+use super::stored::{self, Configured, Stored, Told};
 
 /// Between two looks at whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -81,7 +82,7 @@ impl Keeper {
         if !*self.replica.caught_up().borrow() {
             return Ok(());
         }
-        let Some((config, written)) = stored::config(&self.replica, true).await? else { return Ok(()) };
+        let Some(config) = stored::config(&self.replica, true).await? else { return Ok(()) };
         if stored::archiver(&self.replica, true).await?.is_some() {
             *free_since = None;
             return Ok(());
@@ -95,8 +96,8 @@ impl Keeper {
         let lease = self.replica.lease_grant(LeaseId(0), LEASE_TTL_S).await?.id;
         let done = match stored::become_archiver(&self.replica, &self.name, lease).await {
             Ok(true) => {
-                tracing::info!(location = %config.location, "this master writes the backup");
-                self.archive(&config, written, lease, stop).await
+                tracing::info!(location = %config.stored.location, "this master writes the backup");
+                self.archive(&config, lease, stop).await
             }
             Ok(false) => Ok(()),
             Err(error) => Err(error),
@@ -108,31 +109,39 @@ impl Keeper {
     }
 
     /// Archives until the lease is lost, the configuration is another one, or the process ends.
-    async fn archive(
+    async fn archive(&self, config: &Configured, lease: LeaseId, stop: &CancellationToken) -> Result<()> {
+        let end = stop.child_token();
+        let _ended = end.clone().drop_guard();
+        match self.start(&config.stored, end).await {
+            Ok(progress) => self.attend(config, progress, Duration::MAX, lease, stop).await,
+            Err(error) => {
+                tracing::error!(%error, "the backup cannot be written");
+                let failed = Progressed { problem: Some(error.to_string()), ..Progressed::default() };
+                let (_told, progress) = watch::channel(failed);
+                self.attend(config, progress, FAILED_PAUSE, lease, stop).await
+            }
+        }
+    }
+
+    /// Keeps the lease and tells how it goes, for `at_most` so long.
+    async fn attend(
         &self,
-        config: &Stored,
-        written: Revision,
+        config: &Configured,
+        mut progress: watch::Receiver<Progressed>,
+        at_most: Duration,
         lease: LeaseId,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let end = stop.child_token();
-        let _ended = end.clone().drop_guard();
-        let mut progress = match self.start(config, end).await {
-            Ok(progress) => progress,
-            Err(error) => {
-                tracing::error!(%error, "the backup cannot be written");
-                stored::set_problem(&self.replica, Some(&format!("{}: {error}", self.name)), lease).await?;
-                tokio::select! {
-                    () = tokio::time::sleep(FAILED_PAUSE) => {}
-                    () = stop.cancelled() => {}
-                }
-                return Ok(());
-            }
-        };
-        let (mut renewed, mut told) = (Instant::now(), None);
+        let (began, mut renewed, mut last) = (Instant::now(), Instant::now(), None);
+        progress.mark_changed();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(RENEW_EVERY) => {}
+                // At once: somebody may wait for the first word.
+                changed = progress.changed() => if changed.is_err() {
+                    tracing::error!("the archiver has ended");
+                    return Ok(());
+                },
                 () = stop.cancelled() => return Ok(()),
             }
             match tokio::time::timeout(RENEW_EVERY, self.replica.lease_keep_alive(lease)).await {
@@ -142,17 +151,27 @@ impl Keeper {
                 _ => {}
             }
             match stored::config(&self.replica, true).await {
-                Ok(Some((_, now))) if now == written => {}
+                Ok(Some(now)) if now.written == config.written => {}
                 Ok(_) => return Ok(()),
                 Err(error) => tracing::debug!(error = format!("{error:#}"), "the configuration was not read"),
             }
-            let problem = problem(&progress.borrow_and_update());
-            if problem != told {
-                let text = problem.as_ref().map(|problem| format!("{}: {problem}", self.name));
-                if stored::set_problem(&self.replica, text.as_deref(), lease).await.is_ok() {
-                    told = problem;
-                }
+            let told = self.told(config, &progress.borrow_and_update());
+            if last.as_ref() != Some(&told) && stored::tell(&self.replica, &told, lease).await.is_ok() {
+                last = Some(told);
             }
+            if began.elapsed() >= at_most {
+                return Ok(());
+            }
+        }
+    }
+
+    fn told(&self, config: &Configured, progress: &Progressed) -> Told {
+        let of_base = || progress.base_problem.as_ref().map(|why| format!("the last base: {why}"));
+        let problem = progress.problem.clone().or_else(of_base);
+        Told {
+            config: config.written.0,
+            works: progress.written,
+            problem: problem.map(|problem| format!("{}: {problem}", self.name)),
         }
     }
 
@@ -160,7 +179,7 @@ impl Keeper {
         &self,
         stored: &Stored,
         end: CancellationToken,
-    ) -> Result<tokio::sync::watch::Receiver<Progressed>, Error> {
+    ) -> Result<watch::Receiver<Progressed>, Error> {
         if let KeySource::Command(command) = &stored.key
             && self.key_command.as_ref() != Some(command)
         {
@@ -181,8 +200,4 @@ impl Keeper {
         tokio::spawn(archiver.run(end));
         Ok(progress)
     }
-}
-
-fn problem(told: &Progressed) -> Option<String> {
-    told.problem.clone().or_else(|| told.base_problem.as_ref().map(|why| format!("the last base: {why}")))
 }

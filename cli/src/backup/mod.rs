@@ -16,6 +16,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use trireme_backup::{KeySource, Location, Retention};
 
 use crate::exit::ConfigContext;
+use crate::progress::count;
 use crate::reach::Reach;
 pub(crate) use keeper::Keeper;
 
@@ -120,9 +121,11 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     }
 }
 
-/// Where the cluster's own backup lies and what its key is read from, if it is made.
+/// Where the cluster's own backup lies and what its key is read from, if it is made. While a
+/// configuration has not shown that it works, that is where the backup lay before.
 pub(crate) async fn configured(kv: &dyn trireme_store::Kv) -> Result<Option<(Location, KeySource)>> {
-    let Some((stored, _)) = stored::config(kv, false).await? else { return Ok(None) };
+    let Some(config) = stored::config(kv, false).await? else { return Ok(None) };
+    let stored = config.trial.and_then(|trial| trial.before).unwrap_or(config.stored);
     Ok(Some((find::own(&stored, kv.status().await?.cluster_id), stored.key)))
 }
 
@@ -135,9 +138,9 @@ async fn prune(source: &find::Source, keep: Option<Duration>, dry_run: bool) -> 
     // Names alone decide: no key is needed.
     let archive = trireme_backup::Archive::look(&found.location).await?;
     let pruned = archive.prune(Retention { keep }, now_ms(), dry_run).await?;
-    let (bases, objects, mib) = (pruned.bases, pruned.log_objects, pruned.bytes >> 20);
-    let what = if dry_run { "would be removed" } else { "were removed" };
-    println!("{bases} bases and {objects} log objects {what}, {mib} MiB");
+    let (bases, objects) = (count(pruned.bases, "base"), count(pruned.log_objects, "log object"));
+    let what = if dry_run { "would be removed" } else { "removed" };
+    println!("{bases} and {objects} {what}, {} MiB", pruned.bytes >> 20);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use trireme_backup::{Archive, Base, Gap, Points};
 
 use super::{Output, find, now_ms, stored};
+use crate::progress::count;
 use crate::reach::Reach;
 
 #[derive(Debug, Serialize)]
@@ -21,13 +22,17 @@ struct Status {
     seconds_behind: Option<f64>,
     last_base: Option<Base>,
     gaps: Vec<Gap>,
+    /// Something was written since it was started this way.
+    works: bool,
+    /// Where the backup went before, as long as it is not known to work.
+    before: Option<String>,
     problem: Option<String>,
 }
 
 pub(super) async fn status(reach: &Reach, output: Output) -> Result<()> {
     let reached = reach.reach()?;
     let kv = &*reached.client.kv;
-    let Some((config, _)) = stored::config(kv, false).await? else {
+    let Some(stored::Configured { stored: config, written, trial }) = stored::config(kv, false).await? else {
         match output {
             Output::Json => println!("null"),
             Output::Text => println!("no backup was started"),
@@ -36,6 +41,7 @@ pub(super) async fn status(reach: &Reach, output: Output) -> Result<()> {
     };
     let cluster = kv.status().await?;
     let location = find::own(&config, cluster.cluster_id);
+    let told = stored::told(kv, written).await?;
     let points = async { Archive::look(&location).await?.points().await }.await;
     // After the archive: what was written since makes it no later than it is.
     let (points, unreadable) = match points {
@@ -59,7 +65,9 @@ pub(super) async fn status(reach: &Reach, output: Output) -> Result<()> {
         seconds_behind,
         last_base: points.bases.last().cloned(),
         gaps: points.gaps.clone(),
-        problem: stored::problem(kv).await?.or(unreadable),
+        works: trial.is_none(),
+        before: trial.and_then(|trial| trial.before).map(|before| before.location.to_string()),
+        problem: told.and_then(|told| told.problem).or(unreadable),
     };
     match output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
@@ -74,10 +82,19 @@ pub(super) async fn status(reach: &Reach, output: Output) -> Result<()> {
 fn text(status: &Status) -> String {
     let mut text = format!("location      {}\n", status.location);
     text += &format!("written by    {}\n", status.member.as_deref().unwrap_or("nobody at the moment"));
+    if !status.works {
+        text += "started       nothing was written there since: `trireme backup start` was interrupted, or the first \
+                 base is being made\n";
+        text += &match &status.before {
+            Some(before) => format!("before        {before}: nothing is written there any more\n"),
+            None => "before        no backup was made\n".into(),
+        };
+    }
     text += &match (status.revision, status.revisions_behind, status.seconds_behind) {
         (Some(revision), Some(0), _) => format!("archived      up to revision {revision}, the newest\n"),
         (Some(revision), Some(behind), Some(seconds)) => format!(
-            "archived      up to revision {revision}: {behind} revisions behind, the last change in it {seconds:.1} s ago\n"
+            "archived      up to revision {revision}: {} behind, the last change in it {seconds:.1} s ago\n",
+            count(behind, "revision")
         ),
         _ => "archived      nothing yet\n".into(),
     };

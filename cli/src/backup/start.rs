@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::ProgressBar;
-use trireme_backup::{Archive, Location};
+use trireme_backup::Location;
+use trireme_store::{Kv, Revision};
 
-use super::stored::{self, Stored};
-use super::{KeyOptions, find};
+use super::KeyOptions;
+use super::stored::{self, Stored, Told, Trial};
 use crate::exit::ConfigContext;
 use crate::reach::Reach;
 
-/// How long the first base is waited for.
-const FIRST_BASE: Duration = Duration::from_secs(60);
+/// How long the first that is written is waited for: with a new location that is a whole base.
+const FIRST_WRITTEN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(500);
 
 #[derive(Args, Debug)]
@@ -57,33 +58,59 @@ pub(super) async fn run(options: Options) -> Result<()> {
         Stored { location, key, base_every_s: options.base_every.as_secs(), keep_s: options.keep.as_secs() };
     let reached = options.reach.reach()?;
     let kv = &*reached.client.kv;
-    stored::set_config(kv, &stored).await?;
-    let location = find::own(&stored, kv.status().await?.cluster_id);
-    let bar = ProgressBar::new_spinner().with_message("waiting for the first base");
+    let now = stored::config(kv, false).await?;
+    let written =
+        stored::try_config(kv, &stored, now.as_ref()).await?.context(OTHER).context("nothing was changed")?;
+    let bar = ProgressBar::new_spinner().with_message("waiting for the first that is written");
     bar.enable_steady_tick(Duration::from_millis(200));
+    let outcome = outcome(kv, written).await;
+    bar.finish_and_clear();
+    let location = &stored.location;
+    match outcome? {
+        Outcome::Works(member) => println!("{member} writes the backup to {location}"),
+        Outcome::Waits => println!(
+            "the backup was started, and nothing is written to {location} yet: look at `trireme backup status`"
+        ),
+        Outcome::TakenBack(problem, trial) => {
+            let now = match trial.before {
+                Some(before) => format!("the backup goes to {} as before", before.location),
+                None => "no backup is made, as before".to_owned(),
+            };
+            bail!("nothing can be written to {location}: {problem}. That was taken back: {now}");
+        }
+    }
+    Ok(())
+}
+
+const OTHER: &str = "somebody else started or stopped the backup at the same time";
+
+enum Outcome {
+    /// Who writes.
+    Works(String),
+    /// Neither good nor bad was heard in time.
+    Waits,
+    TakenBack(String, Trial),
+}
+
+/// Waits for what is told of the configuration of `written` and of no other, and takes it back when
+/// that is bad. Whoever ends this before leaves the configuration on trial, and `trireme backup
+/// status` says so.
+async fn outcome(kv: &dyn Kv, written: Revision) -> Result<Outcome> {
     let began = Instant::now();
     loop {
+        let now = stored::config(kv, false).await?.filter(|now| now.written == written).context(OTHER)?;
+        let told = stored::told(kv, written).await?;
         let member = stored::archiver(kv, false).await?;
-        if let Some(problem) = stored::problem(kv).await? {
-            bail!("the backup was started, and stands still: {problem}");
-        }
-        let bases = match Archive::look(&location).await {
-            Ok(archive) => archive.points().await.map_or(0, |points| points.bases.len()),
-            Err(_) => 0,
-        };
-        if let Some(member) = member
-            && bases > 0
-        {
-            bar.finish_and_clear();
-            println!("{member} writes the backup to {location}");
-            return Ok(());
-        }
-        if began.elapsed() > FIRST_BASE {
-            bar.finish_and_clear();
-            println!(
-                "the backup was started; no base is seen from here yet: look at `trireme backup status`"
-            );
-            return Ok(());
+        match (now.trial, told, member) {
+            (None, _, Some(member)) => return Ok(Outcome::Works(member)),
+            (Some(trial), Some(Told { problem: Some(problem), works: false, .. }), _) => {
+                // Not, if something was written after all meanwhile.
+                if stored::take_back(kv, written, &trial).await? {
+                    return Ok(Outcome::TakenBack(problem, trial));
+                }
+            }
+            _ if began.elapsed() > FIRST_WRITTEN => return Ok(Outcome::Waits),
+            _ => {}
         }
         tokio::time::sleep(POLL).await;
     }

@@ -12,10 +12,13 @@ use trireme_store::{
 
 /// Beside the API's keys, which none of its servers serves.
 const CONFIG: &str = "/trireme/backup/config";
+/// What is put back if a configuration does not work. Written together with it, and gone as soon as
+/// something was archived under it.
+const TRIAL: &str = "/trireme/backup/trial";
 /// Who archives, under a lease of its own.
 const ARCHIVER: &str = "/trireme/backup/archiver";
-/// What is wrong with it, under the same lease.
-const PROBLEM: &str = "/trireme/backup/problem";
+/// How that goes, under the same lease.
+const TOLD: &str = "/trireme/backup/told";
 
 /// How the backup is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,26 +45,108 @@ async fn get(kv: &dyn Kv, key: &str, serializable: bool) -> Result<Option<KeyVal
     Ok(kv.range(request).await?.kvs.pop())
 }
 
-/// The configuration, and the revision at which it was written. With `serializable` as this member
-/// knows it.
-pub(super) async fn config(kv: &dyn Kv, serializable: bool) -> Result<Option<(Stored, Revision)>> {
-    let Some(found) = get(kv, CONFIG, serializable).await? else { return Ok(None) };
-    let stored = serde_json::from_slice(&found.value).with_context(|| format!("the store's {CONFIG}"))?;
-    Ok(Some((stored, found.mod_revision)))
+/// A configuration as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Configured {
+    pub stored: Stored,
+    /// At which it was written: which configuration it is.
+    pub written: Revision,
+    /// Nothing was archived under it so far.
+    pub trial: Option<Trial>,
 }
 
-pub(super) async fn set_config(kv: &dyn Kv, stored: &Stored) -> Result<()> {
-    let put = Op::Put(PutRequest::new(CONFIG, serde_json::to_vec(stored)?));
-    kv.txn(TxnRequest { success: vec![put], ..TxnRequest::default() }).await?;
-    Ok(())
+/// What is known of a configuration that has not shown yet that it works.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trial {
+    /// The last one that did, if there was one.
+    pub before: Option<Stored>,
+}
+
+/// What who archives says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Told {
+    /// At which the configuration was written that this is about. A later one has nothing to do with
+    /// it.
+    pub config: i64,
+    /// Something was written under it.
+    pub works: bool,
+    pub problem: Option<String>,
+}
+
+/// The configuration. With `serializable` as this member knows it.
+pub(super) async fn config(kv: &dyn Kv, serializable: bool) -> Result<Option<Configured>> {
+    // One read, so that the two belong together.
+    let both = KeyRange { start: CONFIG.into(), end: [TRIAL, "\0"].concat().into() };
+    let request = RangeRequest { serializable, ..RangeRequest::new(both) };
+    let (mut config, mut trial) = (None, None);
+    for found in kv.range(request).await?.kvs {
+        match &found.key[..] {
+            key if key == CONFIG.as_bytes() => config = Some(found),
+            key if key == TRIAL.as_bytes() => trial = Some(found),
+            _ => {}
+        }
+    }
+    let Some(found) = config else { return Ok(None) };
+    let stored = read(CONFIG, &found)?;
+    let trial = trial.filter(|trial| trial.mod_revision == found.mod_revision);
+    let trial = trial.map(|trial| read(TRIAL, &trial)).transpose()?;
+    Ok(Some(Configured { stored, written: found.mod_revision, trial }))
+}
+
+fn read<T: serde::de::DeserializeOwned>(key: &str, found: &KeyValue) -> Result<T> {
+    serde_json::from_slice(&found.value).with_context(|| format!("the store's {key}"))
+}
+
+fn put(key: &'static str, value: &impl Serialize) -> Result<Op> {
+    Ok(Op::Put(PutRequest::new(key, serde_json::to_vec(value)?)))
+}
+
+fn delete(key: &'static str) -> Op {
+    Op::Delete(DeleteRequest { range: KeyRange::key(key), prev_kv: false })
+}
+
+/// Puts `stored` in the place of `now`, on trial; at which revision, or `None` where another
+/// configuration is there by now.
+pub(super) async fn try_config(
+    kv: &dyn Kv,
+    stored: &Stored,
+    now: Option<&Configured>,
+) -> Result<Option<Revision>> {
+    // What never worked is nothing to go back to.
+    let before = now.and_then(|now| match &now.trial {
+        Some(trial) => trial.before.clone(),
+        None => Some(now.stored.clone()),
+    });
+    let request = TxnRequest {
+        compare: vec![Compare::mod_revision(CONFIG, now.map_or(Revision(0), |now| now.written))],
+        success: vec![put(CONFIG, stored)?, put(TRIAL, &Trial { before })?],
+        ..TxnRequest::default()
+    };
+    let done = kv.txn(request).await?;
+    Ok(done.succeeded.then_some(done.revision))
+}
+
+/// Puts back what was there before the configuration of `written`, if it is the one that is there
+/// and nothing was archived under it; whether that was so.
+pub(super) async fn take_back(kv: &dyn Kv, written: Revision, trial: &Trial) -> Result<bool> {
+    let back = match &trial.before {
+        Some(before) => put(CONFIG, before)?,
+        None => delete(CONFIG),
+    };
+    let request = TxnRequest {
+        compare: vec![Compare::mod_revision(CONFIG, written), Compare::mod_revision(TRIAL, written)],
+        success: vec![back, delete(TRIAL)],
+        ..TxnRequest::default()
+    };
+    Ok(kv.txn(request).await?.succeeded)
 }
 
 /// Whether there was one.
 pub(super) async fn remove_config(kv: &dyn Kv) -> Result<bool> {
-    let delete = Op::Delete(DeleteRequest { range: KeyRange::key(CONFIG), prev_kv: false });
     let request = TxnRequest {
         compare: vec![Compare::mod_revision(CONFIG, Revision(0))],
-        failure: vec![delete],
+        failure: vec![delete(CONFIG), delete(TRIAL)],
         ..TxnRequest::default()
     };
     Ok(!kv.txn(request).await?.succeeded)
@@ -84,17 +169,23 @@ pub(super) async fn become_archiver(kv: &dyn Kv, member: &str, lease: LeaseId) -
     Ok(kv.txn(request).await?.succeeded)
 }
 
-pub(super) async fn problem(kv: &dyn Kv) -> Result<Option<String>> {
-    let found = get(kv, PROBLEM, false).await?;
-    Ok(found.map(|kv| String::from_utf8_lossy(&kv.value).into_owned()))
+/// What was last told of the configuration of `written`; nothing where who archives has gone.
+pub(super) async fn told(kv: &dyn Kv, written: Revision) -> Result<Option<Told>> {
+    let Some(found) = get(kv, TOLD, false).await? else { return Ok(None) };
+    let told: Told = read(TOLD, &found)?;
+    Ok(Some(told).filter(|told| told.config == written.0))
 }
 
-/// Tells what is wrong, or that nothing is, to those who ask for the status.
-pub(super) async fn set_problem(kv: &dyn Kv, problem: Option<&str>, lease: LeaseId) -> Result<()> {
-    let op = match problem {
-        Some(text) => Op::Put(PutRequest { lease, ..PutRequest::new(PROBLEM, text.to_owned()) }),
-        None => Op::Delete(DeleteRequest { range: KeyRange::key(PROBLEM), prev_kv: false }),
-    };
-    kv.txn(TxnRequest { success: vec![op], ..TxnRequest::default() }).await?;
+/// Tells those who ask how it goes, for as long as `lease` lives. With the first that works, the
+/// configuration is on trial no more.
+pub(super) async fn tell(kv: &dyn Kv, told: &Told, lease: LeaseId) -> Result<()> {
+    let put = Op::Put(PutRequest { lease, ..PutRequest::new(TOLD, serde_json::to_vec(told)?) });
+    let mut request = TxnRequest { success: vec![put.clone()], failure: vec![put], ..TxnRequest::default() };
+    if told.works {
+        // Of this configuration: that of a later one stays.
+        request.compare = vec![Compare::mod_revision(TRIAL, Revision(told.config))];
+        request.success.push(delete(TRIAL));
+    }
+    kv.txn(request).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use trireme_backup::{Archive, Phase, READING};
 
 use super::{KeyOptions, find};
 use crate::exit::ConfigContext;
-use crate::progress::{Bar, Unit};
+use crate::progress::{Bar, Unit, count};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -59,14 +59,17 @@ pub(super) async fn run(options: Options) -> Result<()> {
     let _ = std::fs::remove_dir_all(&scratch);
     let verified = verified?;
     println!(
-        "{} bases were restored and {} log entries applied from {} objects; {} states were compared with the next base",
-        verified.bases, verified.entries, verified.log_objects, verified.compared
+        "restored: {}; applied: {} from {}; compared with the next base: {}",
+        count(verified.bases, "base"),
+        count(verified.entries, "log entry"),
+        count(verified.log_objects, "object"),
+        count(verified.compared, "state")
     );
     for problem in &verified.problems {
         println!("{problem}");
     }
     if !verified.problems.is_empty() {
-        bail!("{} problems were found in {}", verified.problems.len(), found.location);
+        bail!("{}: {} found", found.location, count(verified.problems.len(), "problem"));
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ use clap::{Args, Subcommand};
 use trireme_bolt::etcd::Snapshot;
 
 use crate::exit::ConfigContext;
-use crate::progress::{Bar, Unit};
+use crate::progress::{Bar, Unit, count};
 use judge::{Rules, Verdict};
 use report::Report;
 use source::Reader;
@@ -147,9 +147,9 @@ async fn transfer(
     if let Some(first) = conflicts.first() {
         report.print(options.dry_run);
         bail!(
-            "{} objects are in the target already under the same names, {first} among them: nothing was \
-             written; --overwrite replaces them",
-            conflicts.len()
+            "the target has {} under the same names already, {first} among them: nothing was written; \
+             --overwrite replaces them",
+            count(conflicts.len(), "object")
         );
     }
     write(spool, target, existing, &mut report, options.dry_run).await?;

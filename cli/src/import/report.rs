@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
+use crate::progress::count;
+
 /// Keys that are named for one reason; of the others only the number is told.
 const NAMED_MAX: usize = 20;
 
@@ -109,7 +111,7 @@ impl Report {
     pub(super) fn result(&self) -> Result<()> {
         let refused: u64 = self.refused.values().map(|refused| refused.count).sum();
         if refused > 0 {
-            bail!("{refused} objects of the source could not be taken; they are named above");
+            bail!("{} of the source could not be taken: see above", count(refused, "object"));
         }
         Ok(())
     }

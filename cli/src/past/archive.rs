@@ -6,12 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Args;
 use parking_lot::Mutex;
-use trireme_backup::{Archive, KeySource, Location, Phase, Point, Progress};
+use trireme_backup::{Archive, Base, KeySource, Location, Phase, Point, Progress};
 use trireme_store::engine::{RocksEngine, RocksOptions};
 use trireme_store::{Kv, Local, Store};
 
 use super::moment::At;
-use super::open::State;
+use super::open::{Since, State};
 use super::source::{StorePast, Times};
 use crate::exit::ConfigContext;
 use crate::progress::{Bar, Unit};
@@ -45,7 +45,7 @@ pub(super) struct Backup {
     archive: Archive,
     scratch: PathBuf,
     /// The store that runs is another cluster: revisions of the two say nothing of each other.
-    foreign: bool,
+    pub foreign: bool,
 }
 
 /// A folder that goes when it is not needed any more. It holds a cluster's secrets.
@@ -117,6 +117,14 @@ impl Backup {
     /// The newest state in it.
     pub(super) async fn newest(&self) -> Result<State> {
         self.state(Point::Latest).await
+    }
+
+    /// Its first moment; `None` as long as it has none.
+    pub(super) async fn begin(&self) -> Result<Option<Since>> {
+        let points = self.archive.points().await?;
+        let place = format!("in the backup at {}", self.archive.location());
+        let since = |base: &Base| Since { revision: base.revision, time_ms: Some(base.time_ms), place };
+        Ok(points.bases.first().map(since))
     }
 
     async fn state(&self, point: Point) -> Result<State> {

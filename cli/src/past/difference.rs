@@ -15,6 +15,7 @@ use super::open::{Source, State};
 use super::source::{kinds_at, values};
 use super::{Output, now_ms, unified};
 use crate::exit::ConfigContext;
+use crate::progress::count;
 
 /// Left out unless asked for: they change all the time and say little of what anyone did.
 const NOISE: &[&str] = &["events", "leases.coordination.k8s.io"];
@@ -148,7 +149,7 @@ async fn read(
     };
     let (old_keys, new_keys) = (keys(&old), keys(&new));
     let bar = ProgressBar::new_spinner();
-    bar.set_message(format!("reading {} objects", old_keys.len() + new_keys.len()));
+    bar.set_message(format!("reading {}", count(old_keys.len() + new_keys.len(), "object")));
     let mut before: BTreeMap<_, _> =
         values(&*then.past, old_keys, then.revision).await?.into_iter().collect();
     let mut after: BTreeMap<_, _> =

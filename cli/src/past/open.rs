@@ -1,5 +1,6 @@
 //! Opens the pasts that a command may look into.
 
+use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -9,8 +10,9 @@ use trireme_store::Revision;
 use super::archive::{self, Backup};
 use super::moment::{At, show};
 use super::now_ms;
-use super::source::{Found, Missing, Past, StorePast, Times, resolve};
+use super::source::{Found, Missing, Past, StorePast, Times, made_ms, resolve};
 use crate::exit::ConfigContext;
+use crate::progress::count as things;
 use crate::reach::{Reach, Reached};
 
 #[derive(Args, Debug)]
@@ -70,7 +72,7 @@ impl Pasts {
         if self.archive.is_named()
             && let Some(backup) = self.backup().await?
         {
-            return backup.at(at).await;
+            return self.in_backup(&backup, at, None).await;
         }
         match resolve(&*self.live, at, now_ms).await? {
             Ok(found) => {
@@ -78,10 +80,69 @@ impl Pasts {
                 Ok(State { past: self.live.clone(), revision: found.revision, foreign: false })
             }
             Err(Missing::Future(why)) => Err(anyhow::anyhow!(why)).config(),
-            Err(Missing::Older { oldest, since_ms }) => match self.backup().await? {
-                Some(backup) => backup.at(at).await,
-                None => bail!("{}", too_old(at, oldest, since_ms)),
-            },
+            Err(Missing::Older { oldest, since_ms }) => {
+                let own = Since { revision: oldest.0, time_ms: since_ms, place: "in the store".into() };
+                match (self.backup().await?, self.made_before(at).await) {
+                    (Some(backup), _) => self.in_backup(&backup, at, Some(own)).await,
+                    (None, Some(made)) => Err(anyhow::anyhow!(own.before_cluster(at, made))).config(),
+                    (None, None) => bail!("{}", too_old(at, oldest, since_ms)),
+                }
+            }
+        }
+    }
+
+    /// The state at a moment that the store, whose history begins with `own`, does not have.
+    async fn in_backup(&self, backup: &Backup, at: At, own: Option<Since>) -> Result<State> {
+        let error = match backup.at(at).await {
+            Ok(state) => return Ok(state),
+            Err(error) => error,
+        };
+        if !matches!(error.downcast_ref(), Some(trireme_backup::Error::TooEarly { .. })) {
+            return Err(error);
+        }
+        let Some(begin) = backup.begin().await? else { return Err(error) };
+        if backup.foreign {
+            return Err(anyhow::anyhow!(begin.before_history(at))).config();
+        }
+        let begin = own.filter(|own| own.revision < begin.revision).unwrap_or(begin);
+        let made = self.made_before(at).await;
+        let why = made.map_or_else(|| begin.before_history(at), |made| begin.before_cluster(at, made));
+        Err(anyhow::anyhow!(why)).config()
+    }
+
+    /// When the cluster was made, if that is known and `at` is a time before it.
+    async fn made_before(&self, at: At) -> Option<i64> {
+        let At::Time(time_ms) = at else { return None };
+        let newest = self.live.bounds().await.ok()?.newest;
+        made_ms(&*self.live, newest).await.ok().flatten().filter(|made| time_ms < *made)
+    }
+}
+
+/// Where history begins.
+pub(super) struct Since {
+    pub revision: i64,
+    pub time_ms: Option<i64>,
+    /// `in the store`.
+    pub place: String,
+}
+
+impl Since {
+    fn before_cluster(&self, at: At, made_ms: i64) -> String {
+        let (at, made) = (describe(at), show(made_ms));
+        format!("{at} is before this cluster was made, at {made}: there is history {self}")
+    }
+
+    fn before_history(&self, at: At) -> String {
+        format!("{} is before all history: there is one {self}", describe(at))
+    }
+}
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { revision, time_ms, place } = self;
+        match time_ms {
+            Some(ms) => write!(f, "since {} (revision {revision}), {place}", show(*ms)),
+            None => write!(f, "since revision {revision}, {place}"),
         }
     }
 }
@@ -91,7 +152,8 @@ fn announce(at: At, found: Found) {
     let unclear = match found.unclear {
         0 => String::new(),
         count => format!(
-            "; the next {count} changes carry no time and are taken as later (revision:N names a state exactly)"
+            "; {} with no time of their own follow and are taken as later (revision:N names a state exactly)",
+            things(count, "change")
         ),
     };
     eprintln!("{} is revision {}{unclear}", show(time), found.revision);

@@ -235,6 +235,15 @@ fn own_times(changes: &[Event]) -> Vec<(Revision, Option<i64>)> {
     changes.iter().map(|event| (event.kv.mod_revision, own(event))).collect()
 }
 
+/// When the cluster was made: its namespaces say so. `None` where they do not.
+pub(super) async fn made_ms(past: &dyn Past, at: Revision) -> Result<Option<i64>> {
+    let key = format!("{}namespaces/kube-system", super::kinds::PREFIX);
+    let Some(found) = past.get(&key, at).await? else { return Ok(None) };
+    let kinds = Kinds::built_in();
+    let object = kinds.locate(&found.key).and_then(|(row, _)| row.decode(&found.value).ok());
+    Ok(object.and_then(|object| stamps::time(&object["metadata"]["creationTimestamp"])))
+}
+
 /// The kinds that there were at a revision.
 pub(super) async fn kinds_at(past: &dyn Past, at: Revision, kinds: &mut Kinds) -> Result<()> {
     let keys: Vec<String> = names(&past.keys(DEFINITIONS, at).await?);

@@ -82,7 +82,8 @@ fn deletion_ms(object: &Value) -> Option<i64> {
     Some(end - metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0).saturating_mul(1000))
 }
 
-fn time(value: &Value) -> Option<i64> {
+/// A time as objects write it, in milliseconds since the Unix epoch.
+pub(super) fn time(value: &Value) -> Option<i64> {
     let text = value.as_str()?;
     parse_time(text).or_else(|_| parse_micro_time(text)).ok().map(ms)
 }

@@ -19,6 +19,7 @@ use trireme_raft::OfflineError;
 use trireme_store::{Fault, Rebirth, Reborn};
 
 use crate::exit::ConfigContext;
+use crate::forms;
 use crate::join::token;
 use crate::server::master::open_engine;
 
@@ -27,6 +28,7 @@ pub(crate) use progress::Progress;
 pub(crate) use source::{explain, open_copy};
 
 #[derive(Args, Debug)]
+#[command(override_usage = forms::USAGE)]
 pub(crate) struct Options {
     /// A backup (/FOLDER, s3://BUCKET/PREFIX, or the file of `trireme backup save`), or the data
     /// directory of a master that does not run

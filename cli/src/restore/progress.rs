@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use trireme_raft::Work;
 
-use crate::progress::{Bar, Unit};
+use crate::progress::{Bar, Unit, count};
 
 /// One bar at a time, each gone when the next begins.
 pub(crate) struct Progress {
@@ -80,7 +80,8 @@ fn figure(keys: u64, bytes: u64, took: Duration) -> String {
     let seconds = took.as_secs_f64().max(0.001);
     let mb = bytes as f64 / 1e6;
     format!(
-        "{keys} keys, {mb:.1} MB in {seconds:.1} s: {:.1} MB/s, {:.0} keys/s",
+        "{}, {mb:.1} MB in {seconds:.1} s: {:.1} MB/s, {:.0} keys/s",
+        count(keys, "key"),
         mb / seconds,
         keys as f64 / seconds
     )

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::pki::write_public;
+use crate::progress::count;
 
 pub(crate) const FILE: &str = "cluster.json";
 /// Ports of master `n` are `port + n * PORTS_PER_PROCESS` and the two after it.
@@ -57,9 +58,9 @@ impl Layout {
         if let Some(stored) = &stored {
             ensure!(
                 stored.masters == layout.masters,
-                "{} holds a cluster of {} masters: leave out --masters, or give another --dir",
+                "{} holds a cluster of {}: leave out --masters, or give another --dir",
                 dir.display(),
-                stored.masters
+                count(stored.masters, "master")
             );
             ensure!(
                 stored.port == layout.port,
@@ -174,12 +175,11 @@ impl Layout {
 
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        write!(f, "{}", plural(self.masters.into(), "master"))?;
+        write!(f, "{}", count(self.masters, "master"))?;
         if self.api_replicas > 0 {
-            write!(f, ", {}", plural(self.api_replicas.into(), "further API server"))?;
+            write!(f, ", {}", count(self.api_replicas, "further API server"))?;
         }
-        write!(f, ", {}", plural(self.nodes.into(), "hollow node"))
+        write!(f, ", {}", count(self.nodes, "hollow node"))
     }
 }
 

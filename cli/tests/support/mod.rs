@@ -1,6 +1,12 @@
 //! A cluster of real processes for tests: what `trireme up` starts, on ports of its own.
 #![allow(dead_code, unreachable_pub)] // each test binary uses a part
 
+pub mod clock;
+pub mod deeds;
+pub mod machines;
+pub mod network;
+pub mod writers;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -188,6 +194,12 @@ pub fn trireme(arguments: &[&str]) -> Output {
     Command::new(TRIREME).args(arguments).output().expect("run trireme")
 }
 
+/// Tells a figure, or what is not tested here, past the capture of what tests that pass print.
+pub fn say(text: &str) {
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{name}: {text}\n"));
+}
+
 /// Both outputs, for messages.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -214,14 +226,6 @@ pub fn reference(file: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    // Past the capture of what tests that pass print.
-    let _ = std::io::Write::write_fmt(
-        &mut std::io::stderr(),
-        format_args!(
-            "skipped: {}: {} is not here\n",
-            std::thread::current().name().unwrap_or("?"),
-            path.display()
-        ),
-    );
+    say(&format!("skipped: {} is not here", path.display()));
     None
 }

@@ -83,6 +83,9 @@ pub struct Progressed {
     pub index: u64,
     pub revision: i64,
     pub time_ms: i64,
+    /// This archiver has written something itself: whoever archived before it may have had another
+    /// location's rights.
+    pub written: bool,
     /// What is wrong at the moment.
     pub problem: Option<String>,
     /// What went wrong with the last base.
@@ -286,6 +289,7 @@ impl Archiver {
         let bytes = self.archive.put_log(&name, encoded, LOG_LEVEL).await?;
         *at = end;
         self.tell(end, revision, time_ms);
+        self.told.send_modify(|told| told.written = true);
         Ok(bytes)
     }
 
@@ -301,6 +305,7 @@ impl Archiver {
         let (name, _) = self.base().await?;
         let at = At { index: name.index, term: name.term };
         self.tell(at, name.revision, name.time_ms);
+        self.told.send_modify(|told| told.written = true);
         Ok(at)
     }
 

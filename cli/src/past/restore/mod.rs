@@ -33,6 +33,7 @@ use super::moment::{When, parse};
 use super::now_ms;
 use super::open::{Pasts, Source, State, describe};
 use crate::exit::ConfigContext;
+use crate::forms;
 use crate::progress::{Bar, Unit};
 use observe::{Absent, Scope, World, observe};
 use plan::{Action, Plan, Step, Verdict, Wishes};
@@ -42,6 +43,7 @@ use write::{Check, Failure, Writer};
 const POLL: Duration = Duration::from_millis(200);
 
 #[derive(Args, Debug)]
+#[command(override_usage = forms::USAGE, after_help = forms::ABOUT)]
 pub(crate) struct Options {
     /// One object: deployment/web. Without it, all of --namespace
     #[arg(value_name = "KIND/NAME")]
@@ -101,10 +103,9 @@ impl Options {
             (None, Some(namespace)) => {
                 bail!("--namespace {namespace:?}: the name of a namespace is expected")
             }
-            (None, None) => bail!(
-                "what is to be restored? KIND/NAME or --namespace, with --at, restores a part of a cluster that \
-                 runs"
-            ),
+            (None, None) => {
+                bail!("what is to be restored? KIND/NAME or --namespace is missing\n{}", forms::BOTH)
+            }
         }
     }
 
