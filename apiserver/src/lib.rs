@@ -34,6 +34,7 @@ mod present;
 mod registry;
 mod routes;
 mod services;
+mod slow;
 mod wire;
 mod yaml;
 

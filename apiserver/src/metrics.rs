@@ -189,6 +189,10 @@ pub(crate) fn render(core: &Core) -> String {
             );
         }
     }
+    head(&mut out, "trireme_apiserver_slow_requests_total", "counter", "Requests that took too long.");
+    for (kind, n) in core.slow.counts() {
+        let _ = writeln!(out, "trireme_apiserver_slow_requests_total{{kind=\"{kind}\"}} {n}");
+    }
     head(&mut out, "apiserver_watch_cache_revision", "gauge", "Revision the watch cache has reached.");
     let _ = writeln!(out, "apiserver_watch_cache_revision {}", core.cache.revision());
     if let Some(more) = core.beside.get() {

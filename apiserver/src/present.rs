@@ -13,6 +13,7 @@ use crate::filters::Call;
 use crate::negotiate::{self, MetaVersion, Target, Transform, respond};
 use crate::registry::{ListPage, Resource};
 use crate::server::Body;
+use crate::slow::{self, Step};
 use crate::status::{ApiError, Result};
 use crate::wire::{self, Format};
 
@@ -34,6 +35,7 @@ pub(crate) fn one(
     code: StatusCode,
     subject: Subject<'_>,
 ) -> Result<Response<Body>> {
+    let _step = slow::step(Step::Encode);
     if let (Format::Json, Transform::None, false, Subject::Entry(entry), true) =
         (target.format, target.transform, target.pretty, &subject, resource.is_hub())
     {
@@ -82,6 +84,7 @@ pub(crate) fn list(
     target: Target,
     page: &ListPage,
 ) -> Result<Response<Body>> {
+    let _step = slow::step(Step::Encode);
     let mut metadata = Map::new();
     metadata.set("resourceVersion", page.revision.to_string());
     if !page.continue_token.is_empty() {

@@ -13,6 +13,7 @@ use crate::cache::Filter;
 use crate::filters::Call;
 use crate::registry::Resource;
 use crate::server::{Core, row};
+use crate::slow::{self, Step};
 use crate::status::{ApiError, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,7 @@ impl<'a> Request<'a> {
 
 /// Changes an object as the plugins do. `value` is in the storage version.
 pub(crate) async fn mutate(request: &Request<'_>, value: &mut Value, old: Option<&Value>) -> Result<()> {
+    let _step = slow::step(Step::Admission);
     namespaces::lifecycle(request).await?;
     let namespace = request.call.info.namespace.as_str();
     let core = request.core();
@@ -117,6 +119,7 @@ pub(crate) async fn mutate(request: &Request<'_>, value: &mut Value, old: Option
 
 /// Refuses what the plugins refuse. `new` is `None` for a deletion.
 pub(crate) async fn validate(request: &Request<'_>, new: Option<&Value>, old: Option<&Value>) -> Result<()> {
+    let _step = slow::step(Step::Admission);
     if request.operation == Operation::Delete {
         namespaces::protect(request)?;
     }

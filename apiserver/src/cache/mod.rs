@@ -32,6 +32,7 @@ pub(crate) use ring::{ChangeType, Event};
 pub(crate) use watcher::Watcher;
 
 use crate::limits;
+use crate::slow::{self, Step};
 use crate::status::ApiError;
 
 /// All kinds, fed by one store watch.
@@ -104,6 +105,7 @@ impl Cache {
         if self.revision() >= revision {
             return Ok(self.revision());
         }
+        let _step = slow::step(Step::CacheWait);
         let mut receiver = self.revision.subscribe();
         let reached = tokio::time::timeout(timeout, receiver.wait_for(|r| *r >= revision)).await;
         match reached {
@@ -115,17 +117,22 @@ impl Cache {
     /// Waits until the cache holds every write acknowledged anywhere before this call, and gives
     /// a revision that covers them.
     pub(crate) async fn barrier(&self) -> Result<i64, ApiError> {
-        let revision = self.kv.barrier().await?.0;
+        let revision = self.store_barrier().await?;
         self.wait_for(revision, limits::CACHE_WAIT_TIMEOUT).await.map_err(|at| {
             ApiError::timeout(format!("the cache is at revision {at} and did not reach {revision} in time"))
         })
+    }
+
+    async fn store_barrier(&self) -> Result<i64, ApiError> {
+        let _step = slow::step(Step::Barrier);
+        Ok(self.kv.barrier().await?.0)
     }
 
     /// Waits for a revision that a client named.
     pub(crate) async fn wait_for_client(&self, revision: i64) -> Result<i64, ApiError> {
         if self.revision() < revision {
             // A client may have it from another server; a write since then brings ours along.
-            let newest = self.kv.barrier().await?.0;
+            let newest = self.store_barrier().await?;
             if newest < revision {
                 return match self.wait_for(revision, limits::FUTURE_REVISION_TIMEOUT).await {
                     Ok(r) => Ok(r),

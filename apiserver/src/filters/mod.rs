@@ -25,6 +25,7 @@ use crate::identity::Identity;
 use crate::negotiate;
 use crate::server::listener::Peer;
 use crate::server::{Body, Core, fences};
+use crate::slow::{self, Step};
 use crate::status::{ApiError, Result};
 use crate::{authn, authz, gate, limits, routes};
 
@@ -63,6 +64,7 @@ async fn drop_rest(mut body: Incoming) {
 impl Call {
     /// The body, at most [`limits::REQUEST_BODY_BYTES_MAX`].
     pub(crate) async fn body(&self) -> Result<Bytes> {
+        let _step = slow::step(Step::Body);
         let body = self.body.lock().take();
         let limit = limits::REQUEST_BODY_BYTES_MAX;
         match body {
@@ -103,6 +105,10 @@ impl Call {
 
 /// A request from a connection.
 pub(crate) async fn serve(core: &Arc<Core>, parts: Parts, body: RequestBody, peer: &Peer) -> Response<Body> {
+    slow::measured(serve_measured(core, parts, body, peer)).await
+}
+
+async fn serve_measured(core: &Arc<Core>, parts: Parts, body: RequestBody, peer: &Peer) -> Response<Body> {
     if let Some(go_away) = &peer.go_away
         && parts.version == http::Version::HTTP_2
         && rand::rng().random_range(0..GO_AWAY_ONE_IN) == 0
@@ -131,6 +137,15 @@ const GO_AWAY_ONE_IN: u32 = 1000;
 
 /// A request whose sender is known already.
 pub(crate) async fn serve_as(
+    core: &Arc<Core>,
+    parts: Parts,
+    body: RequestBody,
+    user: Identity,
+) -> Response<Body> {
+    slow::measured(serve_as_measured(core, parts, body, user)).await
+}
+
+async fn serve_as_measured(
     core: &Arc<Core>,
     parts: Parts,
     body: RequestBody,
@@ -183,7 +198,11 @@ fn new_call(core: &Arc<Core>, parts: Parts, body: RequestBody, user: Identity) -
 
 async fn authenticated(mut call: Call, peer: &Peer) -> (Call, Result<Response<Body>>) {
     let core = call.core.clone();
-    let user = match authn::authenticate(&core, peer, &call.headers).await {
+    let authenticated = {
+        let _step = slow::step(Step::Authentication);
+        authn::authenticate(&core, peer, &call.headers).await
+    };
+    let user = match authenticated {
         Ok(user) => user,
         Err(error) => return (call, Err(error)),
     };
@@ -253,6 +272,7 @@ fn finish(call: &Call, result: Result<Response<Body>>, started: Instant) -> Resp
     }
     let response = negotiate::compress(call, response);
     let elapsed = started.elapsed();
+    call.core.slow.look(call, response.status().as_u16(), elapsed);
     call.core.metrics.request(&call.info, response.status().as_u16(), elapsed);
     tracing::debug!(
         target: "audit",

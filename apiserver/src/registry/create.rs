@@ -14,7 +14,7 @@ use crate::negotiate;
 use crate::present::{self, Subject};
 use crate::server::Body;
 use crate::status::{ApiError, Result};
-use crate::{clock, limits, wire};
+use crate::{clock, limits, slow, wire};
 
 /// `create`.
 pub(super) async fn create(call: &Call, resource: &Resource) -> Result<Response<Body>> {
@@ -96,6 +96,7 @@ pub(crate) async fn run(
         }
         let name = value["metadata"]["name"].str_or_empty().to_owned();
         request.name.clone_from(&name);
+        slow::about(&name);
         let mut extra = namespace_holds(call, &request)?;
         admission::validate(&request, Some(&value), None).await?;
         let allocation = crate::services::allocate(core, resource, &mut value, None, options.dry_run).await?;

@@ -16,6 +16,7 @@ use crate::limits;
 use crate::negotiate::{self, EstimatedBytes, Transform};
 use crate::present;
 use crate::server::{Body, Core};
+use crate::slow::{self, Step};
 use crate::status::{ApiError, Result, quote};
 use crate::wire::Format;
 
@@ -45,6 +46,7 @@ pub(super) async fn list(call: &Call, resource: &Resource) -> Result<Response<Bo
         && resource.is_hub()
         && !target.pretty
     {
+        let _step = slow::step(Step::Encode);
         return Ok(stream(resource, page));
     }
     present::list(call, resource, target, &page)
@@ -151,6 +153,7 @@ async fn at_revision(
         "" => format!("{}/", row.storage_prefix),
         namespace => format!("{}/{namespace}/", row.storage_prefix),
     };
+    let _step = slow::step(Step::Store);
     let mut range = KeyRange::prefix(prefix.clone());
     range.start = format!("{prefix}{start}").into();
     let limit = if options.limit == 0 { usize::MAX } else { options.limit };

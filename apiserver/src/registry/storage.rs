@@ -13,6 +13,7 @@ use super::expiry;
 use super::resource::store_key;
 use crate::cache::key_of;
 use crate::server::Core;
+use crate::slow::{self, Step};
 use crate::status::{ApiError, Result};
 use crate::wire;
 
@@ -57,6 +58,7 @@ pub(crate) async fn newest(
     name: &str,
 ) -> Result<Option<Current>> {
     let key = store_key(row, namespace, name);
+    let _step = slow::step(Step::Store);
     let answer = core.kv.range(RangeRequest::new(KeyRange::key(key))).await?;
     answer.kvs.first().map(|kv| current(core, row, &kv.key, &kv.value, kv.mod_revision.0)).transpose()
 }
@@ -126,6 +128,7 @@ pub(crate) async fn commit(core: &Core, write: Write<'_>) -> Result<Outcome> {
         };
         let mut compare = vec![Compare::mod_revision(key.clone(), Revision(write.expected))];
         compare.extend(write.extra.compare.iter().cloned());
+        let _step = slow::step(Step::Store);
         let lease = match ttl_s {
             Some(ttl_s) => core.expiry.lease(core.kv.as_ref(), ttl_s).await?,
             None => LeaseId(0),

@@ -7,6 +7,7 @@ use trireme_api::types::meta::object_meta;
 
 use super::Resource;
 use crate::filters::Call;
+use crate::slow::{self, Step};
 use crate::status::{ApiError, Result, quote};
 use crate::wire::{self, DecodeError, Format};
 
@@ -148,6 +149,7 @@ pub(crate) fn decode(
     bytes: &Bytes,
     validation: FieldValidation,
 ) -> Result<Value> {
+    let _step = slow::step(Step::Decode);
     let format = body_format(call)?;
     let (api_version, kind) = wire::type_meta(format, bytes).map_err(|e| {
         ApiError::bad_request(format!(

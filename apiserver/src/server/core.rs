@@ -23,6 +23,7 @@ use crate::metrics::{Metrics, MoreMetrics};
 use crate::openapi::OpenApi;
 use crate::registry::ExpiryLeases;
 use crate::services::ServiceRange;
+use crate::slow::SlowLog;
 
 pub(crate) struct Core {
     pub(crate) kv: Arc<dyn Kv>,
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) token_memory: TokenMemory,
     pub(crate) rbac: Rbac,
     pub(crate) metrics: Metrics,
+    pub(crate) slow: SlowLog,
     pub(crate) health: Health,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: OpenApi,
@@ -62,6 +64,7 @@ impl Core {
             token_memory: TokenMemory::default(),
             rbac: Rbac::new(),
             metrics: Metrics::default(),
+            slow: SlowLog::default(),
             health: Health::default(),
             discovery: Discovery::default(),
             openapi: OpenApi::default(),

@@ -11,6 +11,7 @@ pub(crate) mod listener;
 pub(crate) mod tls;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -53,6 +54,12 @@ impl Server {
     /// Serves `more` beside this server's own metrics, from now on; the first that is set stays.
     pub fn serve_metrics_of(&self, more: MoreMetrics) {
         let _ = self.core.beside.set(more);
+    }
+
+    /// Tells in the log of requests that take longer than `after`, from now on, with where their time
+    /// went. Watches and what else is long by its nature are none.
+    pub fn tell_of_slower_than(&self, after: Duration) {
+        self.core.slow.set_after(after);
     }
 
     /// Lets machines in by `gate`, from now on; the first one that is set stays.

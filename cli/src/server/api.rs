@@ -69,6 +69,7 @@ pub(super) async fn serve(
     })
     .context("API server")?;
     server.open_gate(Arc::new(doorkeeper));
+    server.tell_of_slower_than(Duration::from_millis(options.slow_request_ms));
     renewer.after({
         let (server, pki) = (server.clone(), pki.clone());
         move || {

@@ -62,6 +62,11 @@ pub(crate) struct ApiOptions {
     /// Addresses of Services
     #[arg(long, default_value = DEFAULT_SERVICE_CIDR)]
     service_cidr: String,
+    /// Requests to the API and to the store that take longer are told of in the log, with where their
+    /// time went
+    #[arg(long, default_value_t = 100, value_name = "MILLISECONDS",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    slow_request_ms: u64,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -78,10 +83,6 @@ pub(crate) struct Options {
     /// one alone]
     #[arg(long, value_delimiter = ',', value_name = "NAME=HOST:PORT")]
     initial_cluster: Vec<String>,
-    /// Requests to the store that take longer are told of in the log, with where their time went
-    #[arg(long, default_value_t = 100, value_name = "MILLISECONDS",
-          value_parser = clap::value_parser!(u64).range(1..))]
-    slow_request_ms: u64,
     /// Command that prints the backup's key, for `trireme backup start --key-command`, which must name
     /// the same
     #[arg(long, value_name = "COMMAND")]
@@ -170,7 +171,7 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
             .map(|facts| Join { peers: facts.peers, replaces: facts.replaces }),
         ca_pem: pki.store_ca.certificate_pem().into(),
         peer,
-        slow_request: Duration::from_millis(options.slow_request_ms),
+        slow_request: Duration::from_millis(options.api.slow_request_ms),
     };
     let store = store_runtime
         .spawn(master.start(peer_listener, client_listener))
