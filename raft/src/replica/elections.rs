@@ -97,6 +97,7 @@ impl Replica {
             }
             tokio::time::sleep(HANDOVER_POLL).await;
         };
+        tracing::info!(to = %target, "leadership is offered");
         inner
             .raft
             .trigger()

@@ -30,6 +30,8 @@ const BATCH_MAX: usize = 512;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of outcomes in one answer to a member that forwarded proposals.
 const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
+/// Between two looks at who leads, while an answer of a leader is waited for.
+const LED_POLL: Duration = Duration::from_millis(20);
 /// Between two tries of what could not be sent.
 const RETRY: Duration = Duration::from_millis(10);
 /// What a command's encoding may add to the keys and values of a request.
@@ -339,6 +341,14 @@ impl Inner {
         }
     }
 
+    /// Returns once another member leads. One whose network is gone closes no connection, and an answer of
+    /// it would be waited for until the connection is found dead.
+    async fn led_by_another_than(&self, leader: MemberId) {
+        while self.leader().is_none_or(|(now, _)| now == leader) {
+            tokio::time::sleep(LED_POLL).await;
+        }
+    }
+
     /// The answers of `leader` at `address`, in order; what has none is to be sent again.
     async fn propose_to(
         &self,
@@ -354,7 +364,12 @@ impl Inner {
             client.propose(request).await
         };
         let began_ns = now_ns();
-        let results = match call.await {
+        // What was sent has an id and is done once, so that it may go to the next leader as well.
+        let answered = tokio::select! {
+            answered = call => answered,
+            () = self.led_by_another_than(leader) => Err(tonic::Status::unavailable("another member leads by now")),
+        };
+        let results = match answered {
             Ok(response) => {
                 self.metrics.steps.forwarded.observe_ns(now_ns() - began_ns);
                 response.into_inner().results

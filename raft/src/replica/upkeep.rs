@@ -128,9 +128,12 @@ impl Inner {
                 () = self.stop.cancelled() => return,
             }
             let led = self.leadership();
-            if led.is_some() && led != known {
+            if let Some((term, leader)) = led
+                && led != known
+            {
                 known = led;
                 self.metrics.leader_changes.inc();
+                tracing::info!(term, %leader, here = leader == self.member, "the store is led");
             }
             let there = self.leader_age() <= self.config.timing.no_leader;
             let changed =

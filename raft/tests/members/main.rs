@@ -6,6 +6,7 @@ mod cut_off;
 mod divergence;
 mod face;
 mod limited;
+mod many_leases;
 mod membership;
 mod metrics;
 mod no_room;
