@@ -5,6 +5,7 @@ mod support;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use support::writers::Writers;
 use support::{Cluster, TRIREME, eventually, text, trireme};
 
 /// A further master, ended with its standard input.
@@ -201,4 +202,65 @@ fn a_dead_master_is_replaced_by_one_of_another_name_and_a_wiped_one_comes_back()
         if log.contains("was removed from the cluster") { Ok(()) } else { Err("it does not say so".into()) }
     });
     wait_for_voters(&cluster, &["master-1", "master-3", "master-4"]);
+}
+
+/// Writes that must have been acknowledged in a phase before the next one begins.
+const WRITES_PER_PHASE: usize = 300;
+
+#[test]
+fn three_become_five_and_three_again_while_they_serve() {
+    let cluster = Cluster::start(3, 0);
+    let (url, token) = join_line(&cluster);
+    let pki = cluster.dir.join("pki");
+    let writers = Writers::new("/membership/");
+    let go_on = |phase: &str| {
+        writers.mark(phase);
+        let begun = writers.acknowledged();
+        eventually("writes", || {
+            let more = writers.acknowledged() - begun;
+            if more >= WRITES_PER_PHASE { Ok(()) } else { Err(format!("{more} in {phase}")) }
+        });
+    };
+    // Some know one master alone, and stay with it whatever becomes of it.
+    writers.start(&pki, (1..=5).map(|n| cluster.store(n)).collect());
+    for n in 1..=3 {
+        writers.start(&pki, vec![cluster.store(n)]);
+    }
+    go_on("three masters");
+
+    writers.mark("from three to five");
+    let command = ["join", &url, "--token", &token];
+    let joined =
+        [(4, "master-4"), (5, "master-5")].map(|(place, name)| start(&cluster, &command, name, place));
+    wait_for_voters(&cluster, &["master-1", "master-2", "master-3", "master-4", "master-5"]);
+    for n in 4..=5 {
+        writers.start(&pki, vec![cluster.store(n)]);
+    }
+    go_on("five masters");
+
+    // One that joined may lead by now; the one that goes is one of the first.
+    ok(&cluster, &["member", "move-leader", "master-2"]);
+    assert_eq!(cluster.leader(), "master-2");
+    writers.mark("without the leader");
+    ok(&cluster, &["member", "remove", "master-2"]);
+    wait_for_voters(&cluster, &["master-1", "master-3", "master-4", "master-5"]);
+    go_on("four masters");
+    writers.mark("from four to three");
+    ok(&cluster, &["member", "remove", "master-1"]);
+    wait_for_voters(&cluster, &["master-3", "master-4", "master-5"]);
+    go_on("three masters again");
+    cluster.kubectl_ok(&["create", "configmap", "later", "--from-literal=a=b"]);
+
+    let written = writers.stop();
+    written.tell();
+    written.assert_failures_may_be_repeated();
+    written.assert_kept(&pki, [3, 4, 5].map(|n| cluster.store(n)).to_vec());
+    for gone in ["master-1", "master-2"] {
+        let log = cluster.dir.join(gone).join("log");
+        eventually("who was removed to know it", || {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            if log.contains("was removed from the cluster") { Ok(()) } else { Err(log) }
+        });
+    }
+    drop(joined);
 }
