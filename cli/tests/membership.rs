@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use support::writers::Writers;
-use support::{Cluster, TRIREME, eventually, text, trireme};
+use support::{Cluster, TRIREME, eventually, say, text, trireme};
 
 /// A further master, ended with its standard input.
 struct Joined {
@@ -221,6 +221,11 @@ fn three_become_five_and_three_again_while_they_serve() {
             if more >= WRITES_PER_PHASE { Ok(()) } else { Err(format!("{more} in {phase}")) }
         });
     };
+    let remove = |name: &str| {
+        let began = std::time::Instant::now();
+        ok(&cluster, &["member", "remove", name]);
+        say(&format!("member remove {name} took {} ms", began.elapsed().as_millis()));
+    };
     // Some know one master alone, and stay with it whatever becomes of it.
     writers.start(&pki, (1..=5).map(|n| cluster.store(n)).collect());
     for n in 1..=3 {
@@ -242,11 +247,11 @@ fn three_become_five_and_three_again_while_they_serve() {
     ok(&cluster, &["member", "move-leader", "master-2"]);
     assert_eq!(cluster.leader(), "master-2");
     writers.mark("without the leader");
-    ok(&cluster, &["member", "remove", "master-2"]);
+    remove("master-2");
     wait_for_voters(&cluster, &["master-1", "master-3", "master-4", "master-5"]);
     go_on("four masters");
     writers.mark("from four to three");
-    ok(&cluster, &["member", "remove", "master-1"]);
+    remove("master-1");
     wait_for_voters(&cluster, &["master-3", "master-4", "master-5"]);
     go_on("three masters again");
     cluster.kubectl_ok(&["create", "configmap", "later", "--from-literal=a=b"]);

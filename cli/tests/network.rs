@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use support::clock::{came_to_lead, logged_at};
+use support::clock::{Beat, came_to_lead, logged_at};
 use support::deeds::{Done, LEASES, NAMESPACE, Through, assert_nothing_landed_after, parse};
 use support::machines::{Machines, name, number};
 use support::network::{Cut, Network};
@@ -19,9 +19,15 @@ use support::{eventually, say, text};
 const MASTERS: u8 = 3;
 /// What goes on after the network is whole, so that the deposed leader has occasion to write.
 const AFTERMATH: Duration = Duration::from_secs(6);
+/// From a leader of the store to the next write of those who were waiting.
+const AFTER_THE_ELECTION: Duration = Duration::from_millis(600);
+/// Those that have a part in it, one after the other.
+const WAKEN_THREADS: u32 = 4;
 /// Elections that a busy machine may cause by itself. One that is cut off and asks for votes without end
 /// would have raised the term by some fifty.
 const TERMS_MAX: u64 = 5;
+/// A member that asks for votes all the time would do so some twenty times.
+const FOLLOWER_AWAY: Duration = Duration::from_secs(4);
 /// Two of these clusters at a time would be in each other's way.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -62,6 +68,7 @@ fn cut_off(how: Cut) {
     let through = through(&machines, others[0]);
     through.prepare();
     let busy = AtomicBool::new(true);
+    let mut waits = Vec::new();
     std::thread::scope(|scope| {
         scope.spawn(|| through.keep_busy(&busy));
         let done = Done(&busy);
@@ -69,10 +76,12 @@ fn cut_off(how: Cut) {
         for lease in LEASES {
             assert_eq!(through.holder(lease).as_deref(), Ok(identity.as_str()), "leadership has moved");
         }
-        writers.mark(&format!("{how:?}, from the cut until others lead everything"));
+        let beat = Beat::start();
+        let begun = writers.mark(&format!("{how:?}, from the cut until others lead everything"));
         let (cut_at, cut) = (Timestamp::now(), machines.network.cut(leader - 1, how));
-        taken_over(&machines, &through, &others, &identity, cut_at);
-        writers.mark("cut off");
+        let led_after = taken_over(&machines, &through, &others, &identity, cut_at);
+        let ended = writers.mark("cut off");
+        waits.push((begun, ended, led_after, beat.late_at_most()));
         alone(&machines, leader);
         // What the one that is cut off believes to be wanted is wanted no more.
         eventually("the work is scaled down", || through.scale(1).then_some(()).ok_or_else(String::new));
@@ -83,19 +92,26 @@ fn cut_off(how: Cut) {
         machines.await_health();
         std::thread::sleep(AFTERMATH);
         drop(done);
-        // Its return unseats nobody: what it asked for alone has raised no term. A machine with other work
-        // may see an election of its own meanwhile.
-        let now = (machines.leader(&others), self::term(&machines, &others));
-        if now != (Ok(before), term) {
-            say(&format!("the store was led by {} in term {term}, and is by {now:?}", name(before)));
-        }
-        assert!(now.1 < term + TERMS_MAX, "terms have risen from {term} to {}", now.1);
+        returned(&machines, before, term);
     });
+    let (before, term) = eventually("a leader", || Ok((machines.leader(&others)?, term(&machines, &others))));
+    let follower = (1..=MASTERS).find(|n| *n != before).expect("a follower");
+    let cut = machines.network.cut(follower - 1, how);
+    std::thread::sleep(FOLLOWER_AWAY);
+    drop(cut);
+    machines.await_health();
+    returned(&machines, before, term);
     let lost = machines.kubectl(others[0], &["get", "configmap", "lost"]);
     assert!(text(&lost).contains("NotFound"), "a write in the minority was done: {}", text(&lost));
     through.await_new_leaders_work();
     let written = writers.stop();
     written.tell();
+    for (begun, ended, led_after, late) in waits {
+        // What was under way to the one that is cut off goes to who leads next, and waits for no timeout.
+        let gap = written.longest_gap(begun, ended + AFTER_THE_ELECTION);
+        let allowed = led_after + AFTER_THE_ELECTION + late * WAKEN_THREADS;
+        assert!(gap <= allowed, "no write for {gap:?}, and the store was led after {led_after:?}");
+    }
     written.assert_failures_may_be_repeated();
     let all = (1..=MASTERS).map(|n| machines.store(n)).collect();
     written.assert_kept(&machines.pki(), all);
@@ -103,6 +119,20 @@ fn cut_off(how: Cut) {
 
     let cluster = std::fs::read_to_string(machines.pki().join("cluster")).expect("the cluster's name");
     assert_nothing_landed_after(&machines.store_dir(others[0]), cluster.trim(), incarnation);
+}
+
+/// Who comes back unseats nobody: what it asked for alone has raised no term. A machine with other work
+/// may see an election of its own meanwhile.
+fn returned(machines: &Machines, leader: u8, term: u64) {
+    let all: Vec<u8> = (1..=MASTERS).collect();
+    let (led, now) = (machines.leader(&all), self::term(machines, &all));
+    if (&led, now) != (&Ok(leader), term) {
+        say(&format!(
+            "the store was led by {} in term {term}, and is by {led:?} in term {now}",
+            name(leader)
+        ));
+    }
+    assert!(now < term + TERMS_MAX, "terms have risen from {term} to {now}");
 }
 
 fn through(machines: &Machines, n: u8) -> Through {
@@ -131,8 +161,14 @@ fn leads_everything(machines: &Machines) -> (u8, String) {
 }
 
 /// Waits until others lead the store, the controllers and the scheduler, and tells when that was: by
-/// their own logs.
-fn taken_over(machines: &Machines, through: &Through, others: &[u8], identity: &str, cut_at: Timestamp) {
+/// their own logs. The time until the store was led.
+fn taken_over(
+    machines: &Machines,
+    through: &Through,
+    others: &[u8],
+    identity: &str,
+    cut_at: Timestamp,
+) -> Duration {
     let next = eventually("another to lead the store", || machines.leader(others));
     let led = eventually("the new leader to say so", || {
         let log = machines.log(next);
@@ -159,6 +195,7 @@ fn taken_over(machines: &Machines, through: &Through, others: &[u8], identity: &
         assert!(logged_at(&line) >= led, "controllers moved before the store was led: {line}");
         say(&format!("{lease}: {master} started leading {took} ms after the cut, by its own log"));
     }
+    Duration::from_millis((led.as_millisecond() - cut_at.as_millisecond()).max(0) as u64)
 }
 
 /// What the master that is cut off answers to those on its own machine: no write, no reads that would

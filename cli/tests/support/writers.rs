@@ -145,6 +145,13 @@ impl Written {
                 self.longest_gap(*from, to).as_millis()
             ));
         }
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for (error, _) in &self.failures {
+            *kinds.entry(error.to_string()).or_default() += 1;
+        }
+        kinds
+            .iter()
+            .for_each(|(error, count)| super::say(&format!("not acknowledged, {count} times: {error}")));
     }
 
     /// Every failure says that it may be repeated, or that the write may have been done.
