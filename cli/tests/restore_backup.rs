@@ -177,6 +177,13 @@ impl Old {
         Old { cluster, folder, first, second, newest, kept, revoked }
     }
 
+    /// Its id in the archive, where restored clusters soon have their own backups beside it.
+    fn archived_as(&self) -> String {
+        let entry = std::fs::read_dir(self.path("archive")).expect("archive").next().expect("a backup");
+        let name = entry.expect("its name").file_name().into_string().expect("UTF-8");
+        name.strip_prefix("trireme-").expect("a cluster's folder").to_owned()
+    }
+
     /// A new cluster in a folder of this name, which runs beside the old one.
     fn restored(&self, name: &str, masters: u16, more: &[&str]) -> Cluster {
         let (dir, port) = (self.path(name), free_ports());
@@ -238,6 +245,7 @@ fn clusters_are_restored_from_a_backup_beside_the_old_one() {
     let mixed = ["restore", "--namespace", "shop", "--from", &archive, "--data-dir", &old.path("first")];
     refused(&[&mixed[..], &["--name", "a"]].concat(), "there are two forms of `trireme restore`");
 
+    let own = old.archived_as();
     let at = ["--from", &archive, "--at", &old.first, "--key-file", &key, "--pki-from", &old_pki];
     let first = old.restored("first", 3, &at);
     assert_eq!(shop(&first), pairs(&[("a", "one"), ("b", "one")]));
@@ -272,12 +280,13 @@ fn clusters_are_restored_from_a_backup_beside_the_old_one() {
     let second_revision = old.second.to_string();
     // A part of a cluster that runs, from the backup of the one before: the other form.
     let part = ["restore", "configmap/c", "-n", "shop", "--from", &archive, "--key-file", &key, "--yes"];
-    let part = [&part[..], &["--revision", &second_revision, "--dir", path(&first.dir)]].concat();
+    let part = [&part[..], &["--revision", &second_revision, "--dir", path(&first.dir), "--cluster", &own]];
+    let part = part.concat();
     assert!(ok(&part).contains("created configmaps/c -n shop"));
     assert_eq!(shop(&first), pairs(&[("a", "one"), ("b", "one"), ("c", "two")]));
 
     // At a revision, with authorities of its own.
-    let at = ["--from", &archive, "--revision", &second_revision, "--key-file", &key];
+    let at = ["--from", &archive, "--cluster", &own, "--revision", &second_revision, "--key-file", &key];
     let second = old.restored("second", 1, &at);
     assert_eq!(shop(&second), pairs(&[("a", "two"), ("c", "two")]));
     assert_eq!((value(&second, "/app/x"), value(&second, "/app/revoked")), ("two".into(), String::new()));

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tonic::transport::Channel;
 use tonic::{Request, Status as GrpcStatus};
 
 use super::{Remote, ext};
@@ -32,22 +35,38 @@ impl ChangeError {
 impl Remote {
     /// Members as the last agreed membership has them.
     pub async fn members(&self) -> Result<Vec<MemberInfo>, ChangeError> {
+        Ok(self.ask_for_members().await?.1)
+    }
+
+    /// The members, and which endpoint was the first to know.
+    async fn ask_for_members(&self) -> Result<(usize, Vec<MemberInfo>), ChangeError> {
+        let ask = |i: usize, channel: &Channel| {
+            let mut client = ClusterClient::new(channel.clone());
+            let request = within(pb::MemberListRequest { linearizable: true }, LIST_MAX);
+            async move { (i, client.member_list(request).await) }
+        };
+        // All at once: one that was removed or is cut off answers when its time is up.
+        let mut answers: FuturesUnordered<_> =
+            self.0.endpoints.iter().enumerate().map(|(i, (_, channel))| ask(i, channel)).collect();
         let mut last = None;
-        for (_, channel) in &self.0.endpoints {
-            let mut request = Request::new(pb::MemberListRequest { linearizable: true });
-            request.set_timeout(LIST_MAX);
-            match ClusterClient::new(channel.clone()).member_list(request).await {
-                Ok(answer) => return Ok(answer.into_inner().members.into_iter().map(member).collect()),
+        while let Some((i, answer)) = answers.next().await {
+            match answer {
+                Ok(answer) => {
+                    return Ok((i, answer.into_inner().members.into_iter().map(member).collect()));
+                }
                 Err(status) => last = Some(ChangeError::new(&status)),
             }
         }
         Err(last.unwrap_or_else(|| ChangeError("there is no endpoint".into())))
     }
 
-    /// Makes one change. Asks one member after another until one answers.
+    /// Makes one change. Asks one member after another until one answers, first one that is in touch
+    /// with a leader: who was removed would wait for one in vain.
     pub async fn change_members(&self, change: &MemberChange) -> Result<(), ChangeError> {
+        let first = self.ask_for_members().await.map_or(0, |(i, _)| i);
+        let endpoints = &self.0.endpoints;
         let mut last = None;
-        for (_, channel) in &self.0.endpoints {
+        for (_, channel) in endpoints.iter().cycle().skip(first).take(endpoints.len()) {
             let mut cluster = ClusterClient::new(channel.clone());
             let done = match change {
                 MemberChange::AddLearner { peer_address } | MemberChange::AddVoter { peer_address } => {
