@@ -189,9 +189,14 @@ impl Cluster {
 
     /// Waits until every master answers, follows one leader, and has applied what it has.
     pub async fn wait_healed(&self) -> Result<()> {
+        self.wait_within(0).await
+    }
+
+    /// The same under load, where something is always about to be applied: all but `entries`.
+    pub async fn wait_within(&self, entries: u64) -> Result<()> {
         let deadline = Instant::now() + HEAL_TIMEOUT;
         loop {
-            let problem = match self.healed().await {
+            let problem = match self.healed(entries).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(problem)) => problem,
                 Err(error) => format!("{error:#}"),
@@ -203,7 +208,7 @@ impl Cluster {
         }
     }
 
-    async fn healed(&self) -> Result<Option<String>> {
+    async fn healed(&self, entries: u64) -> Result<Option<String>> {
         let mut leaders = std::collections::BTreeSet::new();
         for master in self.masters() {
             let status =
@@ -212,7 +217,7 @@ impl Cluster {
                 .await
                 .map_err(|_| anyhow!("{} does not answer", master.name))?
                 .with_context(|| master.name.clone())?;
-            if status.applied_index < status.last_log_index {
+            if status.applied_index + entries < status.last_log_index {
                 return Ok(Some(format!("{} is behind", master.name)));
             }
             leaders.insert(status.leader_id);

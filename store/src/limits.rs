@@ -51,7 +51,7 @@ pub const DEDUP_OUTCOME_BYTES_MAX: usize = 64 * 1024;
 pub const DEDUP_CLIENTS_MAX: usize = 4096;
 
 /// Bytes of recently used keys that the writer keeps at hand; past it the first learnt go.
-pub const RECENT_KEYS_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const RECENT_KEYS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Milliseconds between two entries of the index time → revision.
 pub const TIME_INDEX_STEP_MS: i64 = 10_000;
@@ -78,11 +78,15 @@ pub const WATCH_ITEM_EVENTS_MAX: usize = 512;
 /// Bytes in one item of a watch, unless one revision alone has more.
 pub const WATCH_ITEM_BYTES_MAX: usize = 1024 * 1024;
 
-/// Revisions removed by one batch of the physical compaction.
-pub const SCRUB_BATCH_REVISIONS: usize = 1000;
+/// Changes looked at by one batch of the physical compaction. Small: a batch holds the engine's
+/// writers up, and with them whatever is being applied.
+pub const SCRUB_BATCH_CHANGES: usize = 200;
 
-/// Milliseconds of rest between two such batches, so that the disk belongs to the writers.
-pub const SCRUB_PAUSE_MS: u64 = 5;
+/// Rest after such a batch, in times of what it took: the cores and the disk belong to the writers.
+pub const SCRUB_REST_FACTOR: u32 = 3;
+
+/// Longest such rest in milliseconds, so that one batch that had to wait does not stop the work.
+pub const SCRUB_REST_MS_MAX: u64 = 50;
 
 /// Least distance between the highest revision of an old state and the one at which a new cluster
 /// made of it begins: what clients of the old one may have seen beyond the copy stays below.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::engine::{self, Batch, Engine, EngineError, View};
 use crate::kv::Revision;
 use crate::layout::{self, Version};
-use crate::limits::{SCRUB_BATCH_REVISIONS, SCRUB_PAUSE_MS, TIME_INDEX_AGE_MS_MAX};
+use crate::limits::{SCRUB_BATCH_CHANGES, SCRUB_REST_FACTOR, SCRUB_REST_MS_MAX, TIME_INDEX_AGE_MS_MAX};
 
 /// Rest after a failed batch; then it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -107,8 +107,9 @@ impl Shared {
             if orders.stop {
                 return;
             }
+            let began = Instant::now();
             let pause = match self.step(orders) {
-                Ok(()) => Duration::from_millis(SCRUB_PAUSE_MS),
+                Ok(()) => (began.elapsed() * SCRUB_REST_FACTOR).min(Duration::from_millis(SCRUB_REST_MS_MAX)),
                 Err(error) => {
                     tracing::warn!(%error, revision = orders.compact.0, "physical compaction waits");
                     RETRY
@@ -151,7 +152,7 @@ fn plan(view: &dyn View, orders: Orders) -> Result<(Batch, Revision), EngineErro
     let (mut seen, mut next, mut last) = (0, compact, Revision(0));
     while let Some((stored, key)) = cursor.item()? {
         let revision = layout::parse_revision_key(stored)?;
-        if seen >= SCRUB_BATCH_REVISIONS && revision != last {
+        if seen >= SCRUB_BATCH_CHANGES && revision != last {
             next = last;
             break;
         }

@@ -32,6 +32,9 @@ pub struct Options {
     /// Kills of the leader
     #[arg(long, default_value_t = 20)]
     pub kills: u32,
+    /// Clients that write beside as many kills again
+    #[arg(long, default_value_t = 64)]
+    pub kill_clients: usize,
     /// Planned stops of the leader
     #[arg(long, default_value_t = 10)]
     pub stops: u32,
@@ -41,6 +44,9 @@ pub struct Options {
     /// Keys in the store, for what calls cost among them; ours alone
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
     pub keys: Vec<usize>,
+    /// Masters that hold them
+    #[arg(long, default_value_t = 3)]
+    pub keys_masters: u16,
     /// GiB of versions, half of which are compacted away
     #[arg(long, default_value_t = 1.0)]
     pub compact_gib: f64,
@@ -98,7 +104,8 @@ pub async fn run(options: &Options) -> Result<()> {
             figures["api"] = api_calls::measure(&cluster, time, &mut table).await?;
         }
         if options.wants("failover") {
-            figures["failover"] = failover::measure(&cluster, options.kills, &mut table).await?;
+            figures["failover"] =
+                failover::measure(&cluster, options.kills, options.kill_clients, &mut table).await?;
         }
         if options.wants("handover") {
             figures["handover"] = handover::measure(&cluster, options.stops, &mut table).await?;

@@ -1,5 +1,8 @@
-//! A master that lost its disk: how long until it has everything again and votes.
+//! A master that lost its disk, and one whose disk lies: how long until that is found, and until it has
+//! everything again and votes.
 
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,10 +17,12 @@ use crate::cluster::{Cluster, binary};
 const VALUE_BYTES: usize = 8192;
 const POLL: Duration = Duration::from_millis(200);
 const GIVE_UP: Duration = Duration::from_secs(600);
+/// What a member's last words are when it has found damage.
+const DAMAGE_LINE: &str = "the state on this member's disk is damaged";
 
 pub(super) async fn measure(gib: f64, table: &mut Table) -> Result<Value> {
     let folder = tempfile::tempdir().context("temporary folder")?;
-    let side = Side::trireme(folder.path()).await?;
+    let side = Side::trireme(folder.path(), 3).await?;
     let cluster = side.cluster().context("a cluster of ours")?;
     let keys = (gib * (1_u64 << 30) as f64 / VALUE_BYTES as f64) as usize;
     let begun = Instant::now();
@@ -51,8 +56,67 @@ pub(super) async fn measure(gib: f64, table: &mut Table) -> Result<Value> {
         format!("{seconds:.1}"),
         &note,
     );
+    let (found, mended) = damage(cluster, &victim).await?;
+    let note = format!("checks of the whole disk follow each other; load average {}", usage::load_average());
+    table.figure(&format!("a flipped bit in {gib} GiB, s until it is found"), format!("{found:.1}"), &note);
+    table.figure(
+        &format!("a flipped bit in {gib} GiB, s until it votes again"),
+        format!("{mended:.1}"),
+        &note,
+    );
     side.stop().await?;
-    Ok(json!({ "gib": gib, "seconds": seconds }))
+    Ok(json!({ "gib": gib, "seconds": seconds, "damage_found_s": found, "damage_mended_s": mended }))
+}
+
+/// Seconds until a bit flipped in the largest table of `victim` has ended it, and until it votes again.
+async fn damage(cluster: &Cluster, victim: &str) -> Result<(f64, f64)> {
+    cluster.wait_healed().await?;
+    let old = member(cluster, victim).await?.id;
+    let log = cluster.dir.join(victim).join("log");
+    let told = || std::fs::read_to_string(&log).map_or(0, |log| log.matches(DAMAGE_LINE).count());
+    let before = told();
+    let table = largest_table(&cluster.dir.join(victim).join("data/store/state"))?;
+    flip_in_the_middle(&table).with_context(|| format!("flip a bit in {}", table.display()))?;
+    let begun = Instant::now();
+    let mut found = None;
+    loop {
+        if found.is_none() && told() > before {
+            found = Some(begun.elapsed().as_secs_f64());
+            println!("  {victim} with a flipped bit: found after {:.1} s", begun.elapsed().as_secs_f64());
+        }
+        if let (Some(found), Ok(now)) = (found, member(cluster, victim).await)
+            && now.id != old
+            && now.votes_and_is_level()
+        {
+            let mended = begun.elapsed().as_secs_f64();
+            println!("  {victim} with a flipped bit: voting again after {mended:.1} s");
+            return Ok((found, mended));
+        }
+        if begun.elapsed() > GIVE_UP {
+            bail!("{victim} is not mended after {GIVE_UP:?}: {:?}", member(cluster, victim).await);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn largest_table(state: &Path) -> Result<PathBuf> {
+    let mut tables = Vec::new();
+    for generation in std::fs::read_dir(state).with_context(|| format!("read {}", state.display()))? {
+        let files = std::fs::read_dir(generation?.path()).into_iter().flatten().flatten();
+        tables.extend(files.filter(|file| file.path().extension().is_some_and(|ending| ending == "sst")));
+    }
+    let size = |file: &std::fs::DirEntry| file.metadata().map_or(0, |meta| meta.len());
+    let largest = tables.iter().max_by_key(|file| size(file));
+    Ok(largest.with_context(|| format!("no table in {}", state.display()))?.path())
+}
+
+fn flip_in_the_middle(table: &Path) -> std::io::Result<()> {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(table)?;
+    let at = file.metadata()?.len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 0x10], at)?;
+    file.sync_all()
 }
 
 /// Bytes that differ from key to key and in themselves.

@@ -42,7 +42,7 @@ pub struct RocksOptions {
 impl Default for RocksOptions {
     fn default() -> Self {
         Self {
-            write_buffer_bytes: 32 << 20,
+            write_buffer_bytes: 24 << 20,
             write_buffers_max: 2,
             block_cache_bytes: 32 << 20,
             background_threads: 2,

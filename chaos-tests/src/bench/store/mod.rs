@@ -52,7 +52,7 @@ pub(super) async fn measure(options: &Options, table: &mut Table) -> Result<Valu
         let etcd = Side::etcd(folder.path()).await?;
         let theirs = all(options, &etcd).await.context("etcd")?;
         etcd.stop().await?;
-        let trireme = Side::trireme(folder.path()).await?;
+        let trireme = Side::trireme(folder.path(), 3).await?;
         let ours = all(options, &trireme).await.context("trireme")?;
         trireme.stop().await?;
         for (ours, theirs) in ours.iter().zip(&theirs) {
@@ -62,7 +62,7 @@ pub(super) async fn measure(options: &Options, table: &mut Table) -> Result<Valu
     }
     if options.wants("growth") {
         let folder = tempfile::tempdir().context("temporary folder")?;
-        let trireme = Side::trireme(folder.path()).await?;
+        let trireme = Side::trireme(folder.path(), options.keys_masters).await?;
         let mut had = 0;
         for &keys in &options.keys {
             anyhow::ensure!(keys > had, "--keys {keys}: in rising order");

@@ -43,8 +43,8 @@ impl Side {
         })
     }
 
-    pub(in crate::bench) async fn trireme(folder: &Path) -> Result<Side> {
-        let cluster = Cluster::start(&folder.join("cluster"), free_ports()?, 3, 0).await?;
+    pub(in crate::bench) async fn trireme(folder: &Path, masters: u16) -> Result<Side> {
+        let cluster = Cluster::start(&folder.join("cluster"), free_ports()?, masters, 0).await?;
         let masters = cluster.masters();
         let pids = masters.iter().map(|master| cluster.pid(&master.name)).collect::<Result<_>>()?;
         Ok(Side {

@@ -12,14 +12,18 @@ use super::{Figure, Percentiles};
 
 /// Watches on one stream.
 const PER_STREAM: usize = 100;
-const PUTS: usize = 40;
-const PAUSE: Duration = Duration::from_millis(250);
+/// Events in all, which bounds the puts: between 40, and 400 of which four are above p99.
+const EVENTS: usize = 400_000;
+const PUTS: (usize, usize) = (40, 400);
+/// In which the puts are made.
+const TIME: Duration = Duration::from_secs(10);
 /// Until the last event must have come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `watchers` watch the same prefix; each of 40 puts goes to all of them.
+/// `watchers` watch the same prefix; each put goes to all of them.
 pub(super) async fn measure(side: &Side, watchers: usize) -> Result<Vec<Figure>> {
     let prefix = format!("/watched/{watchers}/");
+    let puts = (EVENTS / watchers.max(1)).clamp(PUTS.0, PUTS.1);
     let begin = Instant::now();
     let streams = watchers.div_ceil(PER_STREAM);
     let connections = side.connect(streams).await?;
@@ -38,8 +42,8 @@ pub(super) async fn measure(side: &Side, watchers: usize) -> Result<Vec<Figure>>
                 create.send(WatchRequest { create: Some(watch) }).await?;
             }
             let mut events = client.watch(requests).await?;
-            let (mut created, mut latencies) = (0, Vec::with_capacity(count * PUTS));
-            while latencies.len() < count * PUTS {
+            let (mut created, mut latencies) = (0, Vec::with_capacity(count * puts));
+            while latencies.len() < count * puts {
                 let Some(response) = events.message().await? else { break };
                 ensure!(!response.canceled, "a watch was cancelled");
                 created += usize::from(response.created);
@@ -62,10 +66,10 @@ pub(super) async fn measure(side: &Side, watchers: usize) -> Result<Vec<Figure>>
     let usage = side.usage();
     let cpu = usage.cpu();
     let mut writer = side.connect(1).await?.remove(0);
-    for n in 0..PUTS {
+    for n in 0..puts {
         let value = (begin.elapsed().as_nanos() as u64).to_be_bytes();
         writer.put(format!("{prefix}{n}").into_bytes(), value.to_vec()).await?;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(TIME / puts as u32).await;
     }
     let mut latencies = Vec::new();
     let all = async {
@@ -75,8 +79,8 @@ pub(super) async fn measure(side: &Side, watchers: usize) -> Result<Vec<Figure>>
         Ok::<_, anyhow::Error>(())
     };
     tokio::time::timeout(PATIENCE, all).await.context("events are missing")??;
-    let cpu_ms = usage.cpu().saturating_sub(cpu).as_secs_f64() * 1e3 / PUTS as f64;
-    let failed = (watchers * PUTS).saturating_sub(latencies.len()) as u64;
+    let cpu_ms = usage.cpu().saturating_sub(cpu).as_secs_f64() * 1e3 / puts as f64;
+    let failed = (watchers * puts).saturating_sub(latencies.len()) as u64;
     let latencies = Percentiles::of(latencies);
     println!(
         "  {:>7}: {watchers:>5} watchers: put to event p50 {:.2} ms, p99 {:.2} ms, {cpu_ms:.2} CPU ms per put, {failed} events missing",
