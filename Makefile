@@ -1,5 +1,5 @@
 # Two commands for a newcomer: `make up` and `make test`. Both install what they need.
-.PHONY: up test verify bench chaos rocksdb fix build
+.PHONY: up test verify bench chaos sim rocksdb fix build
 
 up: build
 	@deploy/packages.sh run
@@ -29,6 +29,11 @@ fix:
 chaos: rocksdb
 	@cargo build --release --package trireme --package trireme-chaos
 	@target/release/trireme-chaos run $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# Simulated worlds of raft and store; each is repeated by its seed.
+sim: rocksdb
+	@cargo build --release --package trireme-chaos
+	@target/release/trireme-chaos sim $(or $(ARGS),--seeds 1..21 --minutes 5)
 
 # Ratios against Debian's etcd, measured in one run; figures go to target/bench.json.
 bench: rocksdb

@@ -24,6 +24,8 @@ pub mod faults;
 
 pub mod run;
 
+pub mod sim;
+
 pub mod report;
 
 pub mod bench;

@@ -17,23 +17,22 @@ struct Cli {
 enum Command {
     /// Kill processes of a cluster under load and check what clients were told
     Run(trireme_chaos::run::Options),
+    /// Run simulated worlds: raft and store on a simulated network, disk and clock
+    Sim(trireme_chaos::sim::Options),
     /// Measure against Debian's etcd on this machine
     Bench(trireme_chaos::bench::Options),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let outcome = match Cli::parse().command {
-        Command::Run(options) => match trireme_chaos::run::run(&options).await {
-            Ok(report) => {
-                println!("{report}");
-                Ok(report.passed())
-            }
-            Err(error) => Err(error),
-        },
-        Command::Bench(options) => trireme_chaos::bench::run(&options).await.map(|()| true),
+        Command::Run(options) => block_on(trireme_chaos::run::run(&options)).map(|report| {
+            println!("{report}");
+            report.passed()
+        }),
+        Command::Sim(options) => trireme_chaos::sim::run(&options),
+        Command::Bench(options) => block_on(trireme_chaos::bench::run(&options)).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -43,4 +42,8 @@ async fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Runtime::new()?.block_on(work)
 }

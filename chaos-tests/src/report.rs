@@ -69,7 +69,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     let output = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
     output.ok().filter(|output| output.status.success()).map_or_else(
         || "unknown".to_owned(),

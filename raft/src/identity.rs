@@ -1,7 +1,7 @@
 //! Whose a data directory is, and that one process at a time has it.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -147,10 +147,8 @@ fn write_draft(dir: &Path, file: &Path, cluster: &str) -> io::Result<Identity> {
     if cluster.is_empty() || cluster.contains(['\n', '\r']) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the cluster's name must be one line"));
     }
-    let mut bytes = [0u8; 8];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     // Zero means "no member", and etcd's clients print ids as signed numbers in places.
-    let member = MemberId((u64::from_le_bytes(bytes) >> 1).max(1));
+    let member = MemberId((rand::random::<u64>() >> 1).max(1));
     let text = format!("format = {FORMAT}\ncluster = {cluster}\nmember = {member}\n");
     let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
     out.write_all(text.as_bytes())?;

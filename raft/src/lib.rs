@@ -32,6 +32,7 @@ pub use identity::{Identity, IdentityError};
 pub use offline::{
     Founder, OfflineError, OpenCopy, ReadLogError, Stopped, StoppedMember, Survey, Work, found, read_log,
 };
+pub use peer::{PeerAnswers, PeerNetwork, PeerPort, PeerRequest, PeerResponse};
 pub use remote::{ChangeError, Remote, RemoteConfig};
 pub use replica::{
     AgreedBody, AgreedEntry, Join, Limits, MemberChange, MemberError, OpenEngine, OpenLogDir, PeerStatus,

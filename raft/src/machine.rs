@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use trireme_store::log::{
     Command, CommandOp, DecodeError, Entry as StoreEntry, EntryBody, LogPosition, Outcome,
 };
+use trireme_store::work::{self, Next, Sender, Worker};
 use trireme_store::{Fault, Store};
 
 use crate::codec;
@@ -117,7 +118,7 @@ impl Disk {
                         tracing::error!(what, "the disk is full; waiting");
                     }
                     self.log.give_reserve_back();
-                    std::thread::sleep(NO_SPACE_RETRY);
+                    work::pause(NO_SPACE_RETRY);
                 }
                 result => {
                     if waited && result.is_ok() {
@@ -133,12 +134,12 @@ impl Disk {
 pub(crate) struct Machine {
     store: Store,
     disk: Disk,
-    jobs: std::sync::mpsc::Sender<Job>,
+    jobs: Sender<Job>,
     progress: Arc<Progress>,
 }
 
 impl Machine {
-    /// Starts the apply thread over `store`. `stop` ends what waits for a disk with room, of which
+    /// Starts what applies, over `store`. `stop` ends what waits for a disk with room, of which
     /// `log` has a reserve.
     pub(crate) fn start(
         store: Store,
@@ -148,25 +149,25 @@ impl Machine {
         observer: Arc<dyn Observer>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
-        let (jobs, queue) = std::sync::mpsc::channel();
         let disk = Disk { log, stop };
-        let thread = Applier {
+        let applier = Applier {
             store: store.clone(),
             disk: disk.clone(),
             progress: progress.clone(),
             observer,
             metrics,
         };
-        std::thread::Builder::new().name("raft-apply".into()).spawn(move || thread.run(&queue))?;
+        let (jobs, _) = work::start("raft-apply", applier)?;
         Ok(Self { store, disk, jobs, progress })
     }
 
     async fn run(&self, job: impl FnOnce(oneshot::Sender<Result<(), Fault>>) -> Job) -> io::Result<()> {
         let (done, wait) = oneshot::channel();
-        self.jobs.send(job(done)).map_err(|_| io::Error::other("the apply thread has ended"))?;
+        let ended = || io::Error::other("what applies has ended");
+        self.jobs.send(job(done)).map_err(|_| ended())?;
         match wait.await {
             Ok(result) => result.map_err(io::Error::other),
-            Err(_) => Err(io::Error::other("the apply thread has ended")),
+            Err(_) => Err(ended()),
         }
     }
 
@@ -268,7 +269,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let meta = std::mem::replace(&mut self.meta, Err(io::Error::other("built before")))?;
         let (store, disk) = (self.store.clone(), self.disk.clone());
         let flush = move || disk.wait("flushing the state", || store.flush());
-        let durable = tokio::task::spawn_blocking(flush).await?.map_err(io::Error::other)?;
+        let durable = work::blocking(flush).await?.map_err(io::Error::other)?;
         // Only what surely is on the disk may leave the log.
         if durable.map(|position| position.index) < meta.last_log_id.map(|id| id.index) {
             return Err(io::Error::other("the flush did not cover what was applied before it"));
@@ -285,23 +286,25 @@ struct Applier {
     metrics: Arc<Metrics>,
 }
 
-impl Applier {
-    fn run(self, queue: &std::sync::mpsc::Receiver<Job>) {
-        while let Ok(job) = queue.recv() {
-            match job {
-                Job::Apply { run, handed_ns, done } => {
-                    let _ = done.send(self.apply(run, handed_ns));
-                }
-                Job::Install { dir, done } => {
-                    self.metrics.snapshots_applying.set(1);
-                    let installed = self.install(&dir);
-                    self.metrics.snapshots_applying.set(0);
-                    let _ = done.send(installed);
-                }
+impl Worker<Job> for Applier {
+    fn work(&mut self, job: Option<Job>, _: &mut dyn FnMut() -> Option<Job>) -> Next {
+        match job {
+            Some(Job::Apply { run, handed_ns, done }) => {
+                let _ = done.send(self.apply(run, handed_ns));
             }
+            Some(Job::Install { dir, done }) => {
+                self.metrics.snapshots_applying.set(1);
+                let installed = self.install(&dir);
+                self.metrics.snapshots_applying.set(0);
+                let _ = done.send(installed);
+            }
+            None => {}
         }
+        Next::Job
     }
+}
 
+impl Applier {
     /// Installs a snapshot that was verified when it came.
     fn install(&self, dir: &Path) -> Result<(), Fault> {
         let meta = trireme_store::SnapshotMeta::read(dir)?;

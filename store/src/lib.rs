@@ -25,6 +25,7 @@ mod lessor;
 mod machine;
 mod scrub;
 mod watch;
+pub mod work;
 
 mod local;
 

@@ -5,31 +5,30 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::engine::{self, Batch, Engine, EngineError, View};
 use crate::kv::Revision;
 use crate::layout::{self, Version};
 use crate::limits::{SCRUB_BATCH_CHANGES, SCRUB_REST_FACTOR, SCRUB_REST_MS_MAX, TIME_INDEX_AGE_MS_MAX};
+use crate::work::{self, Next, Running, Sender, Worker};
 
 /// Rest after a failed batch; then it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The thread that scrubs, and its orders.
+/// Who scrubs, and the way to it.
 pub(crate) struct Scrubber {
     shared: Arc<Shared>,
-    thread: Option<thread::JoinHandle<()>>,
+    orders: Option<Sender<Orders>>,
+    running: Option<Running>,
 }
 
 struct Shared {
     engine: Arc<dyn Engine>,
-    orders: Mutex<Orders>,
-    changed: Condvar,
     /// Held while a batch is read and written; an install holds it too, since a batch read from the
     /// old state must not be written to the new one.
     engine_is_same: Mutex<()>,
@@ -40,29 +39,23 @@ struct Shared {
 struct Orders {
     compact: Revision,
     time_ms: i64,
-    stop: bool,
 }
 
 impl Scrubber {
     pub(crate) fn start(engine: Arc<dyn Engine>) -> Result<Self, EngineError> {
         let done = engine::read(&*engine, scrubbed)?;
-        let shared = Arc::new(Shared {
-            engine,
-            orders: Mutex::default(),
-            changed: Condvar::new(),
-            engine_is_same: Mutex::new(()),
-            done: watch::Sender::new(done),
-        });
-        let worker = shared.clone();
-        let thread = thread::Builder::new().name("store-scrub".into()).spawn(move || worker.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        let engine_is_same = Mutex::default();
+        let shared = Arc::new(Shared { engine, engine_is_same, done: watch::Sender::new(done) });
+        let scrub = Scrub { shared: shared.clone(), orders: Orders::default() };
+        let (orders, running) = work::start("store-scrub", scrub)?;
+        Ok(Self { shared, orders: Some(orders), running: Some(running) })
     }
 
     /// Everything below `compact` may go.
     pub(crate) fn order(&self, compact: Revision, time_ms: i64) {
-        let mut orders = self.shared.orders.lock();
-        (orders.compact, orders.time_ms) = (compact, time_ms);
-        self.shared.changed.notify_one();
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(Orders { compact, time_ms });
+        }
     }
 
     /// Tells up to where everything removable is gone.
@@ -83,45 +76,40 @@ impl Scrubber {
 
 impl Drop for Scrubber {
     fn drop(&mut self) {
-        self.shared.orders.lock().stop = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-            && thread.join().is_err()
-        {
+        self.orders = None;
+        if self.running.take().is_some_and(|running| !running.join()) {
             tracing::error!("the scrubbing thread had panicked");
         }
     }
 }
 
-impl Shared {
-    fn run(&self) {
-        loop {
-            let orders = {
-                let mut orders = self.orders.lock();
-                while !orders.stop && orders.compact <= *self.done.borrow() {
-                    self.changed.wait(&mut orders);
-                }
-                *orders
-            };
-            if orders.stop {
-                return;
+/// At work on the latest orders.
+struct Scrub {
+    shared: Arc<Shared>,
+    orders: Orders,
+}
+
+impl Worker<Orders> for Scrub {
+    fn work(&mut self, orders: Option<Orders>, more: &mut dyn FnMut() -> Option<Orders>) -> Next {
+        self.orders = std::iter::from_fn(more).last().or(orders).unwrap_or(self.orders);
+        if self.orders.compact <= *self.shared.done.borrow() {
+            return Next::Job;
+        }
+        let began = Instant::now();
+        match self.shared.step(self.orders) {
+            Ok(()) => {
+                let rest = began.elapsed() * SCRUB_REST_FACTOR;
+                Next::JobWithin(rest.min(Duration::from_millis(SCRUB_REST_MS_MAX)))
             }
-            let began = Instant::now();
-            let pause = match self.step(orders) {
-                Ok(()) => (began.elapsed() * SCRUB_REST_FACTOR).min(Duration::from_millis(SCRUB_REST_MS_MAX)),
-                Err(error) => {
-                    tracing::warn!(%error, revision = orders.compact.0, "physical compaction waits");
-                    RETRY
-                }
-            };
-            let mut orders = self.orders.lock();
-            if !orders.stop {
-                self.changed.wait_for(&mut orders, pause);
+            Err(error) => {
+                tracing::warn!(%error, revision = self.orders.compact.0, "physical compaction waits");
+                Next::JobWithin(RETRY)
             }
         }
     }
+}
 
+impl Shared {
     fn step(&self, orders: Orders) -> Result<(), EngineError> {
         let _engine_is_same = self.engine_is_same.lock();
         let (batch, next) = engine::read(&*self.engine, |view| plan(view, orders))?;

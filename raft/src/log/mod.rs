@@ -19,6 +19,7 @@ mod file;
 mod frame;
 mod prepare;
 mod recover;
+mod sim_file;
 mod state;
 mod storage;
 mod writer;
@@ -28,17 +29,17 @@ mod check_test;
 #[cfg(test)]
 mod crash_test;
 #[cfg(test)]
-mod sim_file;
-#[cfg(test)]
 mod suite_test;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::time::Duration;
 
+use trireme_store::work::{self, Running, Sender};
+
 pub use file::{LogDir, LogFile, OsDir};
+pub use sim_file::SimDir;
 
 use crate::types::{LogId, Vote};
 use prepare::{Job, Preparer};
@@ -124,10 +125,10 @@ pub struct Log {
 }
 
 struct OpSender {
-    ops: mpsc::Sender<Op>,
-    prepare: mpsc::Sender<Job>,
+    ops: Sender<Op>,
+    prepare: Sender<Job>,
     full: Arc<AtomicBool>,
-    threads: parking_lot::Mutex<Vec<std::thread::JoinHandle<()>>>,
+    running: parking_lot::Mutex<Vec<Running>>,
 }
 
 impl Drop for OpSender {
@@ -138,8 +139,8 @@ impl Drop for OpSender {
         if self.full.load(Ordering::Relaxed) {
             let _ = self.prepare.send(Job::Stop);
         }
-        for thread in self.threads.lock().drain(..) {
-            let _ = thread.join();
+        for running in self.running.lock().drain(..) {
+            running.join();
         }
     }
 }
@@ -149,19 +150,12 @@ impl Log {
     pub fn open(dir: Arc<dyn LogDir>, config: LogConfig) -> Result<Self, OpenError> {
         let recovered = recover::recover(dir.as_ref(), &config)?;
         let full = Arc::new(AtomicBool::new(false));
-        let (preparer, prepare_thread) = Preparer::start(dir.clone(), config.clone(), full.clone());
+        let (preparer, preparing) = Preparer::start(dir.clone(), config.clone(), full.clone())?;
         let prepare = preparer.jobs();
         let shared = Arc::new(Shared::new(recovered.state, config, full.clone()));
-        let (ops, queue) = mpsc::channel();
         let writer = Writer::new(shared.clone(), preparer, recovered.tail);
-        let writer_thread =
-            std::thread::Builder::new().name("raft-log".into()).spawn(move || writer.run(queue))?;
-        let ops = OpSender {
-            ops,
-            prepare,
-            full,
-            threads: parking_lot::Mutex::new(vec![writer_thread, prepare_thread]),
-        };
+        let (ops, writing) = work::start("raft-log", writer)?;
+        let ops = OpSender { ops, prepare, full, running: parking_lot::Mutex::new(vec![writing, preparing]) };
         Ok(Self { shared, ops: Arc::new(ops), dir })
     }
 

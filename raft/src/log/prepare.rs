@@ -1,4 +1,4 @@
-//! The thread that makes segments ahead of their use and unlinks the old ones, so that neither
+//! Who makes segments ahead of their use and unlinks the old ones, so that neither
 //! happens between a proposal and its sync.
 //!
 //! It also keeps a reserve: a file that is given back to the disk when the disk is full,
@@ -6,12 +6,12 @@
 //! writes are refused, until there is room for the reserve again and for what was wanted.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use trireme_store::work::{self, Next, Running, Sender, Worker};
 
 use super::LogConfig;
 use super::file::{LogDir, LogFile};
@@ -68,7 +68,7 @@ struct Made {
 type Slot = (Mutex<Made>, Condvar);
 
 pub(super) struct Preparer {
-    jobs: mpsc::Sender<Job>,
+    jobs: Sender<Job>,
     slot: Arc<Slot>,
     asked: u64,
 }
@@ -79,19 +79,17 @@ impl Preparer {
         dir: Arc<dyn LogDir>,
         config: LogConfig,
         full: Arc<AtomicBool>,
-    ) -> (Self, JoinHandle<()>) {
-        let (jobs, queue) = mpsc::channel();
+    ) -> io::Result<(Self, Running)> {
         let slot = Arc::new(Slot::default());
-        let maker = Maker { dir, config, slot: slot.clone(), full, reserved: false, wanted: None };
-        let thread = std::thread::Builder::new()
-            .name("raft-log-prep".into())
-            .spawn(move || maker.run(&queue))
-            .expect("a thread can be started");
-        (Self { jobs, slot, asked: 0 }, thread)
+        let reserved =
+            dir.open(RESERVE).and_then(|file| file.size()).is_ok_and(|size| size == config.reserve_bytes);
+        let maker = Maker { dir, config, slot: slot.clone(), full, reserved, wanted: None };
+        let (jobs, running) = work::start_for_waiting("raft-log-prep", maker)?;
+        Ok((Self { jobs, slot, asked: 0 }, running))
     }
 
-    /// A way to the thread for those who find the disk full.
-    pub(super) fn jobs(&self) -> mpsc::Sender<Job> {
+    /// A way to who makes segments, for those who find the disk full.
+    pub(super) fn jobs(&self) -> Sender<Job> {
         self.jobs.clone()
     }
 
@@ -141,53 +139,52 @@ struct Maker {
     wanted: Option<(u64, u64)>,
 }
 
+impl Worker<Job> for Maker {
+    fn work(&mut self, job: Option<Job>, _: &mut dyn FnMut() -> Option<Job>) -> Next {
+        if let Some(Job::Stop) = job {
+            return Next::Nothing;
+        }
+        if let Err(error) = self.take(job) {
+            (self.config.on_fatal)(&format!("preparing a segment of the raft log: {error}"));
+            return Next::Nothing;
+        }
+        match self.full.load(Ordering::Relaxed) || !self.reserved {
+            true => Next::JobWithin(RETRY),
+            false => Next::Job,
+        }
+    }
+
+    fn end(&mut self) {
+        let (lock, ready) = &*self.slot;
+        lock.lock().stopped = true;
+        ready.notify_all();
+    }
+}
+
 impl Maker {
-    fn run(mut self, queue: &mpsc::Receiver<Job>) {
-        self.reserved = self
-            .dir
-            .open(RESERVE)
-            .and_then(|file| file.size())
-            .is_ok_and(|size| size == self.config.reserve_bytes);
-        let mut failed = self.restore();
-        loop {
-            if let Err(error) = failed {
-                (self.config.on_fatal)(&format!("preparing a segment of the raft log: {error}"));
-                return;
+    fn take(&mut self, job: Option<Job>) -> io::Result<()> {
+        match job {
+            Some(Job::Unlink(names)) => {
+                for name in &names {
+                    if let Err(error) = self.dir.remove(name) {
+                        tracing::warn!(segment = name, %error, "an old segment of the raft log stays");
+                    }
+                }
+                // Not synced: a segment that comes back after a crash is purged again.
+                self.restore()
             }
-            let waits = self.full.load(Ordering::Relaxed) || !self.reserved;
-            let job = match waits {
-                false => queue.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-                true => queue.recv_timeout(RETRY),
-            };
-            failed = match job {
-                Ok(Job::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    let (lock, ready) = &*self.slot;
-                    lock.lock().stopped = true;
-                    ready.notify_all();
-                    return;
+            Some(Job::Release) => {
+                self.release();
+                Ok(())
+            }
+            Some(Job::Prepare { sequence, bytes }) => {
+                self.wanted = Some((sequence, bytes));
+                match self.full.load(Ordering::Relaxed) {
+                    true => self.restore(),
+                    false => self.prepare(),
                 }
-                Ok(Job::Unlink(names)) => {
-                    for name in &names {
-                        if let Err(error) = self.dir.remove(name) {
-                            tracing::warn!(segment = name, %error, "an old segment of the raft log stays");
-                        }
-                    }
-                    // Not synced: a segment that comes back after a crash is purged again.
-                    self.restore()
-                }
-                Ok(Job::Release) => {
-                    self.release();
-                    Ok(())
-                }
-                Ok(Job::Prepare { sequence, bytes }) => {
-                    self.wanted = Some((sequence, bytes));
-                    match self.full.load(Ordering::Relaxed) {
-                        true => self.restore(),
-                        false => self.prepare(),
-                    }
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => self.restore(),
-            };
+            }
+            Some(Job::Stop) | None => self.restore(),
         }
     }
 

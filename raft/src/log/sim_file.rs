@@ -1,5 +1,5 @@
 //! A directory in memory that can lose what was not synced, all of it or page by page, tear it,
-//! and flip bits.
+//! and flip bits: for tests and simulated worlds.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,8 +32,9 @@ struct Space {
     before_sync: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
+/// The directory; clones are the same one.
 #[derive(Clone, Default)]
-pub(super) struct SimDir {
+pub struct SimDir {
     files: Arc<Mutex<BTreeMap<String, Arc<SimFile>>>>,
     space: Arc<Mutex<Space>>,
 }
@@ -43,7 +44,7 @@ pub(super) struct SimFile(Mutex<Content>);
 
 impl SimDir {
     /// The directory after a power loss: of each file, what was synced.
-    pub(super) fn after_power_loss(&self) -> SimDir {
+    pub fn after_power_loss(&self) -> SimDir {
         self.copied(|content| {
             let durable = content.durable.clone();
             Content { current: durable.clone(), durable, limit: None }
@@ -52,7 +53,7 @@ impl SimDir {
 
     /// The directory after a power loss that caught some pages of what was not synced before they
     /// were written, and others after: which, is drawn from `seed`.
-    pub(super) fn after_power_loss_between_pages(&self, seed: u64) -> SimDir {
+    pub fn after_power_loss_between_pages(&self, seed: u64) -> SimDir {
         let mut random = StdRng::seed_from_u64(seed);
         self.copied(|content| {
             let mut bytes = content.durable.clone();
@@ -70,7 +71,7 @@ impl SimDir {
 
     /// The directory after the process was killed: the kernel keeps what was written, and a power
     /// loss can still take what was not synced.
-    pub(super) fn after_kill(&self) -> SimDir {
+    pub fn after_kill(&self) -> SimDir {
         self.copied(Content::clone)
     }
 
@@ -86,30 +87,30 @@ impl SimDir {
         copy
     }
 
-    pub(super) fn put(&self, name: &str, bytes: Vec<u8>) {
+    pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let content = Content { durable: bytes.clone(), current: bytes, limit: Some(self.space.clone()) };
         self.files.lock().insert(name.into(), Arc::new(SimFile(Mutex::new(content))));
     }
 
-    pub(super) fn bytes(&self, name: &str) -> Vec<u8> {
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
         self.files.lock()[name].0.lock().current.clone()
     }
 
-    pub(super) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.files.lock().keys().cloned().collect()
     }
 
     /// Lets the files together grow to `bytes`.
-    pub(super) fn set_space(&self, bytes: Option<usize>) {
+    pub fn set_space(&self, bytes: Option<usize>) {
         self.space.lock().max = bytes;
     }
 
-    pub(super) fn fail_syncs(&self) {
+    pub fn fail_syncs(&self) {
         self.space.lock().fail_syncs = true;
     }
 
     /// Has `hook` called whenever a file is about to be synced, with what is synced still at risk.
-    pub(super) fn before_sync(&self, hook: impl Fn() + Send + Sync + 'static) {
+    pub fn before_sync(&self, hook: impl Fn() + Send + Sync + 'static) {
         self.space.lock().before_sync = Some(Arc::new(hook));
     }
 }

@@ -1,12 +1,13 @@
-//! The thread that writes: appends that wait together become one frame, one write and one sync.
+//! Who writes: appends that wait together become one frame, one write and one sync.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
 
 use bytes::{BufMut, BytesMut};
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
+use trireme_store::work::{Next, Worker};
 
 use super::frame::{
     self, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HEADER_BYTES, LOG_ID_BYTES, SegmentHeader, VOTE_BYTES,
@@ -56,6 +57,7 @@ pub(super) struct Writer {
     /// When the last frame was begun, written and synced.
     times_ns: [u64; 3],
     dead: bool,
+    group: Group,
 }
 
 /// Entries on their way into one frame.
@@ -64,6 +66,29 @@ struct Group {
     entries: u32,
     first_index: u64,
     flushed: Vec<IOFlushed<TypeConfig>>,
+}
+
+impl Worker<Op> for Writer {
+    fn work(&mut self, op: Option<Op>, more: &mut dyn FnMut() -> Option<Op>) -> Next {
+        let Some(op) = op else {
+            self.start_frame();
+            self.prepare_ahead();
+            return Next::Job;
+        };
+        let mut group = std::mem::take(&mut self.group);
+        // Whatever came in during the last sync joins this one.
+        let go_on = self.take(op, &mut group) && std::iter::from_fn(more).all(|op| self.take(op, &mut group));
+        self.flush(&mut group);
+        self.group = group;
+        if self.committed_pending {
+            self.write_committed();
+        }
+        if !go_on {
+            return Next::Nothing;
+        }
+        self.prepare_ahead();
+        Next::Job
+    }
 }
 
 impl Writer {
@@ -84,35 +109,8 @@ impl Writer {
             buffer: BytesMut::new(),
             times_ns: [0; 3],
             dead: false,
+            group: Group::default(),
         }
-    }
-
-    pub(super) fn run(mut self, queue: mpsc::Receiver<Op>) {
-        let mut group = Group::default();
-        self.start_frame();
-        self.prepare_ahead();
-        while let Ok(op) = queue.recv() {
-            if !self.take(op, &mut group) {
-                break;
-            }
-            // Whatever came in during the last sync joins this one.
-            let mut stop = false;
-            while let Ok(op) = queue.try_recv() {
-                if !self.take(op, &mut group) {
-                    stop = true;
-                    break;
-                }
-            }
-            self.flush(&mut group);
-            if self.committed_pending {
-                self.write_committed();
-            }
-            if stop {
-                break;
-            }
-            self.prepare_ahead();
-        }
-        self.flush(&mut group);
     }
 
     /// Takes one operation; false when it is time to end.

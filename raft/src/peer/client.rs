@@ -20,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use trireme_store::Store;
 
+use super::line::{Line, PeerNetwork};
 use super::liveness::Liveness;
 use super::snapshot::{self, SnapshotDirs};
 use super::{CLUSTER, MESSAGE_BYTES_MAX, TO, wire};
@@ -59,7 +60,9 @@ pub(crate) enum Lane {
 /// Connections to the other members, made when they are first used.
 pub(crate) struct Peers {
     tls: Tls,
-    clients: Mutex<HashMap<(String, Lane), PeerClient<Channel>>>,
+    /// In a simulated world, instead of it.
+    network: Option<Arc<dyn PeerNetwork>>,
+    clients: Mutex<HashMap<(String, Lane), PeerClient<Line>>>,
     /// Members that said that their disk is full, by their last answer to a heartbeat.
     full: Mutex<BTreeSet<MemberId>>,
     liveness: Liveness,
@@ -75,9 +78,10 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(tls: Tls, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(tls: Tls, network: Option<Arc<dyn PeerNetwork>>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             tls,
+            network,
             clients: Mutex::default(),
             full: Mutex::default(),
             liveness: Liveness::default(),
@@ -141,11 +145,23 @@ impl Peers {
         }
     }
 
-    pub(crate) fn client(&self, address: &str, lane: Lane) -> Result<PeerClient<Channel>, Status> {
+    pub(crate) fn client(&self, address: &str, lane: Lane) -> Result<PeerClient<Line>, Status> {
         let mut clients = self.clients.lock();
         if let Some(client) = clients.get(&(address.to_owned(), lane)) {
             return Ok(client.clone());
         }
+        let line = match &self.network {
+            Some(network) => Line::Simulated { network: network.clone(), address: address.to_owned() },
+            None => Line::Tls(self.channel(address)?),
+        };
+        let client = PeerClient::new(line)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        clients.insert((address.to_owned(), lane), client.clone());
+        Ok(client)
+    }
+
+    fn channel(&self, address: &str) -> Result<Channel, Status> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|_| Status::invalid_argument(format!("{address:?} is no address of a member")))?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -156,12 +172,7 @@ impl Peers {
             .initial_connection_window_size(16 * 1024 * 1024)
             .tcp_nodelay(true);
         let (connector, traffic) = (self.tls.connector(), self.traffic(address));
-        let channel = endpoint.connect_with_connector_lazy(CountedConnector { connector, traffic });
-        let client = PeerClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        clients.insert((address.to_owned(), lane), client.clone());
-        Ok(client)
+        Ok(endpoint.connect_with_connector_lazy(CountedConnector { connector, traffic }))
     }
 }
 
@@ -250,7 +261,7 @@ pub(crate) fn addressed<T>(
 
 impl Network {
     /// A client for calls that are small and urgent, whatever this network is for.
-    fn control(&self) -> RpcResult<PeerClient<Channel>> {
+    fn control(&self) -> RpcResult<PeerClient<Line>> {
         self.peers.client(&self.address(), Lane::Control).map_err(|status| rpc_error(&status))
     }
 

@@ -6,6 +6,7 @@
 mod client;
 mod contact;
 mod gate;
+mod line;
 mod liveness;
 pub(crate) mod pb;
 mod server;
@@ -14,6 +15,7 @@ pub(crate) mod wire;
 
 pub(crate) use client::{Factory, Lane, Peers, addressed};
 pub(crate) use contact::Contact;
+pub use line::{PeerAnswers, PeerNetwork, PeerPort, PeerRequest, PeerResponse};
 pub(crate) use server::{PeerService, Upcalls};
 pub(crate) use snapshot::SnapshotDirs;
 

@@ -272,7 +272,7 @@ impl Peer for PeerService {
         self.check_cluster(&request.cluster)?;
         let upcalls = self.upcalls.clone();
         // It is on the disk before it is answered.
-        let heard = tokio::task::spawn_blocking(move || upcalls.booted(&request)).await;
+        let heard = trireme_store::work::blocking(move || upcalls.booted(&request)).await;
         let heard = heard.map_err(|error| Status::internal(error.to_string()))?;
         heard.map(Response::new).map_err(|error| Status::unavailable(error.to_string()))
     }
@@ -368,7 +368,7 @@ impl Peer for PeerService {
         // Before it is handed on: a snapshot that cannot be used is the sender's to send again, and
         // no reason for this member to end.
         let (store, dir) = (self.store.clone(), received.path());
-        let checked = tokio::task::spawn_blocking(move || store.check_snapshot(&dir)).await;
+        let checked = trireme_store::work::blocking(move || store.check_snapshot(&dir)).await;
         checked
             .map_err(|error| Status::internal(error.to_string()))?
             .map_err(|fault| Status::failed_precondition(fault.to_string()))?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tonic::Status;
-use trireme_store::Store;
+use trireme_store::{Store, work};
 
 use super::wire;
 use crate::codec;
@@ -87,78 +87,102 @@ impl Drop for Scratch {
     }
 }
 
-/// Takes a checkpoint and gives its pieces. Blocks the thread it runs on; ends early when the
-/// receiver is gone.
+/// Takes a checkpoint and gives its pieces, in a task; ends early when the receiver is gone.
 pub(super) fn send(
     store: Store,
     dirs: &Arc<SnapshotDirs>,
     vote: Vote,
 ) -> (mpsc::Receiver<pb::SnapshotChunk>, tokio::task::JoinHandle<Result<SnapshotMeta, String>>) {
     let (pieces, stream) = mpsc::channel(PIECES_MAX);
-    let dir = dirs.next("send");
     let dirs = dirs.clone();
-    let task = tokio::task::spawn_blocking(move || {
-        let scratch = Scratch(dir);
-        let checkpoint = store.checkpoint(&scratch.0).map_err(|fault| fault.to_string())?;
-        let meta = to_meta(&checkpoint.applied).map_err(|error| error.to_string())?;
-        if let Some(last) = meta.last_log_id {
-            dirs.keep_log_from(last.index);
-        }
-        send_files(&scratch.0, &meta, &vote, &pieces).map_err(|error| error.to_string())?;
-        Ok(meta)
+    let task = tokio::spawn(async move {
+        let scratch = Scratch(dirs.next("send"));
+        // With the directory's guard: a checkpoint that nobody waits for any more is removed, too.
+        let taken = work::blocking(move || {
+            let checkpoint = store.checkpoint(&scratch.0).map_err(|fault| fault.to_string());
+            (scratch, checkpoint)
+        });
+        let (scratch, checkpoint) = taken.await.map_err(|error| error.to_string())?;
+        let sent = async {
+            let meta = to_meta(&checkpoint?.applied).map_err(|error| error.to_string())?;
+            if let Some(last) = meta.last_log_id {
+                dirs.keep_log_from(last.index);
+            }
+            send_files(scratch.path(), &meta, &vote, &pieces).await.map_err(|error| error.to_string())?;
+            Ok(meta)
+        };
+        let sent = sent.await;
+        // What is left of its tables may be much to give back.
+        let _ = work::blocking(move || drop(scratch)).await;
+        sent
     });
     (stream, task)
 }
 
-fn send_files(
+async fn send_files(
     dir: &Path,
     meta: &SnapshotMeta,
     vote: &Vote,
     pieces: &mpsc::Sender<pb::SnapshotChunk>,
 ) -> io::Result<()> {
-    let send = |part: pb::snapshot_chunk::Part| {
-        pieces
-            .blocking_send(pb::SnapshotChunk { part: Some(part) })
-            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the receiver is gone"))
+    let send = async |part: pb::snapshot_chunk::Part| {
+        let sent = pieces.send(pb::SnapshotChunk { part: Some(part) }).await;
+        sent.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the receiver is gone"))
     };
     send(pb::snapshot_chunk::Part::Start(pb::SnapshotStart {
         vote: wire::ballot(vote),
         last: wire::position(meta.last_log_id),
         membership_position: wire::position(*meta.last_membership.log_id()),
         membership: codec::encode_membership(meta.last_membership.membership()),
-    }))?;
-    let mut names: Vec<String> = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let name = entry?.file_name().into_string();
-        names.push(name.map_err(|_| io::Error::other("a file of the snapshot has no readable name"))?);
-    }
-    names.sort();
-    let mut total = 0;
-    for name in &names {
-        let mut file = File::open(dir.join(name))?;
-        let mut offset = 0;
-        loop {
-            let mut data = Vec::with_capacity(PIECE_BYTES);
-            let read = (&mut file).take(PIECE_BYTES as u64).read_to_end(&mut data)?;
-            // An empty file is one empty piece.
-            if read == 0 && offset > 0 {
-                break;
-            }
-            let piece = pb::FilePiece {
-                name: name.clone(),
-                offset,
-                crc32c: crc32c::crc32c(&data),
-                data: data.into(),
-            };
-            offset += read as u64;
-            send(pb::snapshot_chunk::Part::Piece(piece))?;
-            if read < PIECE_BYTES {
-                break;
-            }
+    }))
+    .await?;
+    let dir = dir.to_owned();
+    let files = work::blocking(move || open_files(&dir)).await??;
+    let (count, mut total) = (files.len() as u32, 0);
+    for mut reading in files {
+        while !reading.ended {
+            let (now, piece) = work::blocking(move || reading.next()).await?;
+            reading = now;
+            send(pb::snapshot_chunk::Part::Piece(piece?)).await?;
         }
-        total += offset;
+        total += reading.offset;
     }
-    send(pb::snapshot_chunk::Part::End(pb::SnapshotEnd { files: names.len() as u32, bytes: total }))
+    send(pb::snapshot_chunk::Part::End(pb::SnapshotEnd { files: count, bytes: total })).await
+}
+
+/// The files of a snapshot, in the order of their names.
+fn open_files(dir: &Path) -> io::Result<Vec<FileReading>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let unreadable = |_| io::Error::other("a file of the snapshot has no readable name");
+        let name = entry.file_name().into_string().map_err(unreadable)?;
+        files.push(FileReading { name, file: File::open(entry.path())?, offset: 0, ended: false });
+    }
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(files)
+}
+
+struct FileReading {
+    name: String,
+    file: File,
+    offset: u64,
+    ended: bool,
+}
+
+impl FileReading {
+    /// The next piece; an empty file is one empty piece.
+    fn next(mut self) -> (Self, io::Result<pb::FilePiece>) {
+        let mut data = Vec::with_capacity(PIECE_BYTES);
+        let read = (&mut self.file).take(PIECE_BYTES as u64).read_to_end(&mut data);
+        let piece = read.map(|read| {
+            let (offset, crc32c) = (self.offset, crc32c::crc32c(&data));
+            self.offset += read as u64;
+            self.ended = read < PIECE_BYTES;
+            pb::FilePiece { name: self.name.clone(), offset, crc32c, data: data.into() }
+        });
+        (self, piece)
+    }
 }
 
 /// What was received: whole, with every piece's checksum right, and on the disk.
@@ -192,64 +216,76 @@ pub(super) async fn receive(
     };
     let scratch = Scratch(dirs.next("recv"));
     std::fs::create_dir(&scratch.0)?;
-    let (pieces, mut queue) = mpsc::channel::<Part>(PIECES_MAX);
-    let dir = scratch.0.clone();
-    let writer = tokio::task::spawn_blocking(move || write_files(&dir, &mut queue));
+    let mut files = Files { dir: scratch.0.clone(), open: None, files: 0, total: 0, whole: false };
     while let Some(chunk) = chunks.message().await? {
         let part = chunk.part.ok_or_else(|| Status::invalid_argument("an empty piece"))?;
-        if pieces.send(part).await.is_err() {
-            break;
-        }
+        let written = work::blocking(move || files.take(part).map(|()| files)).await;
+        files = written.map_err(|error| Status::internal(error.to_string()))??;
     }
-    drop(pieces);
-    writer.await.map_err(|error| Status::internal(error.to_string()))?.map_err(Status::from)?;
+    // Read to its end first: an answer before that resets the stream under the sender's feet.
+    if !files.whole {
+        return Err(Status::invalid_argument("the snapshot ended early"));
+    }
     Ok(Received { vote, meta, scratch })
 }
 
-fn write_files(dir: &Path, queue: &mut mpsc::Receiver<pb::snapshot_chunk::Part>) -> io::Result<()> {
-    use pb::snapshot_chunk::Part;
-    let bad = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
-    let mut open: Option<(String, File, u64)> = None;
-    let mut files = 0;
-    let mut total = 0;
-    while let Some(part) = queue.blocking_recv() {
+/// The files of a snapshot as they come in.
+struct Files {
+    dir: PathBuf,
+    open: Option<(String, File, u64)>,
+    files: u32,
+    total: u64,
+    /// All that was announced is there and on the disk.
+    whole: bool,
+}
+
+impl Files {
+    fn take(&mut self, part: pb::snapshot_chunk::Part) -> io::Result<()> {
+        use pb::snapshot_chunk::Part;
+        let bad = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
+        if self.whole {
+            return Err(bad("something after the snapshot's end"));
+        }
         match part {
-            Part::Start(_) => return Err(bad("a second description")),
+            Part::Start(_) => Err(bad("a second description")),
             Part::Piece(piece) => {
                 if crc32c::crc32c(&piece.data) != piece.crc32c {
                     return Err(bad("a piece of the snapshot was changed on its way"));
                 }
-                if open.as_ref().is_none_or(|(name, ..)| *name != piece.name) {
+                if self.open.as_ref().is_none_or(|(name, ..)| *name != piece.name) {
                     // The name comes from another machine: a file in this directory or nothing.
                     let plain =
                         Path::new(&piece.name).file_name().is_some_and(|name| name == piece.name.as_str());
                     if !plain {
                         return Err(bad("a file name with a path"));
                     }
-                    if let Some((_, file, _)) = open.take() {
-                        file.sync_all()?;
-                    }
-                    open = Some((piece.name.clone(), File::create_new(dir.join(&piece.name))?, 0));
-                    files += 1;
+                    self.close()?;
+                    let file = File::create_new(self.dir.join(&piece.name))?;
+                    self.open = Some((piece.name.clone(), file, 0));
+                    self.files += 1;
                 }
-                let (_, file, offset) = open.as_mut().expect("opened above");
+                let (_, file, offset) = self.open.as_mut().expect("opened above");
                 if *offset != piece.offset {
                     return Err(bad("a piece of the snapshot is missing"));
                 }
                 file.write_all(&piece.data)?;
                 *offset += piece.data.len() as u64;
-                total += piece.data.len() as u64;
+                self.total += piece.data.len() as u64;
+                Ok(())
             }
             Part::End(end) => {
-                if let Some((_, file, _)) = open.take() {
-                    file.sync_all()?;
-                }
-                if end.files != files || end.bytes != total {
+                self.close()?;
+                if end.files != self.files || end.bytes != self.total {
                     return Err(bad("the snapshot is not whole"));
                 }
-                return File::open(dir)?.sync_all();
+                File::open(&self.dir)?.sync_all()?;
+                self.whole = true;
+                Ok(())
             }
         }
     }
-    Err(bad("the snapshot ended early"))
+
+    fn close(&mut self) -> io::Result<()> {
+        self.open.take().map_or(Ok(()), |(_, file, _)| file.sync_all())
+    }
 }

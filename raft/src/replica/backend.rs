@@ -133,7 +133,7 @@ impl Replica {
     ) -> Result<T, Error> {
         self.inner.wait_caught_up().await?;
         let store = self.inner.store.clone();
-        tokio::task::spawn_blocking(move || read(store))
+        trireme_store::work::blocking(move || read(store))
             .await
             .map_err(|error| Error::Broken(format!("a read failed: {error}")))?
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trireme_store::{DiskChecked, Fault};
+use trireme_store::{DiskChecked, Fault, work};
 
 use super::Inner;
 use crate::log::OpenError;
@@ -45,7 +45,7 @@ impl Inner {
             let this = self.clone();
             let checks = &self.metrics.checks;
             checks.running.set(1);
-            let Ok(checked) = tokio::task::spawn_blocking(move || this.check_disk()).await else { return };
+            let Ok(checked) = work::blocking(move || this.check_disk()).await else { return };
             checks.running.set(0);
             took = started.elapsed();
             if self.stop.is_cancelled() {
@@ -93,7 +93,7 @@ impl Inner {
             let due = Duration::from_millis(read * 1000 / BYTES_PER_SECOND);
             // A member that stops does not wait for the rest.
             if !self.stop.is_cancelled() {
-                std::thread::sleep(due.saturating_sub(started.elapsed()));
+                work::pause(due.saturating_sub(started.elapsed()));
             }
         };
         let state = self.store.check_disk(scratch.path(), &mut pace)?;

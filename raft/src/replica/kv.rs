@@ -34,7 +34,7 @@ async fn read(inner: &Inner, request: RangeRequest) -> Result<RangeResponse, Err
         return inner.store.range(&request);
     }
     let store = inner.store.clone();
-    tokio::task::spawn_blocking(move || store.range(&request))
+    trireme_store::work::blocking(move || store.range(&request))
         .await
         .map_err(|error| Error::Broken(format!("a read failed: {error}")))?
 }

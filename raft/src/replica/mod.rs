@@ -27,18 +27,18 @@ mod reads;
 mod status;
 mod upkeep;
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Config, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::codegen::Service;
 use trireme_store::log::Outcome;
-use trireme_store::{Error, Fault, Revision, Store};
+use trireme_store::{Error, Fault, Revision, Store, work};
 
 pub use agreed::{AgreedBody, AgreedEntry};
 pub use config::{Limits, OpenEngine, OpenLogDir, ReplicaConfig, Timing};
@@ -51,7 +51,7 @@ use crate::log::{Log, LogConfig, OpenError};
 use crate::machine::{Machine, Observer, Progress};
 use crate::metrics::{Counted, Metrics};
 use crate::peer::pb::peer_server::PeerServer;
-use crate::peer::{Contact, Factory, PeerService, Peers, SnapshotDirs};
+use crate::peer::{Contact, Factory, PeerPort, PeerService, Peers, SnapshotDirs};
 use crate::types::{MemberId, TypeConfig};
 use leases::Leases;
 use marks::Marks;
@@ -228,7 +228,12 @@ pub fn cluster_id(name: &str) -> u64 {
 impl Replica {
     /// Opens the member's data and joins its cluster, serving the others on `peers`. Returns when
     /// the member runs, which is before it has a leader.
-    pub async fn start(config: ReplicaConfig, peers: TcpListener) -> Result<Self, StartError> {
+    pub async fn start(config: ReplicaConfig, peers: impl Into<PeerPort>) -> Result<Self, StartError> {
+        let peers = peers.into();
+        if work::is_simulated() {
+            // Its world has a runtime for each member, and ends a member by dropping it.
+            return Ok(Self { inner: Self::start_on(config, peers).await? });
+        }
         upkeep::abort_on_panic();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(core_threads())
@@ -253,7 +258,7 @@ impl Replica {
         }
     }
 
-    async fn start_on(config: ReplicaConfig, listener: TcpListener) -> Result<Arc<Inner>, StartError> {
+    async fn start_on(config: ReplicaConfig, port: PeerPort) -> Result<Arc<Inner>, StartError> {
         let dir = DataDir::open(&config.data_dir, &config.cluster)?;
         if marks::is_diverged(&dir.path) {
             return Err(StartError::Diverged);
@@ -296,7 +301,11 @@ impl Replica {
             Arc::new(effects),
             metrics.clone(),
         )?;
-        let connections = Peers::new(config.peer_tls.clone(), metrics.clone());
+        let network = match &port {
+            PeerPort::Tls(_) => None,
+            PeerPort::Simulated(network) => Some(network.clone()),
+        };
+        let connections = Peers::new(config.peer_tls.clone(), network, metrics.clone());
         let (proposals, queue) = Proposals::new();
         let seen = boots::Seen::open(&dir.path)?;
         let boot = boots::Boot {
@@ -356,7 +365,7 @@ impl Replica {
             _dir: dir,
             config,
         });
-        inner.serve_peers(listener, dirs)?;
+        inner.serve_peers(port, dirs)?;
         tokio::spawn(inner.clone().run_proposals(queue));
         tokio::spawn(inner.clone().run_readers(reader_queue));
         tokio::spawn(inner.clone().run_leases());
@@ -409,10 +418,12 @@ impl Replica {
             let _ = ended.await;
             // Waits for the tasks, which hold the store and the log; a call into the disk that
             // hangs does not keep it from ending.
-            let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(SHUTDOWN_TIMEOUT)).await;
+            let _ = work::blocking(move || runtime.shutdown_timeout(SHUTDOWN_TIMEOUT)).await;
+        } else if work::is_simulated() {
+            let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, inner.raft.shutdown()).await;
         }
         let store = self.inner.store.clone();
-        let _ = tokio::task::spawn_blocking(move || store.flush()).await;
+        let _ = work::blocking(move || store.flush()).await;
     }
 }
 
@@ -482,13 +493,7 @@ fn raft_config(config: &ReplicaConfig) -> Result<Config, StartError> {
 }
 
 impl Inner {
-    fn serve_peers(
-        self: &Arc<Self>,
-        listener: TcpListener,
-        dirs: Arc<SnapshotDirs>,
-    ) -> Result<(), StartError> {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+    fn serve_peers(self: &Arc<Self>, port: PeerPort, dirs: Arc<SnapshotDirs>) -> Result<(), StartError> {
         let service = PeerService::new(
             self.config.cluster.clone(),
             self.cluster_id,
@@ -504,6 +509,18 @@ impl Inner {
         let service = PeerServer::new(service)
             .max_decoding_message_size(crate::peer::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(crate::peer::MESSAGE_BYTES_MAX);
+        let listener = match port {
+            PeerPort::Tls(listener) => listener,
+            PeerPort::Simulated(network) => {
+                network.serve(Arc::new(move |request| {
+                    let mut service = service.clone();
+                    async move { service.call(request).await.unwrap_or_else(|never| match never {}) }.boxed()
+                }));
+                return Ok(());
+            }
+        };
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         let traffic = self.peers.accepted();
         let incoming = self.config.peer_tls.incoming(listener);
         let incoming = incoming.map(move |accepted| accepted.map(|s| Counted::new(s, traffic.clone())));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use trireme_store::log::{CommandOp, Mark};
-use trireme_store::{Error, Revision};
+use trireme_store::{Error, Revision, work};
 
 use super::{Inner, Replica};
 use crate::types::MemberId;
@@ -48,10 +48,11 @@ impl Inner {
         tokio::spawn(self.clone().run_core_watch());
         let this = self.clone();
         let runtime = tokio::runtime::Handle::current();
-        std::thread::Builder::new()
-            .name("raft-watchdog".into())
-            .spawn(move || this.run_watchdog(&runtime))?;
-        Ok(())
+        let mut applied = (self.progress.next_index(), Instant::now());
+        let mut handed_over = false;
+        work::every("raft-watchdog", WATCH_EVERY, move || {
+            this.watch_disk(&runtime, &mut handed_over) && this.watch_apply(&mut applied)
+        })
     }
 
     /// Flushes the state when the log has grown, then purges the log as far as the disk has it.
@@ -191,34 +192,39 @@ impl Inner {
         }
     }
 
-    fn run_watchdog(self: Arc<Self>, runtime: &tokio::runtime::Handle) {
-        let timing = self.config.timing.clone();
-        let mut applied = (self.progress.next_index(), Instant::now());
-        let mut handed_over = false;
-        while !self.stop.is_cancelled() {
-            std::thread::sleep(WATCH_EVERY);
-            match self.log.sync_age() {
-                // A slow disk is no reason to die, but it is one not to lead.
-                Some(age) if age > timing.sync_stuck * SYNC_DEAD_FACTOR => {
-                    (self.config.on_fatal)("a sync of the raft log is stuck");
-                    return;
-                }
-                Some(age) if age > timing.sync_stuck => {
-                    if !std::mem::replace(&mut handed_over, true) {
-                        tracing::warn!(age_ms = age.as_millis() as u64, "the disk does not answer");
-                        let replica = Replica { inner: self.clone() };
-                        runtime.spawn(async move { replica.hand_over(None).await });
-                    }
-                }
-                _ => handed_over = false,
-            }
-            let next = self.progress.next_index();
-            if next != applied.0 || !self.progress.busy() {
-                applied = (next, Instant::now());
-            } else if applied.1.elapsed() > timing.apply_stuck {
-                (self.config.on_fatal)("what was agreed is not being applied");
-                return;
-            }
+    /// Whether to go on watching.
+    fn watch_disk(self: &Arc<Self>, runtime: &tokio::runtime::Handle, handed_over: &mut bool) -> bool {
+        if self.stop.is_cancelled() {
+            return false;
         }
+        let stuck = self.config.timing.sync_stuck;
+        match self.log.sync_age() {
+            // A slow disk is no reason to die, but it is one not to lead.
+            Some(age) if age > stuck * SYNC_DEAD_FACTOR => {
+                (self.config.on_fatal)("a sync of the raft log is stuck");
+                return false;
+            }
+            Some(age) if age > stuck => {
+                if !std::mem::replace(handed_over, true) {
+                    tracing::warn!(age_ms = age.as_millis() as u64, "the disk does not answer");
+                    let replica = Replica { inner: self.clone() };
+                    runtime.spawn(async move { replica.hand_over(None).await });
+                }
+            }
+            _ => *handed_over = false,
+        }
+        true
+    }
+
+    /// `applied` is how far apply was, and when it was last seen to get on.
+    fn watch_apply(&self, applied: &mut (u64, Instant)) -> bool {
+        let next = self.progress.next_index();
+        if next != applied.0 || !self.progress.busy() {
+            *applied = (next, Instant::now());
+        } else if applied.1.elapsed() > self.config.timing.apply_stuck {
+            (self.config.on_fatal)("what was agreed is not being applied");
+            return false;
+        }
+        true
     }
 }

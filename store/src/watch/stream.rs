@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use super::hub::{Hub, Left, Taken, Watch};
 use super::{Chunk, Filter};
 use crate::kv::{Error, Revision, WatchItem, WatchRequest};
+use crate::work;
 
 /// Where a watch that is not live reads; `None` when the store is closed.
 pub(crate) trait Source: Send + Sync {
@@ -96,17 +97,13 @@ impl WatchCursor {
         let (source, filter) = (self.source.clone(), self.filter.clone());
         let read = move || source.chunk(&filter, from);
         // Without a runtime the caller's thread is the only one there is.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                let reading = runtime.spawn_blocking(read);
-                Box::pin(async move {
-                    reading
-                        .await
-                        .unwrap_or_else(|e| Some(Err(Error::Unavailable(format!("reading history: {e}")))))
-                })
-            }
-            Err(_) => Box::pin(async move { read() }),
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Box::pin(async move { read() });
         }
+        Box::pin(async move {
+            let failed = |error| Some(Err(Error::Unavailable(format!("reading history: {error}"))));
+            work::blocking(read).await.unwrap_or_else(failed)
+        })
     }
 
     /// One step: an item, the end, or `None` to go on.

@@ -1,0 +1,176 @@
+//! Simulated worlds: members of the store on a simulated network, disk and clock, in one thread, as a
+//! function of a seed.
+//!
+//! ```text
+//!   seed ─► plan of faults ─┐
+//!                           ▼
+//!   clients ──► network ──► members (raft and store as they are) ──► logs and states that can be lost
+//!      │                        clock and chance: interposed
+//!      └──► history ──► checkers
+//! ```
+//!
+//! **What is real**: raft, the log's format and recovery, the store, and the messages between members
+//! as gRPC encodes them. **What is simulated**: time, the network below HTTP/2, disks, processes. What
+//! is left out: TLS, HTTP/2, the etcd face, RocksDB, full disks.
+
+mod interposed;
+mod kv;
+mod network;
+mod plan;
+mod run;
+mod world;
+
+use std::ops::Range;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use parking_lot::Mutex;
+
+use crate::check::VIOLATIONS_SHOWN_MAX;
+use crate::report::commit;
+pub use run::Verdict;
+
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// The one world to run
+    #[arg(long, conflicts_with = "seeds")]
+    pub seed: Option<u64>,
+    /// The worlds to run: FIRST..END
+    #[arg(long, value_parser = range)]
+    pub seeds: Option<Range<u64>>,
+    /// Simulated minutes of each
+    #[arg(long, default_value_t = 5)]
+    pub minutes: u64,
+    /// Run each twice, and fail where the two differ
+    #[arg(long)]
+    pub twice: bool,
+    /// Print what is done to the world, and when
+    #[arg(long)]
+    pub verbose: bool,
+    /// Have disks forget what they said is synced, which must be found
+    #[arg(long, hide = true)]
+    pub lying_disks: bool,
+    /// Worlds at a time [default: the machine's cores]
+    #[arg(long)]
+    pub jobs: Option<usize>,
+    /// Run the world in this process, and print its verdict as JSON
+    #[arg(long, hide = true, requires = "seed")]
+    pub in_this_process: bool,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let parse = |number: &str| number.parse::<u64>().map_err(|error| format!("{number:?}: {error}"));
+    let (first, end) = text.split_once("..").ok_or("FIRST..END is wanted, such as 1..20")?;
+    let range = parse(first)?..parse(end)?;
+    if range.is_empty() { Err(format!("{text} has no seed in it")) } else { Ok(range) }
+}
+
+/// Runs worlds; whether all of them kept every promise.
+pub fn run(options: &Options) -> Result<bool> {
+    if let (true, Some(seed)) = (options.in_this_process, options.seed) {
+        let options = options.clone();
+        // Its name is drawn here: on the world's thread it would be another world's of the same seed.
+        let folder = tempfile::tempdir().context("temporary folder")?;
+        let path = folder.path().to_owned();
+        // On a thread of its own: this one has drawn already what its maps are ordered by.
+        let world = std::thread::spawn(move || run::world(seed, &options, &path));
+        let verdict =
+            world.join().map_err(|_| anyhow::anyhow!("the world of seed {seed} ended by a panic"))??;
+        println!("{}", serde_json::to_string(&verdict)?);
+        return Ok(true);
+    }
+    let seeds = match (options.seed, &options.seeds) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, Some(seeds)) => seeds.clone(),
+        (None, None) => {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let seed = since.unwrap_or_default().as_secs();
+            seed..seed + 1
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (todo, total) = (Mutex::new(seeds), Mutex::new(Total::default()));
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some(seed) = { todo.lock().next() } {
+                let verdict = verdict(seed, options);
+                total.lock().add(seed, options, verdict);
+            }
+        };
+        for _ in 0..options.jobs.unwrap_or(cores).max(1) {
+            scope.spawn(work);
+        }
+    });
+    let total = total.into_inner();
+    let (simulated, took) = (total.simulated.as_secs_f64(), total.took.as_secs_f64());
+    println!(
+        "{:.2} simulated hours, {:.0} in each hour of a core",
+        simulated / 3600.0,
+        simulated / took.max(1e-9)
+    );
+    for seed in &total.failed {
+        println!(
+            "FAILED at commit {}; repeat with\n  target/release/trireme-chaos sim --seed {seed} --minutes {} --verbose{}",
+            commit(),
+            options.minutes,
+            if options.lying_disks { " --lying-disks" } else { "" }
+        );
+    }
+    Ok(total.failed.is_empty())
+}
+
+/// What a world came to; with `--twice` only if it comes to the same again.
+fn verdict(seed: u64, options: &Options) -> Result<Verdict> {
+    let verdict = in_a_process(seed, options)?;
+    if options.twice {
+        let again = in_a_process(seed, options)?.trace;
+        ensure!(again == verdict.trace, "two runs differ: their traces are {} and {again}", verdict.trace);
+    }
+    Ok(verdict)
+}
+
+/// A world has a process of its own: what tokio counts in a process would show.
+fn in_a_process(seed: u64, options: &Options) -> Result<Verdict> {
+    let mut world = Command::new(std::env::current_exe().context("this program's path")?);
+    world.arg("sim").args(["--seed", &seed.to_string(), "--minutes", &options.minutes.to_string()]);
+    world.arg("--in-this-process").args(options.verbose.then_some("--verbose"));
+    world.args(options.lying_disks.then_some("--lying-disks"));
+    let output = world.stderr(Stdio::inherit()).output().context("start a process for a world")?;
+    ensure!(output.status.success(), "its process ended with {}", output.status);
+    serde_json::from_slice(&output.stdout).context("what a world's process says")
+}
+
+#[derive(Default)]
+struct Total {
+    simulated: Duration,
+    took: Duration,
+    failed: Vec<u64>,
+}
+
+impl Total {
+    fn add(&mut self, seed: u64, options: &Options, verdict: Result<Verdict>) {
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                println!("seed {seed}: {error:#}");
+                self.failed.push(seed);
+                return;
+            }
+        };
+        self.simulated += verdict.simulated;
+        self.took += verdict.took;
+        let twice = if options.twice { ", twice the same" } else { "" };
+        println!("seed {seed}: {verdict}{twice}");
+        for (name, violations) in &verdict.violations {
+            println!("  FAIL {name}");
+            for violation in violations.iter().take(VIOLATIONS_SHOWN_MAX) {
+                println!("       {violation}");
+            }
+        }
+        if !verdict.violations.is_empty() {
+            self.failed.push(seed);
+        }
+    }
+}
