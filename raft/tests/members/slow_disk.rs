@@ -106,11 +106,12 @@ fn slow_lines(key: &str) -> Vec<String> {
     lines.filter(|line| line.contains(&format!("key=\"{key}\""))).map(str::to_owned).collect()
 }
 
-/// Milliseconds of a step in a line.
+/// Milliseconds of a step in a line; none where it is not named: the leader's own sync is not, where
+/// the others were a majority before it ended.
 fn step(line: &str, name: &str) -> f64 {
     let steps = line.split("steps=\"").nth(1).and_then(|rest| rest.split('"').next()).expect(line);
     let found = steps.split(' ').find_map(|step| step.strip_prefix(name)?.strip_prefix('='));
-    found.unwrap_or_else(|| panic!("no step {name}: {line}")).parse().expect(line)
+    found.map_or(0.0, |millis| millis.parse().expect(line))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -145,7 +146,7 @@ async fn a_slow_write_says_where_its_time_went() {
     // The disk's time is the disk's; a follower that was later makes the rest of it.
     let disks = step(line, "log_sync") + step(line, "quorum");
     assert!(disks >= DELAY_MS as f64, "{line}");
-    assert!(step(line, "log_sync") >= DELAY_MS as f64 / 2.0, "{line}");
+    assert!(!line.contains("log_sync=") || step(line, "log_sync") >= DELAY_MS as f64 / 2.0, "{line}");
 
     let lines = slow_lines("at-a-follower");
     let of = |role: &str| lines.iter().find(|line| line.contains(&format!("role=\"{role}\""))).cloned();
