@@ -1,111 +1,182 @@
 //! What clients did and what they were told: the only thing that checkers see.
 
+mod api;
+mod store;
+
+use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+pub use api::*;
+pub use store::*;
 
 /// Order of events as the harness saw them: every beginning and end of an operation, every watch
 /// event has a tick of its own. If one operation's end is before another's beginning, it really
 /// happened before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tick(pub u64);
 
-/// What an operation asked for. Every key is written by one client alone, with values that count
-/// up, so that any value read tells how far the key has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Call {
-    Write {
-        key: String,
-        value: u64,
-    },
-    /// Linearizable.
-    Read {
-        key: String,
-    },
+/// A tick, and the clients' clock at it: nanoseconds since the first one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Moment {
+    pub tick: Tick,
+    pub ns: u64,
 }
 
-/// What the client was told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
-    /// At this revision.
-    Written { revision: i64 },
-    /// Without a value: there is no such key. `revision` is the store's when it answered, where the
-    /// answer says it.
-    Read { value: Option<u64>, revision: Option<i64> },
-    /// Certainly not done.
-    Refused(String),
-    /// May or may not have been done.
-    Unknown(String),
-}
-
+/// One call to the store and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     pub client: u32,
-    pub begin: Tick,
-    pub end: Tick,
+    /// The member that was asked, where the client never asks another.
+    pub member: Option<String>,
+    pub begin: Moment,
+    pub end: Moment,
     pub call: Call,
     pub outcome: Outcome,
 }
 
-/// One event as one watcher received it.
+/// How a member stood, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    pub watcher: u32,
+pub struct Sample {
+    /// Before it was asked, and when it had answered.
+    pub asked: Tick,
     pub tick: Tick,
-    pub key: String,
-    pub value: u64,
+    /// Its identity, in hexadecimal: a member that begins anew is another one.
+    pub member: String,
+    pub term: u64,
+    pub leads: bool,
+    pub applied_index: u64,
+    /// Zero where it was not asked.
     pub revision: i64,
+    /// Of the state at `applied_index`, in hexadecimal; empty where it was not asked.
+    pub state_hash: String,
 }
-
-/// What one watcher has to have received: every event of keys that start with `prefix`, of
-/// revisions after `from` and up to `reached`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Watcher {
-    pub id: u32,
-    pub prefix: String,
-    pub from: i64,
-    pub reached: i64,
-}
-
-/// A key with its value and revision, as a member holds it.
-pub type Held = (String, u64, i64);
 
 /// Everything of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
+    /// Nobody but this traffic writes to the store or compacts it.
+    pub alone: bool,
     pub operations: Vec<Operation>,
-    pub seen: Vec<Seen>,
-    pub watchers: Vec<Watcher>,
-    /// Keys and values read when everything had healed.
-    pub last: Vec<(String, u64)>,
-    /// What each member held at the end.
-    pub members: Vec<(String, Vec<Held>)>,
+    pub watches: Vec<Watch>,
+    pub samples: Vec<Sample>,
+    /// Members whose contents were read when everything had healed.
+    pub looked: Vec<String>,
+    pub api: ApiHistory,
+}
+
+/// How many operations ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub written: usize,
+    /// Acknowledged without a change.
+    pub read: usize,
+    pub refused: usize,
+    pub unknown: usize,
+    /// Events that watches delivered.
+    pub events: usize,
+    pub watches: usize,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { written, read, refused, unknown, events, watches } = self;
+        write!(
+            f,
+            "{written} writes, {read} reads, {refused} refused, {unknown} unknown, {events} events of {watches} watches"
+        )
+    }
+}
+
+impl History {
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally { watches: self.watches.len() + self.api.watches.len(), ..Tally::default() };
+        for operation in &self.operations {
+            match &operation.outcome {
+                Outcome::Done(answer) if answer.changed() => tally.written += 1,
+                Outcome::Done(_) => tally.read += 1,
+                Outcome::Refused(_) => tally.refused += 1,
+                Outcome::Unknown(_) => tally.unknown += 1,
+            }
+        }
+        for operation in &self.api.operations {
+            match &operation.outcome {
+                ApiOutcome::Changed(_) => tally.written += 1,
+                ApiOutcome::Found(_) | ApiOutcome::Absent | ApiOutcome::Listed { .. } => tally.read += 1,
+                ApiOutcome::Refused(_) => tally.refused += 1,
+                ApiOutcome::Unknown(_) => tally.unknown += 1,
+            }
+        }
+        let events = self.watches.iter().flat_map(|watch| &watch.pieces).map(|piece| match &piece.what {
+            Received::Events { events, .. } => events.len(),
+            _ => 0,
+        });
+        tally.events =
+            events.sum::<usize>() + self.api.watches.iter().map(|watch| watch.events.len()).sum::<usize>();
+        tally
+    }
 }
 
 /// Filled by many clients at once.
 #[derive(Default)]
 pub struct Recorder {
     tick: AtomicU64,
+    began: OnceLock<Instant>,
+    acknowledged: AtomicU64,
     history: Mutex<History>,
 }
 
 impl Recorder {
+    /// Of a store to which nobody else writes.
+    pub fn alone() -> Recorder {
+        Recorder { history: Mutex::new(History { alone: true, ..History::default() }), ..Recorder::default() }
+    }
+
     pub fn tick(&self) -> Tick {
         Tick(self.tick.fetch_add(1, Ordering::SeqCst))
     }
 
-    pub async fn operation(&self, client: u32, begin: Tick, call: Call, outcome: Outcome) {
-        let end = self.tick();
-        self.history.lock().await.operations.push(Operation { client, begin, end, call, outcome });
+    /// A tick and the time. To be called where the clients are: other processes have other clocks.
+    pub fn moment(&self) -> Moment {
+        let began = *self.began.get_or_init(Instant::now);
+        let ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Moment { tick: self.tick(), ns }
     }
 
-    pub async fn seen(&self, watcher: u32, events: impl IntoIterator<Item = (String, u64, i64)>) {
-        let mut history = self.history.lock().await;
-        for (key, value, revision) in events {
-            let tick = self.tick();
-            history.seen.push(Seen { watcher, tick, key, value, revision });
+    pub async fn operation(&self, operation: Operation) {
+        if matches!(&operation.outcome, Outcome::Done(answer) if answer.changed()) {
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
+        self.history.lock().await.operations.push(operation);
+    }
+
+    /// Begins a watch; its number.
+    pub async fn watch(&self, watch: Watch) -> usize {
+        let watches = &mut self.history.lock().await.watches;
+        watches.push(watch);
+        watches.len() - 1
+    }
+
+    /// What came of the watch of this number.
+    pub async fn received(&self, watch: usize, what: Received) {
+        let mut history = self.history.lock().await;
+        let at = self.moment();
+        history.watches[watch].receive(at, what);
+    }
+
+    pub async fn sample(&self, sample: Sample) {
+        self.history.lock().await.samples.push(sample);
+    }
+
+    pub async fn api_operation(&self, operation: ApiOperation) {
+        if matches!(operation.outcome, ApiOutcome::Changed(_)) {
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+        self.history.lock().await.api.operations.push(operation);
     }
 
     /// Changes the record; for what is known only at the end.
@@ -113,9 +184,16 @@ impl Recorder {
         change(&mut *self.history.lock().await)
     }
 
+    /// The revision up to which every watch of everything has got: what lies below can be compacted
+    /// without one of them losing its place. Zero while there is none.
+    pub async fn followed(&self) -> i64 {
+        let history = self.history.lock().await;
+        let whole = history.watches.iter().filter(|watch| watch.whole && !watch.lost());
+        whole.map(Watch::reached).min().unwrap_or(0)
+    }
+
     /// Writes acknowledged so far.
     pub async fn acknowledged(&self) -> usize {
-        let history = self.history.lock().await;
-        history.operations.iter().filter(|op| matches!(op.outcome, Outcome::Written { .. })).count()
+        usize::try_from(self.acknowledged.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
     }
 }

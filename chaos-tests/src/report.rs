@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::check::VIOLATIONS_SHOWN_MAX;
 use crate::history::History;
-use crate::run::{Options, tally};
+use crate::run::Options;
 
 pub struct Report {
     seed: u64,
@@ -17,18 +17,13 @@ pub struct Report {
 
 impl Report {
     pub fn new(seed: u64, options: &Options, history: &History) -> Report {
-        let [written, read, refused, unknown] = tally(history);
         Report {
             seed,
             repeat: format!(
                 "make chaos SEED={seed} ARGS=\"--faults {} --clients {} --masters {}\"",
                 options.faults, options.clients, options.masters
             ),
-            counts: format!(
-                "{written} writes acknowledged, {read} reads, {refused} refused, {unknown} unknown, {} events seen by {} watchers",
-                history.seen.len(),
-                history.watchers.len()
-            ),
+            counts: history.tally().to_string(),
             checks: Vec::new(),
             kept: None,
         }

@@ -13,10 +13,9 @@ use trireme_api::Object;
 use trireme_api::tree::Value;
 use trireme_client::resource::{PODS, REPLICA_SETS};
 use trireme_client::{Client, DeleteOptions, ListParams};
-use trireme_store::Revision;
 
 use crate::cluster::{Cluster, free_ports};
-use crate::history::{History, Outcome, Recorder};
+use crate::history::{History, Recorder};
 use crate::report::Report;
 use crate::{check, faults, traffic};
 
@@ -114,31 +113,25 @@ async fn drive_cluster(
 
     let stop_clients = CancellationToken::new();
     let stop_watchers = CancellationToken::new();
-    let (mut clients, mut watchers) = (JoinSet::new(), JoinSet::new());
+    let (mut clients, mut store_watchers, mut watchers) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
     for n in 0..options.clients {
         // Connections of their own: a fault must not hit all clients alike.
         let kv = cluster.store()?;
         let stop = stop_clients.clone();
-        clients.spawn(traffic::store::client(n, options.clients, seed, kv, recorder.clone(), stop));
+        clients.spawn(traffic::store::client(n, seed, kv, recorder.clone(), stop));
         let (id, stop) = (FIRST_API_CLIENT + n, stop_clients.clone());
-        let (api, recorder) = (cluster.api()?, recorder.clone());
-        // They read each other's objects: numbers from zero are nobody's.
-        clients.spawn(traffic::api::client(
-            id,
-            FIRST_API_CLIENT + options.clients,
-            seed,
-            api,
-            recorder,
-            stop,
-        ));
+        clients.spawn(traffic::api::client(id, seed, cluster.api()?, recorder.clone(), stop));
     }
     for (n, master) in cluster.masters().into_iter().enumerate() {
         let n = u32::try_from(n)?;
         let kv = cluster.store_at(vec![master.client])?;
         let stop = stop_watchers.clone();
-        watchers.spawn(traffic::store::watcher(FIRST_STORE_WATCHER + n, from, kv, recorder.clone(), stop));
+        let (stays, name) = (stop_clients.clone(), master.name);
+        clients.spawn(traffic::store::resident(n, seed, name, kv.clone(), recorder.clone(), stays));
+        let id = FIRST_STORE_WATCHER + n;
+        store_watchers.spawn(traffic::store::watchers(id, seed, from, kv, recorder.clone(), stop));
         let id = FIRST_API_WATCHER * (n + 1);
-        watchers.spawn(traffic::api::watcher(id, cluster.api()?, recorder.clone(), stop_watchers.clone()));
+        watchers.spawn(traffic::api::watchers(id, cluster.api()?, recorder.clone(), stop_watchers.clone()));
     }
 
     let faulted = inflict_all(seed, options.faults, cluster, recorder).await;
@@ -153,8 +146,7 @@ async fn drive_cluster(
     cluster.wait_healed().await?;
     finish(cluster, &api, recorder).await?;
     // Store watchers end by themselves at the end key; API watchers get a moment to catch up.
-    let drained = async { wait_for_watchers(options.masters, recorder).await };
-    let drained = timeout(HEAL_TIMEOUT, drained).await;
+    let drained = timeout(HEAL_TIMEOUT, async { while store_watchers.join_next().await.is_some() {} }).await;
     sleep(Duration::from_secs(1)).await;
     stop_watchers.cancel();
     while watchers.join_next().await.is_some() {}
@@ -191,38 +183,15 @@ async fn wait_for_progress(recorder: &Recorder) -> Result<()> {
 }
 
 /// Reads everything, from the cluster and from each member.
-async fn finish(cluster: &Cluster, api: &Client, recorder: &Recorder) -> Result<()> {
-    let store = cluster.store()?;
-    let known = traffic::store::contents(&*store, false).await?;
-    let end = traffic::store::write(99, traffic::store::END_KEY, 1, Revision(0), &*store, recorder).await;
-    end.context("the last write was not acknowledged")?;
-    let mut last: Vec<(String, u64)> = known.into_iter().map(|(key, value, _)| (key, value)).collect();
-    last.push((traffic::store::END_KEY.to_owned(), 1));
-    last.extend(traffic::api::contents(api).await.context("list the API's objects")?);
+async fn finish(cluster: &Cluster, api: &Client, recorder: &Arc<Recorder>) -> Result<()> {
     let mut members = Vec::new();
     for master in cluster.masters() {
-        let kv = cluster.store_at(vec![master.client])?;
-        kv.barrier().await.with_context(|| format!("barrier at {}", master.name))?;
-        members.push((master.name, traffic::store::contents(&*kv, true).await?));
+        members.push((master.name, cluster.store_at(vec![master.client])?));
     }
-    recorder
-        .with(|history| {
-            history.last = last;
-            history.members = members;
-        })
-        .await;
-    Ok(())
-}
-
-async fn wait_for_watchers(masters: u16, recorder: &Recorder) {
-    loop {
-        let done =
-            recorder.with(|h| h.watchers.iter().filter(|w| w.prefix == traffic::store::PREFIX).count()).await;
-        if done >= usize::from(masters) {
-            return;
-        }
-        sleep(POLL).await;
-    }
+    let looked = traffic::store::look(cluster.store()?, &members, recorder).await;
+    looked.map_err(anyhow::Error::msg).context("the last look at the store")?;
+    let looked = traffic::api::look(api.clone(), recorder).await;
+    looked.map_err(anyhow::Error::msg).context("the last look at the API")
 }
 
 async fn create_replica_set(api: &Client) -> Result<()> {
@@ -282,18 +251,4 @@ async fn wait_for_pods(api: &Client, without: Option<&str>) -> Result<Vec<String
         }
         sleep(POLL).await;
     }
-}
-
-/// How many operations ended in which way: acknowledged, read, refused, unknown.
-pub fn tally(history: &History) -> [usize; 4] {
-    let mut tally = [0; 4];
-    for operation in &history.operations {
-        tally[match operation.outcome {
-            Outcome::Written { .. } => 0,
-            Outcome::Read { .. } => 1,
-            Outcome::Refused(_) => 2,
-            Outcome::Unknown(_) => 3,
-        }] += 1;
-    }
-    tally
 }

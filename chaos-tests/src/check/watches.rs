@@ -1,61 +1,234 @@
-//! A watch delivers each event once, in order, with nothing left out.
+//! What a watch promises, one promise at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{Call, History, Outcome, Seen};
+use super::known::Known;
+use super::model::Change;
+use super::replay::Replay;
+use super::serial::Compactions;
+use super::words;
+use crate::history::{Event, History, Piece, Received, Watch};
 
-/// Every acknowledged write up to where a watcher got was delivered to it; so was every event that
-/// another watcher of the same keys received.
-pub(super) fn deliver_everything(history: &History) -> Vec<String> {
-    let mut expected: BTreeSet<(i64, &str, u64)> = BTreeSet::new();
-    for operation in &history.operations {
-        if let (Call::Write { key, value }, Outcome::Written { revision }) =
-            (&operation.call, &operation.outcome)
-        {
-            expected.insert((*revision, key, *value));
-        }
-    }
-    expected.extend(history.seen.iter().map(event));
-    let mut delivered: BTreeMap<u32, BTreeSet<(i64, &str, u64)>> = BTreeMap::new();
-    for seen in &history.seen {
-        delivered.entry(seen.watcher).or_default().insert(event(seen));
-    }
+/// Every violation of every watch that `check` finds.
+fn each(history: &History, check: impl Fn(&Watch, &mut Vec<String>)) -> Vec<String> {
     let mut wrong = Vec::new();
-    let nothing = BTreeSet::new();
-    for watcher in &history.watchers {
-        let delivered = delivered.get(&watcher.id).unwrap_or(&nothing);
-        for (revision, key, value) in expected.range((watcher.from + 1, "", 0)..(watcher.reached + 1, "", 0))
-        {
-            if key.starts_with(&watcher.prefix) && !delivered.contains(&(*revision, *key, *value)) {
-                wrong.push(format!("watcher {} never got {key}={value} of revision {revision}", watcher.id));
+    for watch in &history.watches {
+        let mut found = Vec::new();
+        check(watch, &mut found);
+        wrong.extend(
+            found.into_iter().map(|what| format!("watch {} of {}: {what}", watch.watcher, watch.keys)),
+        );
+    }
+    wrong
+}
+
+fn batches(watch: &Watch) -> impl Iterator<Item = (&Piece, i64, &Vec<Event>)> {
+    watch.pieces.iter().filter_map(|piece| match &piece.what {
+        Received::Events { revision, events } => Some((piece, *revision, events)),
+        _ => None,
+    })
+}
+
+/// Revisions only grow, from one event to the next and from one response to the next.
+pub(super) fn ordered(history: &History) -> Vec<String> {
+    each(history, |watch, wrong| {
+        let mut last = 0;
+        for (_, revision, events) in batches(watch) {
+            for event in events {
+                if event.kv.mod_revision < last {
+                    wrong.push(format!(
+                        "{} of revision {} came after revision {last}",
+                        event.kv.key, event.kv.mod_revision
+                    ));
+                }
+                last = last.max(event.kv.mod_revision);
+            }
+            if events.last().map(|event| event.kv.mod_revision) != Some(revision) {
+                wrong.push(format!("a response of revision {revision} does not end with an event of it"));
             }
         }
-    }
-    wrong
+    })
 }
 
-/// No event twice, and no revision after a later one.
-pub(super) fn once_and_in_order(history: &History) -> Vec<String> {
-    let mut seen: Vec<&Seen> = history.seen.iter().collect();
-    seen.sort_by_key(|s| (s.watcher, s.tick));
-    let mut wrong = Vec::new();
-    let mut got: BTreeSet<(u32, &str, i64)> = BTreeSet::new();
-    for (i, now) in seen.iter().enumerate() {
-        if !got.insert((now.watcher, &now.key, now.revision)) {
-            wrong.push(format!("watcher {} got {} of revision {} twice", now.watcher, now.key, now.revision));
+/// No event twice, whether in one stream or after it was taken up again.
+pub(super) fn unique(history: &History) -> Vec<String> {
+    each(history, |watch, wrong| {
+        let mut got = BTreeSet::new();
+        for event in batches(watch).flat_map(|(_, _, events)| events) {
+            if !got.insert((event.kv.mod_revision, &event.kv.key)) {
+                wrong.push(format!("{} of revision {} came twice", event.kv.key, event.kv.mod_revision));
+            }
         }
-        if i > 0 && seen[i - 1].watcher == now.watcher && seen[i - 1].revision > now.revision {
-            wrong.push(format!(
-                "watcher {} got revision {} after {}",
-                now.watcher,
-                now.revision,
-                seen[i - 1].revision
-            ));
-        }
-    }
-    wrong
+    })
 }
 
-fn event(seen: &Seen) -> (i64, &str, u64) {
-    (seen.revision, &seen.key, seen.value)
+/// All events of one revision come in one response.
+pub(super) fn atomic(history: &History) -> Vec<String> {
+    each(history, |watch, wrong| {
+        let mut whole = BTreeMap::new();
+        for (n, (_, _, events)) in batches(watch).enumerate() {
+            for event in events {
+                let first = *whole.entry(event.kv.mod_revision).or_insert(n);
+                if first != n {
+                    wrong.push(format!("revision {} came in more than one response", event.kv.mod_revision));
+                    break;
+                }
+            }
+        }
+    })
+}
+
+/// Every change that a watch asked for comes, up to where it says that it has got.
+pub(super) fn reliable(history: &History) -> Vec<String> {
+    let replay = Replay::of(history);
+    let changes = replay.model.changes();
+    each(history, |watch, wrong| {
+        let got: BTreeSet<(i64, &str)> = batches(watch)
+            .flat_map(|(_, _, events)| events)
+            .map(|event| (event.kv.mod_revision, event.kv.key.as_str()))
+            .collect();
+        let reached = watch.reached().min(replay.complete_to);
+        if reached <= watch.from {
+            return;
+        }
+        for ((revision, key), change) in changes.range((watch.from + 1, "")..(reached + 1, "")) {
+            if wants(watch, key, change) && !got.contains(&(*revision, *key)) {
+                let what = words::version(change.after);
+                wrong.push(format!("{key} of revision {revision} never came: {what}"));
+            }
+        }
+    })
+}
+
+fn wants(watch: &Watch, key: &str, change: &Change<'_>) -> bool {
+    watch.keys.contains(key) && if change.after.is_some() { !watch.no_put } else { !watch.no_delete }
+}
+
+/// Nothing comes that did not happen, or that happened otherwise.
+pub(super) fn true_to_what_happened(history: &History) -> Vec<String> {
+    let replay = Replay::of(history);
+    let changes = replay.model.changes();
+    each(history, |watch, wrong| {
+        for event in batches(watch).flat_map(|(_, _, events)| events) {
+            let kv = &event.kv;
+            if kv.mod_revision <= replay.base || kv.mod_revision > replay.complete_to {
+                continue;
+            }
+            match changes.get(&(kv.mod_revision, kv.key.as_str())) {
+                None => wrong.push(format!("{} never happened", words::version(Some(kv)))),
+                Some(change) if change.after != event.put.then_some(kv) => wrong.push(format!(
+                    "{} was told, and it was {}",
+                    words::version(event.put.then_some(kv)),
+                    words::version(change.after)
+                )),
+                Some(_) => {}
+            }
+        }
+    })
+}
+
+/// A stream begins where it was asked to, and not before.
+pub(super) fn resumable(history: &History) -> Vec<String> {
+    let known = Known::of(history);
+    each(history, |watch, wrong| {
+        let mut start = 0;
+        for piece in &watch.pieces {
+            match &piece.what {
+                Received::Opened { start: asked } => start = *asked,
+                Received::Events { events, .. } => {
+                    if let Some(event) = events.iter().find(|event| event.kv.mod_revision < start) {
+                        wrong.push(format!(
+                            "{} of revision {} came in a stream from {start} on",
+                            event.kv.key, event.kv.mod_revision
+                        ));
+                    }
+                }
+                Received::Compacted { revision } if start > 0 && *revision > known.before(piece.at.tick) => {
+                    wrong.push(format!("it was told that {revision} is compacted, which nobody has seen"));
+                }
+                _ => {}
+            }
+        }
+    })
+}
+
+/// After progress at a revision nothing up to it comes any more, and everything of it has come.
+pub(super) fn bookmarkable(history: &History) -> Vec<String> {
+    let replay = Replay::of(history);
+    let changes = replay.model.changes();
+    each(history, |watch, wrong| {
+        let (mut promised, mut got) = (0, BTreeSet::new());
+        // Up to here everything has been looked for.
+        let mut looked = watch.from;
+        for piece in &watch.pieces {
+            match &piece.what {
+                Received::Events { events, .. } => {
+                    for event in events {
+                        if event.kv.mod_revision <= promised {
+                            wrong.push(format!(
+                                "{} of revision {} came after progress at {promised}",
+                                event.kv.key, event.kv.mod_revision
+                            ));
+                        }
+                        got.insert((event.kv.mod_revision, event.kv.key.as_str()));
+                    }
+                }
+                Received::Progress { revision } => {
+                    promised = promised.max(*revision);
+                    let until = promised.min(replay.complete_to);
+                    if until > looked {
+                        for ((made, key), change) in changes.range((looked + 1, "")..(until + 1, "")) {
+                            if wants(watch, key, change) && !got.contains(&(*made, *key)) {
+                                wrong.push(format!(
+                                    "progress at {revision} came before {key} of revision {made}"
+                                ));
+                            }
+                        }
+                        looked = until;
+                    }
+                }
+                _ => {}
+            }
+        }
+    })
+}
+
+/// The version before comes where it was asked for, and is the one before.
+pub(super) fn previous_versions(history: &History) -> Vec<String> {
+    let replay = Replay::of(history);
+    let compactions = Compactions::of(history);
+    let changes = replay.model.changes();
+    each(history, |watch, wrong| {
+        for (piece, _, events) in batches(watch) {
+            for event in events {
+                let revision = event.kv.mod_revision;
+                let Some(change) = changes.get(&(revision, event.kv.key.as_str())) else { continue };
+                let expected = if watch.prev_kv { change.before } else { None };
+                // The one before is history, and may be compacted.
+                let hidden =
+                    event.prev.is_none() && (revision <= compactions.before(piece.at.tick) || !history.alone);
+                if event.prev.as_ref() != expected && !hidden {
+                    wrong.push(format!(
+                        "{} of revision {revision} came with {} before it, and it was {}",
+                        event.kv.key,
+                        words::version(event.prev.as_ref()),
+                        words::version(expected)
+                    ));
+                }
+            }
+        }
+    })
+}
+
+/// Nothing comes that was filtered out or lies outside of the range.
+pub(super) fn filtered(history: &History) -> Vec<String> {
+    each(history, |watch, wrong| {
+        for event in batches(watch).flat_map(|(_, _, events)| events) {
+            if !watch.wants(event) {
+                let kind = if event.put { "put" } else { "deletion" };
+                wrong
+                    .push(format!("a {kind} of {} at revision {} came", event.kv.key, event.kv.mod_revision));
+            }
+        }
+    })
 }

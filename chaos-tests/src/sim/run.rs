@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use trireme_raft::log::SimDir;
 use trireme_raft::{Limits, PeerPort, Replica, ReplicaConfig, Role, Tls};
 use trireme_store::engine::{Engine, Model};
-use trireme_store::{Error, Kv, Revision};
+use trireme_store::{Kv, Revision};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::kv::{SimKv, Slot};
@@ -29,7 +29,7 @@ use super::network::{FAIR, Host, Incoming, Socket};
 use super::plan::{Fault, Plan, Step, Whom};
 use super::world::World;
 use super::{Options, interposed};
-use crate::history::{History, Recorder};
+use crate::history::{History, Recorder, Tally};
 use crate::{check, traffic};
 
 const CLIENTS: u32 = 4;
@@ -40,8 +40,6 @@ const START: Duration = Duration::from_secs(30);
 const HEAL: Duration = Duration::from_secs(30);
 /// How much a lying disk may lose.
 const LIE_MS: u128 = 100;
-/// Times that a member is asked what it holds.
-const LOOKS: usize = 50;
 /// Clients go on for this long after.
 const AFTER: Duration = Duration::from_secs(3);
 
@@ -56,20 +54,20 @@ pub struct Verdict {
     pub violations: Vec<(String, Vec<String>)>,
     members: usize,
     faults: BTreeMap<String, usize>,
-    tally: [usize; 4],
+    tally: Tally,
     messages: u64,
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [written, read, refused, unknown] = self.tally;
         let faults: Vec<_> = self.faults.iter().map(|(name, count)| format!("{count} {name}")).collect();
         write!(
             f,
-            "{} members, {:.0} s, {}; {written} writes, {read} reads, {refused} refused, {unknown} unknown, {} messages; trace {}: {}",
+            "{} members, {:.0} s, {}; {}, {} messages; trace {}: {}",
             self.members,
             self.simulated.as_secs_f64(),
             faults.join(", "),
+            self.tally,
             self.messages,
             self.trace,
             if self.violations.is_empty() { "ok" } else { "FAILED" }
@@ -116,7 +114,7 @@ pub(super) fn world(seed: u64, options: &Options, folder: &Path) -> Result<Verdi
     let mut random = StdRng::seed_from_u64(seed);
     let count = if random.random_bool(0.7) { 3 } else { 5 };
     let mut sim = Sim::new(seed, count, folder, tls, random, options.clone());
-    let recorder = Arc::new(Recorder::default());
+    let recorder = Arc::new(Recorder::alone());
     let outcome = sim.play(seed, Duration::from_secs(options.minutes * 60), &recorder);
     let ended = outcome.err().map(|error| format!("{error:#}"));
     let history = futures::executor::block_on(recorder.with(std::mem::take));
@@ -138,7 +136,7 @@ pub(super) fn world(seed: u64, options: &Options, folder: &Path) -> Result<Verdi
         violations,
         members: count,
         faults: std::mem::take(&mut sim.faults),
-        tally: crate::run::tally(&history),
+        tally: history.tally(),
         messages: sim.world.network.delivered(),
     })
 }
@@ -379,15 +377,21 @@ impl Sim {
             let (mut writing, mut watching) = (JoinSet::new(), JoinSet::new());
             for (n, kv) in (0..).zip(watchers) {
                 let (recorder, stop) = (recorder.clone(), stop_watchers.clone());
-                watching.spawn(traffic::store::watcher(n, Revision(0), kv, recorder, stop));
+                watching.spawn(traffic::store::watchers(n, seed, Revision(0), kv, recorder, stop));
             }
             for (n, kv) in (0..).zip(clients) {
                 let (recorder, stop) = (recorder.clone(), stop_clients.clone());
-                writing.spawn(traffic::store::client(n, CLIENTS, seed, kv, recorder, stop));
+                writing.spawn(traffic::store::client(n, seed, kv, recorder, stop));
+            }
+            for (n, (name, kv)) in (0..).zip(&members) {
+                let (recorder, stop) = (recorder.clone(), stop_clients.clone());
+                let (name, kv) = (name.clone(), kv.clone());
+                writing.spawn(traffic::store::resident(n, seed, name, kv, recorder, stop));
             }
             writing.join_all().await;
             ended.store(1, std::sync::atomic::Ordering::Relaxed);
-            look(&any, &members, &recorder).await;
+            // Who did not answer is missing among those who were looked at.
+            let _ = traffic::store::look(any, &members, &recorder).await;
             watching.join_all().await;
             ended.store(2, std::sync::atomic::Ordering::Relaxed);
         }
@@ -398,7 +402,7 @@ impl Sim {
         let (first, second) = (ended.clone(), ended.clone());
         self.wait("clients to end", HEAL, move |_| reached(&first, 1))?;
         self.wait("watchers to reach the end", HEAL, move |_| reached(&second, 2))?;
-        let looked = futures::executor::block_on(recorder.with(|history| history.members.len()));
+        let looked = futures::executor::block_on(recorder.with(|history| history.looked.len()));
         ensure!(looked == self.members.len(), "{looked} of the members were looked at");
         // The state itself, of which clients see a part: compared where all have applied as much.
         self.wait("all members to stand at one index", HEAL, |sim| {
@@ -567,41 +571,4 @@ fn name_of(fault: Fault) -> &'static str {
         Fault::Jump(..) => "clock jumps",
         Fault::MoveLeader => "handovers",
     }
-}
-
-/// The last write, which ends watchers, and what each member holds.
-async fn look(any: &Arc<dyn Kv>, members: &[(String, Arc<dyn Kv>)], recorder: &Recorder) {
-    let known = again(|| traffic::store::contents(&**any, false)).await.unwrap_or_default();
-    let mut last: Vec<(String, u64)> = known.into_iter().map(|(key, value, _)| (key, value)).collect();
-    let end = traffic::store::write(99, traffic::store::END_KEY, 1, Revision(0), &**any, recorder).await;
-    if end.is_some() {
-        last.push((traffic::store::END_KEY.to_owned(), 1));
-    }
-    let mut held = Vec::new();
-    for (name, kv) in members {
-        let contents = again(|| async {
-            kv.barrier().await?;
-            traffic::store::contents(&**kv, true).await
-        });
-        if let Some(contents) = contents.await {
-            held.push((name.clone(), contents));
-        }
-    }
-    recorder
-        .with(|history| {
-            history.last = last;
-            history.members = held;
-        })
-        .await;
-}
-
-/// Asks until it is answered, a few times.
-async fn again<T, F: Future<Output = Result<T, Error>>>(ask: impl Fn() -> F) -> Option<T> {
-    for _ in 0..LOOKS {
-        match ask().await {
-            Ok(answer) => return Some(answer),
-            Err(_) => tokio::time::sleep(traffic::PAUSE).await,
-        }
-    }
-    None
 }

@@ -1,191 +1,189 @@
 //! Traffic straight to the store.
+//!
+//! ```text
+//!   client    what a mix of etcd's kind asks for, through any member
+//!   watchers  one watch of everything from the beginning to the end, and others that come and go
+//!   resident  reads that one member alone answers, and how it says that it stands
+//!   look      everything once more when all has healed, from each member
+//! ```
+//!
+//! Keys are shared by all clients. Every value is written once, so that whoever reads it tells which
+//! write was done.
+
+mod acts;
+mod leases;
+mod mix;
+mod registry;
+mod session;
+mod watching;
+mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::StreamExt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use trireme_store::{
-    Compare, Error, EventKind, KeyRange, KeyValue, Kv, Op, PutRequest, RangeRequest, Revision, TxnRequest,
-    WatchItem, WatchRequest,
-};
+use trireme_store::Kv;
 
-use super::{ANSWER_TIMEOUT, KEYS_PER_CLIENT, PAUSE, READ_EVERY};
-use crate::history::{Call, Outcome, Recorder, Watcher};
+use super::PAUSE;
+use crate::history::{Answer, Call, Compare, Keys, Op, OpAnswer, Outcome, Range, Recorder, Sample, Txn};
+use acts::Client;
+pub use mix::{Action, Mix};
+use session::Session;
+pub use watching::watchers;
 
 pub const PREFIX: &str = "/chaos/";
 /// Written when all is over: a watcher that has seen it has seen everything.
-pub const END_KEY: &str = "/chaos/end";
-const VALUE_BYTES: usize = 200;
+pub const END_KEY: &str = "/chaos/~end";
+/// How often a last look asks before it gives up; each time may take an answer's whole time.
+const LOOKS_MAX: usize = 50;
+/// Numbers of the clients that take the last look.
+const LOOKER: u32 = 90_000;
+/// Numbers of clients that live at one member.
+const RESIDENT: u32 = 80_000;
+/// Between two questions of a resident.
+const RESIDENT_PAUSE: Duration = Duration::from_millis(40);
+/// How far back residents read.
+const RESIDENT_PAST: i64 = 200;
 
-pub fn key(client: u32, n: u64) -> String {
-    format!("{PREFIX}{client}/{n}")
+/// Does what the mix of `seed` does, until `stop`. Clients of a run have different numbers.
+pub async fn client(id: u32, seed: u64, kv: Arc<dyn Kv>, recorder: Arc<Recorder>, stop: CancellationToken) {
+    let mix = Mix::draw(seed);
+    client_of(id, seed, &mix, kv, recorder, stop).await;
 }
 
-/// A number, padded.
-pub fn encode(value: u64) -> Vec<u8> {
-    format!("{value:<VALUE_BYTES$}").into_bytes()
-}
-
-pub fn decode(kv: &KeyValue) -> Option<u64> {
-    std::str::from_utf8(&kv.value).ok()?.trim_end().parse().ok()
-}
-
-/// Writes and reads until `stop`.
-pub async fn client(
+/// The same, of a given mix.
+pub async fn client_of(
     id: u32,
-    clients: u32,
     seed: u64,
+    mix: &Mix,
     kv: Arc<dyn Kv>,
     recorder: Arc<Recorder>,
     stop: CancellationToken,
 ) {
-    let mut random = StdRng::seed_from_u64(seed ^ u64::from(id));
-    let mut known = vec![Revision(0); KEYS_PER_CLIENT as usize];
-    let mut values = vec![0; KEYS_PER_CLIENT as usize];
-    let mut turn = 0_u64;
+    let session = Session { client: id, member: None, kv, recorder };
+    let random = StdRng::seed_from_u64(seed ^ (u64::from(id) << 32) ^ 0x5eed);
+    let mut client = Client::new(session, random, mix.clone(), seed);
     while !stop.is_cancelled() {
-        turn += 1;
-        if turn.is_multiple_of(READ_EVERY) {
-            let other = key(random.random_range(0..clients), random.random_range(0..KEYS_PER_CLIENT));
-            if read(id, &other, &*kv, &recorder).await.is_none() {
-                sleep(PAUSE).await;
+        if !client.act().await {
+            sleep(PAUSE).await;
+        }
+        if !mix.pace.is_zero() {
+            sleep(mix.pace).await;
+        }
+    }
+}
+
+/// Reads what `member` has without asking others, until `stop`; `kv` must go nowhere else.
+pub async fn resident(
+    id: u32,
+    seed: u64,
+    member: String,
+    kv: Arc<dyn Kv>,
+    recorder: Arc<Recorder>,
+    stop: CancellationToken,
+) {
+    let mut random = StdRng::seed_from_u64(seed ^ (u64::from(id) << 32) ^ 0x4051);
+    let session = Session { client: RESIDENT + id, member: Some(member), kv, recorder };
+    let mut seen = 0;
+    while !stop.is_cancelled() {
+        sleep(RESIDENT_PAUSE).await;
+        if random.random_bool(0.3) {
+            let asked = session.recorder.tick();
+            if let Some(status) = session.status().await {
+                let sample = Sample {
+                    asked,
+                    tick: session.recorder.tick(),
+                    member: format!("{:016x}", status.member_id),
+                    term: status.term,
+                    leads: status.leader_id != 0 && status.leader_id == status.member_id,
+                    applied_index: status.applied_index,
+                    revision: status.revision.0,
+                    state_hash: String::new(),
+                };
+                session.recorder.sample(sample).await;
             }
             continue;
         }
-        let n = random.random_range(0..KEYS_PER_CLIENT);
-        let slot = n as usize;
-        values[slot] += 1;
-        match write(id, &key(id, n), values[slot], known[slot], &*kv, &recorder).await {
-            Some(revision) => known[slot] = revision,
-            None => {
-                // Whether it happened is learnt from the key itself.
-                sleep(PAUSE).await;
-                if let Some(revision) = read(id, &key(id, n), &*kv, &recorder).await {
-                    known[slot] = revision;
-                }
-            }
+        let past = random.random_bool(0.3) && seen > RESIDENT_PAST;
+        let range = Range {
+            keys: Keys::prefix(PREFIX),
+            limit: if random.random_bool(0.3) { 0 } else { random.random_range(1..10) },
+            revision: if past { seen - random.random_range(0..RESIDENT_PAST) } else { 0 },
+            serializable: true,
+            ..Range::default()
+        };
+        if let Some(answer) = session.range(range).await {
+            seen = seen.max(answer.revision);
         }
     }
 }
 
-/// The new revision, if it was certainly written.
-pub async fn write(
-    id: u32,
-    key: &str,
-    value: u64,
-    known: Revision,
-    kv: &dyn Kv,
-    recorder: &Recorder,
-) -> Option<Revision> {
-    let request = TxnRequest {
-        compare: vec![Compare::mod_revision(key.to_owned(), known)],
-        success: vec![Op::Put(PutRequest::new(key.to_owned(), encode(value)))],
-        ..TxnRequest::default()
+/// The last write, which ends watchers, and everything that is there, by `any` and by each member.
+///
+/// # Errors
+/// Who did not answer, of a cluster that is said to be whole.
+pub async fn look(
+    any: Arc<dyn Kv>,
+    members: &[(String, Arc<dyn Kv>)],
+    recorder: &Arc<Recorder>,
+) -> Result<(), String> {
+    let session = |n: usize, member: Option<&String>, kv: &Arc<dyn Kv>| Session {
+        client: LOOKER + n as u32,
+        member: member.cloned(),
+        kv: kv.clone(),
+        recorder: recorder.clone(),
     };
-    let begin = recorder.tick();
-    let answer = timeout(ANSWER_TIMEOUT, kv.txn(request)).await;
-    let outcome = match answer {
-        Ok(Ok(response)) if response.succeeded => Outcome::Written { revision: response.revision.0 },
-        Ok(Ok(_)) => Outcome::Refused("conflict".into()),
-        Ok(Err(Error::OutcomeUnknown)) => Outcome::Unknown("outcome unknown".into()),
-        Ok(Err(error)) => Outcome::Refused(error.to_string()),
-        Err(_) => Outcome::Unknown("no answer".into()),
+    let all = |revision, serializable| {
+        Call::Range(Range { keys: Keys::prefix(PREFIX), revision, serializable, ..Range::default() })
     };
-    let revision = match &outcome {
-        Outcome::Written { revision } => Some(Revision(*revision)),
-        _ => None,
+    let reader = session(0, None, &any);
+    let unanswered = |who: &str| format!("{who} does not answer a read");
+    let end = async {
+        until_done(&reader, &all(0, false)).await?;
+        let end = last_write(&reader).await?;
+        // At the last write's revision, since leases go on ending.
+        until_done(&reader, &all(end, false)).await?;
+        Some(end)
     };
-    recorder.operation(id, begin, Call::Write { key: key.to_owned(), value }, outcome).await;
-    revision
-}
-
-/// The key's own revision, zero where it is not there.
-async fn read(id: u32, key: &str, kv: &dyn Kv, recorder: &Recorder) -> Option<Revision> {
-    let begin = recorder.tick();
-    let answer = timeout(ANSWER_TIMEOUT, kv.range(RangeRequest::new(KeyRange::key(key.to_owned())))).await;
-    let (outcome, known) = match answer {
-        Ok(Ok(response)) => {
-            let found = response.kvs.first();
-            let outcome =
-                Outcome::Read { value: found.and_then(decode), revision: Some(response.revision.0) };
-            (outcome, Some(found.map_or(Revision(0), |kv| kv.mod_revision)))
+    let end = end.await.ok_or_else(|| unanswered("the store"))?;
+    for (n, (name, kv)) in members.iter().enumerate() {
+        let local = session(n + 1, Some(name), kv);
+        for call in [Call::Barrier, all(end, true), all(0, true)] {
+            until_done(&local, &call).await.ok_or_else(|| unanswered(name))?;
         }
-        Ok(Err(error)) => (Outcome::Refused(error.to_string()), None),
-        Err(_) => (Outcome::Refused("no answer".into()), None),
-    };
-    recorder.operation(id, begin, Call::Read { key: key.to_owned() }, outcome).await;
-    known
+        recorder.with(|history| history.looked.push(name.clone())).await;
+    }
+    Ok(())
 }
 
-/// Follows every key of the traffic from `from` on, starting again where it was when the watch
-/// ends, until it has seen the end key.
-pub async fn watcher(
-    id: u32,
-    from: Revision,
-    kv: Arc<dyn Kv>,
-    recorder: Arc<Recorder>,
-    stop: CancellationToken,
-) {
-    let mut reached = from;
-    loop {
-        let request = WatchRequest {
-            progress_notify: true,
-            ..WatchRequest::new(KeyRange::prefix(PREFIX), Revision(reached.0 + 1))
-        };
-        let ended = tokio::select! {
-            () = stop.cancelled() => break,
-            ended = follow(id, request, &mut reached, &*kv, &recorder) => ended,
-        };
-        if ended {
-            break;
+/// Asks until it is answered, a few times.
+async fn until_done(session: &Session, call: &Call) -> Option<()> {
+    for _ in 0..LOOKS_MAX {
+        if let Outcome::Done(_) = session.call(call.clone()).await {
+            return Some(());
         }
         sleep(PAUSE).await;
     }
-    let watcher = Watcher { id, prefix: PREFIX.into(), from: from.0, reached: reached.0 };
-    recorder.with(|history| history.watchers.push(watcher)).await;
+    None
 }
 
-/// Whether the end key was seen.
-async fn follow(
-    id: u32,
-    request: WatchRequest,
-    reached: &mut Revision,
-    kv: &dyn Kv,
-    recorder: &Recorder,
-) -> bool {
-    let Ok(Ok(mut stream)) = timeout(ANSWER_TIMEOUT, kv.watch(request)).await else { return false };
-    while let Some(Ok(item)) = stream.next().await {
-        match item {
-            WatchItem::Events { revision, events } => {
-                let end = events.iter().any(|e| e.kv.key == END_KEY);
-                let events = events.iter().filter(|e| e.kind == EventKind::Put).filter_map(|e| {
-                    let key = String::from_utf8_lossy(&e.kv.key).into_owned();
-                    Some((key, decode(&e.kv)?, e.kv.mod_revision.0))
-                });
-                recorder.seen(id, events).await;
-                *reached = revision;
-                if end {
-                    return true;
-                }
-            }
-            WatchItem::Progress { revision } => *reached = revision.max(*reached),
+/// The revision of the run's last write, which is done once.
+async fn last_write(session: &Session) -> Option<i64> {
+    for n in 0..LOOKS_MAX {
+        let put = Op::Put { key: END_KEY.into(), value: format!("end.{n}"), lease: 0, prev_kv: false };
+        let look = Op::Range(Range { keys: Keys::one(END_KEY), ..Range::default() });
+        let compare = vec![Compare::unchanged(END_KEY, 0)];
+        let call = Call::Txn(Txn { compare, success: vec![put], failure: vec![look] });
+        if let Outcome::Done(Answer::Txn { revision, succeeded, results }) = session.call(call).await {
+            return match results.first() {
+                Some(OpAnswer::Range(found)) if !succeeded => found.kvs.first().map(|kv| kv.mod_revision),
+                _ => Some(revision),
+            };
         }
+        sleep(PAUSE).await;
     }
-    false
-}
-
-/// Key, value and revision of everything in the traffic's range, as `kv` has it.
-pub async fn contents(kv: &dyn Kv, serializable: bool) -> Result<Vec<(String, u64, i64)>, Error> {
-    let request = RangeRequest { serializable, ..RangeRequest::new(KeyRange::prefix(PREFIX)) };
-    let response = kv.range(request).await?;
-    Ok(response
-        .kvs
-        .iter()
-        .filter_map(|kv| {
-            Some((String::from_utf8_lossy(&kv.key).into_owned(), decode(kv)?, kv.mod_revision.0))
-        })
-        .collect())
+    None
 }

@@ -1,0 +1,269 @@
+//! What the API promises of objects: updates, names, UIDs, resource versions, lists, addresses, and
+//! that who was deposed writes nothing.
+
+mod replay;
+
+use std::collections::BTreeMap;
+
+use crate::history::{ApiCall, ApiId, ApiObject, ApiOperation, ApiOutcome, History, Tick};
+
+pub(super) use replay::{addresses_are_given_once, lists_equal_the_replay};
+
+fn name(operation: &ApiOperation) -> String {
+    let what = match &operation.call {
+        ApiCall::Create { id, value } => format!("create {id} as {value}"),
+        ApiCall::Update { id, value, base } => format!("update {id} of version {base} to {value}"),
+        ApiCall::Delete { id, .. } => format!("delete {id}"),
+        ApiCall::Get { id } => format!("get {id}"),
+        ApiCall::List { resource, .. } => format!("list {resource}"),
+        ApiCall::Lead => "take a lease".to_owned(),
+    };
+    format!("[{what}] of client {} at ticks {}..{}", operation.client, operation.begin.0, operation.end.0)
+}
+
+/// What an operation wrote, if it was acknowledged: creations and updates.
+fn written(operation: &ApiOperation) -> Option<&ApiObject> {
+    match (&operation.call, &operation.outcome) {
+        (ApiCall::Create { .. } | ApiCall::Update { .. }, ApiOutcome::Changed(object)) => Some(object),
+        _ => None,
+    }
+}
+
+/// The greatest version told by each tick.
+struct Told(Vec<(Tick, i64)>);
+
+impl Told {
+    fn of(mut facts: Vec<(Tick, i64)>) -> Told {
+        facts.sort_unstable();
+        let mut most = 0;
+        for (_, version) in &mut facts {
+            most = most.max(*version);
+            *version = most;
+        }
+        Told(facts)
+    }
+
+    fn before(&self, tick: Tick) -> i64 {
+        match self.0.partition_point(|(at, _)| *at < tick) {
+            0 => 0,
+            n => self.0[n - 1].1,
+        }
+    }
+}
+
+/// Every object as anybody was shown it, with when.
+fn shown(history: &History) -> impl Iterator<Item = (Tick, &ApiObject)> {
+    let operations = history.api.operations.iter().flat_map(|operation| {
+        let objects: Vec<&ApiObject> = match &operation.outcome {
+            // What a deletion answers may be the object as it was.
+            ApiOutcome::Changed(_) if matches!(operation.call, ApiCall::Delete { .. }) => Vec::new(),
+            ApiOutcome::Changed(object) | ApiOutcome::Found(object) => vec![object],
+            ApiOutcome::Listed { objects, .. } => objects.iter().collect(),
+            _ => Vec::new(),
+        };
+        objects.into_iter().map(|object| (operation.end, object))
+    });
+    let events = history.api.watches.iter().flat_map(|watch| &watch.events);
+    operations.chain(events.map(|event| (event.tick, &event.object)))
+}
+
+/// Of two updates of one version one is refused; what was acknowledged is what readers find, and it
+/// stays until somebody deletes it.
+pub(super) fn no_update_is_lost(history: &History) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut based: BTreeMap<(&ApiId, i64), &ApiOperation> = BTreeMap::new();
+    let mut known: BTreeMap<ApiId, Vec<(Tick, i64)>> = BTreeMap::new();
+    let mut values: BTreeMap<(ApiId, i64), &str> = BTreeMap::new();
+    let mut deletions: BTreeMap<&ApiId, Tick> = BTreeMap::new();
+    for (tick, object) in shown(history) {
+        known.entry(object.id()).or_default().push((tick, object.version));
+    }
+    for operation in &history.api.operations {
+        if let (ApiCall::Delete { id, .. }, ApiOutcome::Changed(_) | ApiOutcome::Unknown(_)) =
+            (&operation.call, &operation.outcome)
+        {
+            let first = deletions.entry(id).or_insert(operation.begin);
+            *first = (*first).min(operation.begin);
+        }
+        let Some(object) = written(operation) else { continue };
+        values.insert((object.id(), object.version), &object.value);
+        if let ApiCall::Update { id, base, .. } = &operation.call {
+            if let Some(other) = based.insert((id, *base), operation) {
+                let (one, other) = (name(operation), name(other));
+                wrong.push(format!("{other} and {one} were both acknowledged: one of them is lost"));
+            }
+            if object.version <= *base {
+                wrong.push(format!("{} was acknowledged at version {}", name(operation), object.version));
+            }
+        }
+    }
+    let known: BTreeMap<ApiId, Told> = known.into_iter().map(|(id, facts)| (id, Told::of(facts))).collect();
+    for operation in &history.api.operations {
+        let ApiCall::Get { id } = &operation.call else { continue };
+        let before = known.get(id).map_or(0, |told| told.before(operation.begin));
+        match &operation.outcome {
+            ApiOutcome::Found(object) if object.version < before => {
+                wrong.push(format!("{} found version {} after {before}", name(operation), object.version));
+            }
+            ApiOutcome::Absent if before > 0 => {
+                if deletions.get(id).is_none_or(|deleted| *deleted > operation.end) {
+                    wrong.push(format!("{} found nothing, and nobody deleted it", name(operation)));
+                }
+            }
+            _ => {}
+        }
+    }
+    let refused: BTreeMap<(&ApiId, &str), &ApiOperation> = history
+        .api
+        .operations
+        .iter()
+        .filter(|operation| matches!(operation.outcome, ApiOutcome::Refused(_)))
+        .filter_map(|operation| match &operation.call {
+            ApiCall::Create { id, value } | ApiCall::Update { id, value, .. } => {
+                Some(((id, value.as_str()), operation))
+            }
+            _ => None,
+        })
+        .collect();
+    for (_, object) in shown(history) {
+        if let Some(operation) = refused.get(&(&object.id(), object.value.as_str())) {
+            wrong.push(format!("{} was refused and done, at version {}", name(operation), object.version));
+        }
+        if let Some(value) = values.get(&(object.id(), object.version))
+            && *value != object.value
+        {
+            wrong.push(format!(
+                "{} of version {} was written as {value} and found as {}",
+                object.id(),
+                object.version,
+                object.value
+            ));
+        }
+    }
+    wrong
+}
+
+/// A UID belongs to one object, and a name to one object at a time.
+pub(super) fn names_and_uids_are_unique(history: &History) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut owners: BTreeMap<&str, ApiId> = BTreeMap::new();
+    for (_, object) in shown(history) {
+        let owner = owners.entry(&object.uid).or_insert_with(|| object.id());
+        if *owner != object.id() {
+            wrong.push(format!("UID {} belongs to {owner} and to {}", object.uid, object.id()));
+        }
+    }
+    let mut created: BTreeMap<&ApiId, Vec<(&ApiOperation, &ApiObject)>> = BTreeMap::new();
+    for operation in &history.api.operations {
+        if let (ApiCall::Create { id, .. }, Some(object)) = (&operation.call, written(operation)) {
+            created.entry(id).or_default().push((operation, object));
+        }
+    }
+    for (id, mut creations) in created {
+        creations.sort_by_key(|(_, object)| object.version);
+        for pair in creations.windows(2) {
+            let [(_, first), (operation, second)] = pair else { continue };
+            if first.uid == second.uid {
+                wrong.push(format!("UID {} was given to {id} twice", second.uid));
+            }
+            let deleted = history.api.operations.iter().any(|other| {
+                matches!(&other.call, ApiCall::Delete { id: gone, .. } if gone == id)
+                    && !matches!(other.outcome, ApiOutcome::Refused(_) | ApiOutcome::Absent)
+                    && other.begin < operation.end
+            });
+            if !deleted {
+                wrong.push(format!(
+                    "{id} was created at versions {} and {}, and nobody deleted it",
+                    first.version, second.version
+                ));
+            }
+        }
+    }
+    wrong.extend(replay::lives_are_apart(history));
+    wrong
+}
+
+/// In a watch, of an object, and from what was known to what is written or listed afterwards.
+pub(super) fn versions_only_grow(history: &History) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut facts: Vec<(Tick, i64)> = shown(history).map(|(tick, object)| (tick, object.version)).collect();
+    for operation in &history.api.operations {
+        if let ApiOutcome::Listed { version, .. } = &operation.outcome {
+            facts.push((operation.end, *version));
+        }
+    }
+    for watch in &history.api.watches {
+        let mut last = watch.from;
+        for event in &watch.events {
+            if event.object.version <= last {
+                wrong.push(format!(
+                    "watch {} of {}: {} of version {} came after {last}",
+                    watch.watcher,
+                    watch.resource,
+                    event.object.id(),
+                    event.object.version
+                ));
+            }
+            last = last.max(event.object.version);
+        }
+    }
+    let told = Told::of(facts);
+    for operation in &history.api.operations {
+        let before = told.before(operation.begin);
+        let version = match (&operation.outcome, written(operation)) {
+            (_, Some(object)) if object.version <= before => object.version,
+            (ApiOutcome::Listed { version, .. }, _) if *version < before => *version,
+            _ => continue,
+        };
+        wrong.push(format!("{} came to version {version} after {before} was known", name(operation)));
+    }
+    wrong
+}
+
+/// Nothing that was written under a term lands after the next one began.
+pub(super) fn no_deposed_leader_writes(history: &History) -> Vec<String> {
+    let mut wrong = Vec::new();
+    // By lease and epoch: the version at which it began, and who leads in it.
+    let mut terms: BTreeMap<(&str, u64), (i64, u32)> = BTreeMap::new();
+    for operation in &history.api.operations {
+        let (ApiCall::Lead, ApiOutcome::Changed(lease), Some(fence)) =
+            (&operation.call, &operation.outcome, &operation.fence)
+        else {
+            continue;
+        };
+        let term = (lease.version, operation.client);
+        if let Some((_, other)) = terms.insert((&fence.lease, fence.epoch), term)
+            && other != operation.client
+        {
+            wrong.push(format!(
+                "epoch {} of {} was given to clients {other} and {}",
+                fence.epoch, fence.lease, operation.client
+            ));
+        }
+    }
+    // What was written may show though nobody was told that it was done.
+    let mut landed: BTreeMap<(ApiId, &str), i64> = BTreeMap::new();
+    for (_, object) in shown(history) {
+        let first = landed.entry((object.id(), &object.value)).or_insert(object.version);
+        *first = (*first).min(object.version);
+    }
+    for operation in &history.api.operations {
+        let Some(fence) = &operation.fence else { continue };
+        let (ApiCall::Create { id, value } | ApiCall::Update { id, value, .. }) = &operation.call else {
+            continue;
+        };
+        let Some(version) = landed.get(&(id.clone(), value.as_str())) else { continue };
+        let later = terms.range((fence.lease.as_str(), fence.epoch + 1)..=(fence.lease.as_str(), u64::MAX));
+        if let Some(((_, epoch), (began, _))) = later.min_by_key(|(_, (began, _))| *began)
+            && began < version
+        {
+            wrong.push(format!(
+                "{} under epoch {} of {} landed at version {version}, and epoch {epoch} began at {began}",
+                name(operation),
+                fence.epoch,
+                fence.lease
+            ));
+        }
+    }
+    wrong
+}

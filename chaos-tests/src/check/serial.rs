@@ -1,0 +1,214 @@
+//! Strict serializability, in near linear time: the order of revisions is the order in which things
+//! happened, every answer is the one of its revision, and no answer is older than what was known when
+//! it was asked for.
+
+use std::collections::BTreeMap;
+
+use super::known::Known;
+use super::replay::Replay;
+use super::words;
+use crate::history::{Answer, Call, History, OpAnswer, Operation, Outcome, Range, RangeAnswer, Refusal};
+
+/// Every write was done once, as it was acknowledged and as watches tell it; none that was refused.
+pub(super) fn writes_are_as_acknowledged(history: &History) -> Vec<String> {
+    Replay::of(history).wrong
+}
+
+/// Every read, and every transaction that changed nothing, says what was there at its revision.
+pub(super) fn reads_are_of_their_revision(history: &History) -> Vec<String> {
+    let replay = Replay::of(history);
+    let mut wrong = Vec::new();
+    for operation in &history.operations {
+        let Outcome::Done(answer) = &operation.outcome else { continue };
+        let found = match (&operation.call, answer) {
+            (Call::Range(range), Answer::Range(answer)) => read(&replay, range, answer),
+            (Call::Txn(txn), Answer::Txn { revision, succeeded, results }) if !answer.changed() => {
+                if *revision < replay.base || *revision > replay.complete_to {
+                    None
+                } else if replay.model.holds(txn, *revision) != *succeeded {
+                    Some(format!("took the wrong branch at revision {revision}"))
+                } else {
+                    let expected = replay.model.run(txn.branch(*succeeded), *revision, *revision).results;
+                    differs(&expected, results).map(|what| format!("at revision {revision}: {what}"))
+                }
+            }
+            _ => None,
+        };
+        wrong.extend(found.map(|what| format!("{}: {what}", words::operation(operation))));
+    }
+    wrong
+}
+
+fn read(replay: &Replay<'_>, range: &Range, answer: &RangeAnswer) -> Option<String> {
+    let at = if range.revision > 0 { range.revision } else { answer.revision };
+    if at > answer.revision {
+        return Some(format!("was answered at revision {}, which had not come to {at}", answer.revision));
+    }
+    if at < replay.base || at > replay.complete_to {
+        return None;
+    }
+    let expected = replay.model.range(range, at);
+    differ(&expected, answer).map(|what| format!("at revision {at}: {what}"))
+}
+
+fn differ(expected: &RangeAnswer, found: &RangeAnswer) -> Option<String> {
+    if expected.kvs != found.kvs {
+        return Some(words::difference(&expected.kvs, &found.kvs));
+    }
+    if expected.count != found.count {
+        return Some(format!("{} keys were counted and there are {}", found.count, expected.count));
+    }
+    (expected.more != found.more).then(|| format!("more is {} and should be {}", found.more, expected.more))
+}
+
+/// How the answers of a transaction's operations differ from what they should be.
+pub(super) fn differs(expected: &[OpAnswer], found: &[OpAnswer]) -> Option<String> {
+    if expected.len() != found.len() {
+        return Some(format!("{} operations were answered and {} asked for", found.len(), expected.len()));
+    }
+    expected.iter().zip(found).find_map(|pair| match pair {
+        (OpAnswer::Range(expected), OpAnswer::Range(found)) => differ(expected, found),
+        (OpAnswer::Put { prev: expected }, OpAnswer::Put { prev: found }) => (expected != found).then(|| {
+            let (found, expected) = (words::version(found.as_ref()), words::version(expected.as_ref()));
+            format!("{found} was put over, it is said, and it was {expected}")
+        }),
+        (
+            OpAnswer::Delete { deleted: expected, prev: expected_prev },
+            OpAnswer::Delete { deleted: found, prev: found_prev },
+        ) => {
+            if expected != found {
+                return Some(format!("{found} keys were deleted, it is said, and {expected} were there"));
+            }
+            let differ = expected_prev != found_prev;
+            differ.then(|| words::difference(expected_prev, found_prev) + ", of what was deleted")
+        }
+        _ => Some("an operation was answered as another kind".to_owned()),
+    })
+}
+
+/// Where an answer stands in the order of revisions.
+enum Place {
+    /// It made this revision.
+    Made(i64),
+    /// It saw this one, which was the newest at some moment of the call.
+    Newest(i64),
+    /// It saw this one, which may have been the newest long ago.
+    Past,
+}
+
+fn place(operation: &Operation) -> Option<Place> {
+    let Outcome::Done(answer) = &operation.outcome else { return None };
+    let revision = answer.revision()?;
+    Some(match &operation.call {
+        Call::Range(range) if range.serializable || range.revision > 0 => Place::Past,
+        _ if answer.changed() => Place::Made(revision),
+        _ => Place::Newest(revision),
+    })
+}
+
+/// A write that began after revision r was known gets one above r; a linearizable read is answered at
+/// r or above.
+pub(super) fn nothing_falls_behind(history: &History) -> Vec<String> {
+    let known = Known::of(history);
+    let mut wrong = Vec::new();
+    for operation in &history.operations {
+        let before = known.before(operation.begin.tick);
+        let what = match place(operation) {
+            Some(Place::Made(revision)) if revision <= before => {
+                format!("was acknowledged at revision {revision} after {before} was known")
+            }
+            Some(Place::Newest(revision)) if revision < before => {
+                format!("was answered at revision {revision} after {before} was known")
+            }
+            _ => continue,
+        };
+        wrong.push(format!("{} {what}", words::operation(operation)));
+    }
+    wrong
+}
+
+/// Who asks one member only is never answered at a lower revision than before.
+pub(super) fn members_never_go_back(history: &History) -> Vec<String> {
+    let mut seen: BTreeMap<(u32, &str), i64> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let mut operations: Vec<&Operation> = history.operations.iter().collect();
+    operations.sort_by_key(|operation| operation.end.tick);
+    for operation in operations {
+        let (Some(member), Outcome::Done(answer)) = (&operation.member, &operation.outcome) else { continue };
+        let Some(revision) = answer.revision() else { continue };
+        let before = seen.entry((operation.client, member)).or_default();
+        if revision < *before {
+            let what = words::operation(operation);
+            wrong.push(format!("{what} was answered by {member} at revision {revision} after {before}"));
+        }
+        *before = (*before).max(revision);
+    }
+    wrong
+}
+
+/// Revisions that compactions asked for, which may have been done, by the tick at which they began.
+pub(super) struct Compactions(Vec<(crate::history::Tick, i64)>);
+
+impl Compactions {
+    pub(super) fn of(history: &History) -> Compactions {
+        let asked =
+            history.operations.iter().filter_map(|operation| match (&operation.call, &operation.outcome) {
+                (Call::Compact { revision }, Outcome::Done(_) | Outcome::Unknown(_)) => {
+                    Some((operation.begin.tick, *revision))
+                }
+                _ => None,
+            });
+        let mut asked: Vec<_> = asked.collect();
+        asked.sort_unstable();
+        let mut most = 0;
+        for (_, revision) in &mut asked {
+            most = most.max(*revision);
+            *revision = most;
+        }
+        Compactions(asked)
+    }
+
+    /// The highest one that can have been done by then.
+    pub(super) fn before(&self, tick: crate::history::Tick) -> i64 {
+        match self.0.partition_point(|(at, _)| *at < tick) {
+            0 => 0,
+            n => self.0[n - 1].1,
+        }
+    }
+}
+
+/// A compaction hides what it was asked to hide and not more, and what has been seen is not said to
+/// lie in the future.
+pub(super) fn history_is_there_until_compacted(history: &History) -> Vec<String> {
+    let (compactions, known) = (Compactions::of(history), Known::of(history));
+    let mut wrong = Vec::new();
+    for operation in &history.operations {
+        let (Call::Range(range), Outcome::Refused(refusal)) = (&operation.call, &operation.outcome) else {
+            continue;
+        };
+        let compacted = compactions.before(operation.end.tick);
+        let what = match refusal {
+            Refusal::Compacted { revision } if history.alone => {
+                if range.revision <= 0 || range.revision >= compacted {
+                    format!("was refused as compacted, and no more than {compacted} had been compacted")
+                } else if *revision > compacted {
+                    format!(
+                        "was told of a compaction to {revision}, and it was asked for {compacted} at most"
+                    )
+                } else {
+                    continue;
+                }
+            }
+            Refusal::FutureRevision if !range.serializable => {
+                let before = known.before(operation.begin.tick);
+                if range.revision > before {
+                    continue;
+                }
+                format!("was refused as of the future after {before} was known")
+            }
+            _ => continue,
+        };
+        wrong.push(format!("{} {what}", words::operation(operation)));
+    }
+    wrong
+}

@@ -1,0 +1,108 @@
+//! Lists and the watches that go on from them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use trireme_client::{Client, ListParams, WatchEvent};
+
+use super::super::{ANSWER_TIMEOUT, PAUSE};
+use super::NAMESPACE;
+use super::objects::{self, RESOURCES, SELECTOR};
+use crate::history::{ApiChange, ApiEvent, ApiWatch, Recorder};
+
+const WATCH_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Follows everything of the traffic until `stop`, a list and a watch for each resource. When its place
+/// in history is gone (410) it lists and goes on as a new watch.
+pub async fn watchers(id: u32, api: Client, recorder: Arc<Recorder>, stop: CancellationToken) {
+    let each = RESOURCES.iter().map(|resource| one(id, resource, &api, &recorder, &stop));
+    futures::future::join_all(each).await;
+}
+
+async fn one(id: u32, resource: &'static str, api: &Client, recorder: &Recorder, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let Some(begun) = list(id, resource, api).await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let mut reached = begun.from.to_string();
+        let number = recorder
+            .with(|history| {
+                history.api.watches.push(begun);
+                history.api.watches.len() - 1
+            })
+            .await;
+        let mut gone = false;
+        while !gone && !stop.is_cancelled() {
+            gone = tokio::select! {
+                () = stop.cancelled() => false,
+                gone = follow(number, resource, &mut reached, api, recorder) => gone,
+            };
+            tokio::select! { () = stop.cancelled() => {}, () = sleep(PAUSE) => {} }
+        }
+    }
+}
+
+async fn list(id: u32, resource: &'static str, api: &Client) -> Option<ApiWatch> {
+    let (kind, params) = (objects::resource(resource), ListParams::labels(SELECTOR));
+    let list = timeout(ANSWER_TIMEOUT, api.list(&kind, Some(NAMESPACE), &params)).await.ok()?.ok()?;
+    let from = objects::version(&list.resource_version);
+    Some(ApiWatch {
+        watcher: id,
+        resource: resource.to_owned(),
+        from,
+        initial: list.items.iter().map(|object| objects::shown(resource, object)).collect(),
+        events: Vec::new(),
+        reached: from,
+    })
+}
+
+/// Whether the place in history is gone.
+async fn follow(
+    number: usize,
+    resource: &'static str,
+    reached: &mut String,
+    api: &Client,
+    recorder: &Recorder,
+) -> bool {
+    let params = ListParams { resource_version: reached.clone(), ..ListParams::labels(SELECTOR) };
+    let kind = objects::resource(resource);
+    let watch = api.watch(&kind, Some(NAMESPACE), &params, WATCH_TIMEOUT);
+    let mut stream = match timeout(ANSWER_TIMEOUT, watch).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return error.is_gone(),
+        Err(_) => return false,
+    };
+    while let Some(item) = stream.next().await {
+        let (change, object) = match item {
+            Ok(WatchEvent::Added(object)) => (ApiChange::Added, object),
+            Ok(WatchEvent::Modified(object)) => (ApiChange::Modified, object),
+            Ok(WatchEvent::Deleted(object)) => (ApiChange::Deleted, object),
+            Ok(WatchEvent::Bookmark { resource_version, .. }) => {
+                let version = objects::version(&resource_version);
+                recorder
+                    .with(|history| {
+                        let watch = &mut history.api.watches[number];
+                        watch.reached = watch.reached.max(version);
+                    })
+                    .await;
+                *reached = resource_version;
+                continue;
+            }
+            Err(error) => return error.is_gone(),
+        };
+        *reached = object.resource_version().to_owned();
+        let object = objects::shown(resource, &object);
+        recorder
+            .with(|history| {
+                let watch = &mut history.api.watches[number];
+                watch.reached = watch.reached.max(object.version);
+                watch.events.push(ApiEvent { tick: recorder.tick(), change, object });
+            })
+            .await;
+    }
+    false
+}
