@@ -105,10 +105,10 @@ pub(super) fn no_update_is_lost(history: &History) -> Vec<String> {
             ApiOutcome::Found(object) if object.version < before => {
                 wrong.push(format!("{} found version {} after {before}", name(operation), object.version));
             }
-            ApiOutcome::Absent if before > 0 => {
-                if deletions.get(id).is_none_or(|deleted| *deleted > operation.end) {
-                    wrong.push(format!("{} found nothing, and nobody deleted it", name(operation)));
-                }
+            ApiOutcome::Absent
+                if before > 0 && deletions.get(id).is_none_or(|deleted| *deleted > operation.end) =>
+            {
+                wrong.push(format!("{} found nothing, and nobody deleted it", name(operation)));
             }
             _ => {}
         }

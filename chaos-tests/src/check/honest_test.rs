@@ -67,7 +67,7 @@ impl Kv for Line {
         let fate = self.draw(1000);
         self.way().await;
         if fate < LOST_OF_1000 {
-            return Err(if fate % 2 == 0 { Error::NoLeader } else { Error::OutcomeUnknown });
+            return Err(if fate.is_multiple_of(2) { Error::NoLeader } else { Error::OutcomeUnknown });
         }
         if fate < LOST_OF_1000 + LATE_OF_1000 {
             let (store, rounds) = (self.store.clone(), self.draw(200));
@@ -186,6 +186,9 @@ fn honest_histories_pass() {
         assert!(tally.written > 500 && tally.read > 300 && tally.events > 1_000, "{tally:?}");
         assert!(history.operations.iter().filter(unknown).count() > 10, "{tally:?}");
         assert_good(&history, &format!("seed {seed}"));
+        // What a failed run keeps is what was checked.
+        let kept = serde_json::to_vec(&history).expect("a history as JSON");
+        assert!(serde_json::from_slice::<History>(&kept).expect("the same, read back") == history);
     }
 }
 

@@ -33,10 +33,10 @@ pub(super) fn states_are_equal_at_an_index(history: &History) -> Vec<String> {
     wrong
 }
 
-/// No member forgets a term that it was in.
+/// No member forgets a term that it was in. One that has just started says zero until it has looked.
 pub(super) fn terms_only_grow(history: &History) -> Vec<String> {
     let mut members: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
-    for sample in &history.samples {
+    for sample in history.samples.iter().filter(|sample| sample.term > 0) {
         members.entry(&sample.member).or_default().push(sample);
     }
     let mut wrong = Vec::new();

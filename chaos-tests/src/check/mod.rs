@@ -13,6 +13,7 @@
 //! ```
 
 mod api;
+mod compactions;
 mod known;
 mod leases;
 mod members;
@@ -37,7 +38,7 @@ pub const ALL: &[(&str, Checker)] = &[
     ("reads are of their revision", serial::reads_are_of_their_revision),
     ("nothing falls behind what was known", serial::nothing_falls_behind),
     ("members never go back", serial::members_never_go_back),
-    ("history is there until it is compacted", serial::history_is_there_until_compacted),
+    ("history is there until it is compacted", compactions::history_is_there_until_compacted),
     ("each key is a register", registers::each_key_is_a_register),
     ("watches are ordered", watches::ordered),
     ("watches deliver once", watches::unique),

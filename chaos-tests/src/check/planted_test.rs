@@ -78,6 +78,7 @@ const BUGS: &[Bug] = &[
     ("a write gets a revision of the past", BEHIND, "was known", write_in_the_past),
     ("a member goes back", MEMBERS, "was answered by one at revision", member_goes_back),
     ("a compaction hides more than it was asked to", COMPACTED, "compact", hide_too_much),
+    ("a watch loses more than was compacted", COMPACTED, "refused as compacted", lose_place),
     ("what was seen is said to lie in the future", COMPACTED, "as of the future", deny_the_past),
     ("two members lead in one term", "one member leads a term", "lead in term 7", two_leaders),
     ("states differ at one index", "states are equal at an index", "at index 90", states_differ),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::known::Known;
 use super::replay::Replay;
 use super::words;
-use crate::history::{Answer, Call, History, OpAnswer, Operation, Outcome, Range, RangeAnswer, Refusal};
+use crate::history::{Answer, Call, History, OpAnswer, Operation, Outcome, Range, RangeAnswer};
 
 /// Every write was done once, as it was acknowledged and as watches tell it; none that was refused.
 pub(super) fn writes_are_as_acknowledged(history: &History) -> Vec<String> {
@@ -142,73 +142,6 @@ pub(super) fn members_never_go_back(history: &History) -> Vec<String> {
             wrong.push(format!("{what} was answered by {member} at revision {revision} after {before}"));
         }
         *before = (*before).max(revision);
-    }
-    wrong
-}
-
-/// Revisions that compactions asked for, which may have been done, by the tick at which they began.
-pub(super) struct Compactions(Vec<(crate::history::Tick, i64)>);
-
-impl Compactions {
-    pub(super) fn of(history: &History) -> Compactions {
-        let asked =
-            history.operations.iter().filter_map(|operation| match (&operation.call, &operation.outcome) {
-                (Call::Compact { revision }, Outcome::Done(_) | Outcome::Unknown(_)) => {
-                    Some((operation.begin.tick, *revision))
-                }
-                _ => None,
-            });
-        let mut asked: Vec<_> = asked.collect();
-        asked.sort_unstable();
-        let mut most = 0;
-        for (_, revision) in &mut asked {
-            most = most.max(*revision);
-            *revision = most;
-        }
-        Compactions(asked)
-    }
-
-    /// The highest one that can have been done by then.
-    pub(super) fn before(&self, tick: crate::history::Tick) -> i64 {
-        match self.0.partition_point(|(at, _)| *at < tick) {
-            0 => 0,
-            n => self.0[n - 1].1,
-        }
-    }
-}
-
-/// A compaction hides what it was asked to hide and not more, and what has been seen is not said to
-/// lie in the future.
-pub(super) fn history_is_there_until_compacted(history: &History) -> Vec<String> {
-    let (compactions, known) = (Compactions::of(history), Known::of(history));
-    let mut wrong = Vec::new();
-    for operation in &history.operations {
-        let (Call::Range(range), Outcome::Refused(refusal)) = (&operation.call, &operation.outcome) else {
-            continue;
-        };
-        let compacted = compactions.before(operation.end.tick);
-        let what = match refusal {
-            Refusal::Compacted { revision } if history.alone => {
-                if range.revision <= 0 || range.revision >= compacted {
-                    format!("was refused as compacted, and no more than {compacted} had been compacted")
-                } else if *revision > compacted {
-                    format!(
-                        "was told of a compaction to {revision}, and it was asked for {compacted} at most"
-                    )
-                } else {
-                    continue;
-                }
-            }
-            Refusal::FutureRevision if !range.serializable => {
-                let before = known.before(operation.begin.tick);
-                if range.revision > before {
-                    continue;
-                }
-                format!("was refused as of the future after {before} was known")
-            }
-            _ => continue,
-        };
-        wrong.push(format!("{} {what}", words::operation(operation)));
     }
     wrong
 }

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::known::Known;
+use super::compactions::Compactions;
 use super::model::Change;
 use super::replay::Replay;
-use super::serial::Compactions;
 use super::words;
 use crate::history::{Event, History, Piece, Received, Watch};
 
@@ -129,7 +128,6 @@ pub(super) fn true_to_what_happened(history: &History) -> Vec<String> {
 
 /// A stream begins where it was asked to, and not before.
 pub(super) fn resumable(history: &History) -> Vec<String> {
-    let known = Known::of(history);
     each(history, |watch, wrong| {
         let mut start = 0;
         for piece in &watch.pieces {
@@ -142,9 +140,6 @@ pub(super) fn resumable(history: &History) -> Vec<String> {
                             event.kv.key, event.kv.mod_revision
                         ));
                     }
-                }
-                Received::Compacted { revision } if start > 0 && *revision > known.before(piece.at.tick) => {
-                    wrong.push(format!("it was told that {revision} is compacted, which nobody has seen"));
                 }
                 _ => {}
             }

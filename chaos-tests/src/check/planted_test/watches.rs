@@ -1,7 +1,7 @@
 //! Bugs of watches.
 
 use super::events_of;
-use crate::history::{Event, History, Keys, Piece, Received, Watch};
+use crate::history::{History, Keys, Piece, Received, Watch};
 
 /// The watch of everything that gets whatever is planted.
 pub(super) fn whole(history: &mut History) -> &mut Watch {
@@ -130,5 +130,14 @@ pub(super) fn ignore_filter(history: &mut History) -> bool {
 
 pub(super) fn ignore_range(history: &mut History) -> bool {
     whole(history).keys = Keys::one("/chaos/none");
+    true
+}
+
+pub(super) fn lose_place(history: &mut History) -> bool {
+    let watch = whole(history);
+    let at = watch.pieces[watch.pieces.len() / 2].at;
+    watch.pieces.truncate(watch.pieces.len() / 2);
+    let revision = watch.reached() + 1;
+    watch.receive(at, Received::Compacted { revision });
     true
 }

@@ -1,0 +1,91 @@
+//! A compaction hides what it was asked to hide, from readers and watchers, and not more.
+
+use super::known::Known;
+use super::words;
+use crate::history::{Call, History, Outcome, Received, Refusal, Tick};
+
+/// Revisions that compactions asked for, which may have been done, by the tick at which they began.
+pub(super) struct Compactions(Vec<(Tick, i64)>);
+
+impl Compactions {
+    pub(super) fn of(history: &History) -> Compactions {
+        let asked =
+            history.operations.iter().filter_map(|operation| match (&operation.call, &operation.outcome) {
+                (Call::Compact { revision }, Outcome::Done(_) | Outcome::Unknown(_)) => {
+                    Some((operation.begin.tick, *revision))
+                }
+                _ => None,
+            });
+        let mut asked: Vec<_> = asked.collect();
+        asked.sort_unstable();
+        let mut most = 0;
+        for (_, revision) in &mut asked {
+            most = most.max(*revision);
+            *revision = most;
+        }
+        Compactions(asked)
+    }
+
+    /// The highest one that can have been done by then.
+    pub(super) fn before(&self, tick: Tick) -> i64 {
+        match self.0.partition_point(|(at, _)| *at < tick) {
+            0 => 0,
+            n => self.0[n - 1].1,
+        }
+    }
+
+    /// What is wrong with refusing what begins at `start` at that tick, as compacted to `told`.
+    fn wrong(&self, start: i64, told: i64, tick: Tick) -> Option<String> {
+        let asked = self.before(tick);
+        if start <= 0 || start >= asked {
+            Some(format!("was refused as compacted, and no more than {asked} had been compacted"))
+        } else if told > asked {
+            Some(format!("was told of a compaction to {told}, and it was asked for {asked} at most"))
+        } else {
+            None
+        }
+    }
+}
+
+/// What was not compacted is there, and what has been seen is not said to lie in the future.
+pub(super) fn history_is_there_until_compacted(history: &History) -> Vec<String> {
+    let (compactions, known) = (Compactions::of(history), Known::of(history));
+    let mut wrong = Vec::new();
+    for operation in &history.operations {
+        let (Call::Range(range), Outcome::Refused(refusal)) = (&operation.call, &operation.outcome) else {
+            continue;
+        };
+        let what = match refusal {
+            Refusal::Compacted { revision } if history.alone => {
+                compactions.wrong(range.revision, *revision, operation.end.tick)
+            }
+            Refusal::FutureRevision if !range.serializable => {
+                let before = known.before(operation.begin.tick);
+                let seen = range.revision <= before;
+                seen.then(|| format!("was refused as of the future after {before} was known"))
+            }
+            _ => None,
+        };
+        wrong.extend(what.map(|what| format!("{} {what}", words::operation(operation))));
+    }
+    for watch in history.watches.iter().filter(|_| history.alone) {
+        // From now on, and it is not known when that was: no place until something came.
+        let mut next = watch.from.checked_add(1).unwrap_or(0);
+        for piece in &watch.pieces {
+            match &piece.what {
+                // Where it goes on, if its stream falls behind or cannot be opened.
+                Received::Events { revision, .. } | Received::Progress { revision } => {
+                    next = next.max(revision + 1);
+                }
+                Received::Compacted { revision } if next > 0 => {
+                    let what = compactions.wrong(next, *revision, piece.at.tick);
+                    wrong.extend(what.map(|what| {
+                        format!("watch {} of {} from {next} on {what}", watch.watcher, watch.keys)
+                    }));
+                }
+                _ => {}
+            }
+        }
+    }
+    wrong
+}
