@@ -25,10 +25,12 @@ fix:
 	@cargo fmt --all
 	@cargo clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
 
-# Kills real processes under load; SEED repeats a run.
+# Breaks real processes, networks, disks and clocks for ten minutes, as root, and writes a page about it;
+# SEED repeats a run.
 chaos: rocksdb
+	@deploy/packages.sh test
 	@cargo build --release --package trireme --package trireme-chaos
-	@target/release/trireme-chaos run $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@target/release/trireme-chaos real --report target/chaos.html $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # Simulated worlds of raft and store; each is repeated by its seed.
 sim: rocksdb

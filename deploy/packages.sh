@@ -3,7 +3,8 @@
 #
 #   deploy/packages.sh build   compiler front end for RocksDB's bindings and its C++ sources
 #   deploy/packages.sh run     build, and kubectl
-#   deploy/packages.sh test    run, and what the tests compare with and drive: etcd, etcdctl, HAProxy, jq, strace,
+#   deploy/packages.sh test    run, and what the tests compare with and drive: etcd, etcdctl, HAProxy,
+#                              keepalived, jq, strace, nftables,
 #                              and into ~/.cache/trireme moto, an S3-compatible server, from PyPI, and an
 #                              upstream kube-apiserver, which is built from Debian's source of it
 #
@@ -37,6 +38,11 @@ test_() {
     want jq jq
     want openssl openssl
     want strace strace
+    # For hosts of their own that are broken: `make chaos`.
+    want unshare util-linux
+    want ip iproute2
+    want /usr/sbin/nft nftables
+    want /usr/sbin/keepalived keepalived
 }
 
 # In an environment of its own, by the versions that are pinned. Without it one test says that it is
@@ -65,7 +71,7 @@ case "${1:-}" in
     build) build ;;
     run) run ;;
     test) test_ ;;
-    *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 finish() {

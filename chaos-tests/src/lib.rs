@@ -1,7 +1,7 @@
 //! Breaks real clusters and checks what they promised.
 //!
 //! ```text
-//!   traffic ──► cluster (real processes) ◄── faults
+//!   traffic ──► a world: real processes, or simulated ones ◄── faults
 //!      │ history: what was asked, what was answered, what watchers saw
 //!      ▼
 //!   check (pure functions) ──► report: seed, what failed, one command that repeats it
@@ -20,9 +20,7 @@ pub mod remote;
 
 pub mod traffic;
 
-pub mod faults;
-
-pub mod run;
+pub mod real;
 
 pub mod sim;
 

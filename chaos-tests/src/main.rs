@@ -1,4 +1,4 @@
-//! `trireme-chaos run` breaks a cluster and checks it; `trireme-chaos bench` measures one.
+//! `trireme-chaos real` and `sim` break clusters and check them; `trireme-chaos bench` measures one.
 
 use std::process::ExitCode;
 
@@ -15,8 +15,8 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Kill processes of a cluster under load and check what clients were told
-    Run(trireme_chaos::run::Options),
+    /// Break real processes, networks, disks and clocks under load, and check what clients were told
+    Real(trireme_chaos::real::Options),
     /// Run simulated worlds: raft and store on a simulated network, disk and clock
     Sim(trireme_chaos::sim::Options),
     /// Measure against Debian's etcd on this machine
@@ -27,10 +27,8 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let outcome = match Cli::parse().command {
-        Command::Run(options) => block_on(trireme_chaos::run::run(&options)).map(|report| {
-            println!("{report}");
-            report.passed()
-        }),
+        // Without a runtime: it begins with namespaces.
+        Command::Real(options) => trireme_chaos::real::run(&options),
         Command::Sim(options) => trireme_chaos::sim::run(&options),
         Command::Bench(options) => block_on(trireme_chaos::bench::run(&options)).map(|()| true),
     };

@@ -1,0 +1,310 @@
+//! The course of a run, inside its own namespaces: set up, calm, faults, healing, checks, report.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tokio_util::sync::CancellationToken;
+
+use super::balancers::{self, Balancers};
+use super::cgroups::Groups;
+use super::elections::Elections;
+use super::inflict::{self, World};
+use super::kubectl::User;
+use super::load::{self, Load};
+use super::masters::{self, Masters};
+use super::meter::Meter;
+use super::network::{Network, VIRTUAL_ADDRESS};
+use super::plan::{Kind, Plan, Step};
+use super::probe::{self, Probed};
+use super::process::Service;
+use super::summary::{Inflicted, Promise, Summary};
+use super::{Options, page, whole};
+use crate::history::{History, Recorder};
+use crate::{check, report};
+
+/// From the end of a fault until all masters are well and writes are acknowledged.
+pub(super) const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// Before the first fault: what the other figures are compared with.
+const CALM: Duration = Duration::from_secs(6);
+/// Writes that must be acknowledged for a cluster to be healed.
+const PROGRESS_WRITES: usize = 20;
+const NODES: &str = "2";
+
+pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> Result<Summary> {
+    let stop = stopped();
+    let groups = Groups::new(run);
+    let probed =
+        probe::probe(&dir.join("probe"), &groups).await.context("find out what this machine can do")?;
+    let kinds = if options.faults.is_empty() { Kind::all() } else { options.faults.clone() };
+    let missing = probed.missing(&kinds);
+    let mut skipped: Vec<(String, String)> =
+        probed.lacking().into_iter().map(|(name, reason)| (name.to_owned(), reason.to_owned())).collect();
+    skipped.extend(missing.iter().map(|missing| (format!("fault {}", missing.kind), missing.reason.clone())));
+    skipped.push((
+        "delay and reordering of single frames".into(),
+        "this needs netem or NFQUEUE; lines are narrowed instead".into(),
+    ));
+    for (name, reason) in &skipped {
+        println!("skipped: {name}: {reason}");
+    }
+    let kinds: Vec<Kind> =
+        kinds.into_iter().filter(|kind| !missing.iter().any(|missing| missing.kind == *kind)).collect();
+    anyhow::ensure!(!kinds.is_empty(), "none of the faults asked for can be had on this machine");
+
+    let recorder = Arc::new(Recorder::default());
+    let mut course = Course {
+        options: options.clone(),
+        seed,
+        stop,
+        meter: Arc::new(Meter::new()),
+        recorder: recorder.clone(),
+        elections: Arc::default(),
+        inflicted: Vec::new(),
+        user: None,
+    };
+    let outcome = course.drive(dir, groups, &probed, &kinds).await;
+    let mut history = recorder.with(std::mem::take).await;
+    if history.operations.is_empty() {
+        // Nothing was promised to anybody: this is no verdict.
+        outcome?;
+        anyhow::bail!("no client came to a call");
+    }
+    history.operations.sort_by_key(|operation| operation.begin);
+    let mut summary = course.summary(&history, skipped);
+    let heal = format!("everything heals without a hand, each time within {} s", HEAL_TIMEOUT.as_secs());
+    summary.promises.push(Promise {
+        name: heal,
+        violations: outcome.err().map(|error| format!("{error:#}")).into_iter().collect(),
+    });
+    if let Some(report) = &options.report {
+        std::fs::write(report, page::render(&summary))
+            .with_context(|| format!("write {}", report.display()))?;
+        println!("report: {}", report.display());
+    }
+    if !summary.passed() {
+        let path = dir.join("history.json");
+        let file = std::fs::File::create(&path).with_context(|| format!("create {}", path.display()))?;
+        serde_json::to_writer(std::io::BufWriter::new(file), &history).context("write the history")?;
+    }
+    Ok(summary)
+}
+
+/// Cancelled by Ctrl-C, and by the end of who started this.
+fn stopped() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        let mut byte = [0];
+        let mut input = tokio::io::stdin();
+        let ended =
+            async { while matches!(tokio::io::AsyncReadExt::read(&mut input, &mut byte).await, Ok(1..)) {} };
+        tokio::select! { _ = tokio::signal::ctrl_c() => {}, () = ended => {} }
+        eprintln!("interrupted: everything is taken back, and judged; again to leave at once");
+        told.cancel();
+        let _ = tokio::signal::ctrl_c().await;
+        // With the first process of the namespaces everything in them ends.
+        std::process::exit(130);
+    });
+    stop
+}
+
+struct Course {
+    options: Options,
+    seed: u64,
+    stop: CancellationToken,
+    meter: Arc<Meter>,
+    recorder: Arc<Recorder>,
+    elections: Arc<Elections>,
+    inflicted: Vec<Inflicted>,
+    user: Option<Arc<User>>,
+}
+
+impl Course {
+    async fn drive(&mut self, dir: &Path, groups: Groups, probed: &Probed, kinds: &[Kind]) -> Result<()> {
+        let begin = Instant::now();
+        let count = self.options.masters;
+        let hosts: Vec<String> = masters::hosts(count).into_iter().chain(balancers::hosts(probed)).collect();
+        let network = Network::new(&hosts, dir).await.context("hosts and a switch")?;
+        let masters = Masters::start(dir, count, &groups, probed).await?;
+        let balancers = Balancers::start(dir, masters.all.len(), probed).await?;
+        let world = Arc::new(World { network, masters, balancers, groups });
+        world.masters.wait_healed(START_TIMEOUT).await.context("start")?;
+        world.balancers.holder(&world.network, START_TIMEOUT).await.context("start")?;
+        let api = load::api(&world, &self.meter)?;
+        whole::create_replica_set(&api, START_TIMEOUT).await.context("start")?;
+        let nodes = nodes(dir, &world)?;
+        println!("{count} masters are up after {:.1} s", begin.elapsed().as_secs_f64());
+        // What came before is not of the run: its times count from here.
+        self.meter = Arc::new(Meter::new());
+        let api = load::api(&world, &self.meter)?;
+        if probed.has("kubectl") {
+            self.user = Some(Arc::new(User::new(&world.masters.kubeconfig())));
+        }
+        let watching = CancellationToken::new();
+        let (looking, meter) = (self.elections.clone(), self.meter.clone());
+        let watcher = tokio::spawn(looking.watch(world.clone(), meter, watching.clone()));
+        let done = self.under_load(&world, &api, kinds).await;
+        watching.cancel();
+        let _ = watcher.await;
+        nodes.stop().await?;
+        world.balancers.stop().await?;
+        let stopped = world.masters.stop().await;
+        done.and(stopped)
+    }
+
+    async fn under_load(
+        &mut self,
+        world: &World,
+        api: &trireme_client::Client,
+        kinds: &[Kind],
+    ) -> Result<()> {
+        let clients = self.options.clients;
+        let mut load =
+            Load::start(world, self.seed, clients, &self.meter, &self.recorder, self.user.clone()).await?;
+        tokio::select! { () = self.stop.cancelled() => {}, () = tokio::time::sleep(CALM) => {} }
+        let faulted = self.faults(world, kinds).await;
+        if self.options.rolled_back {
+            inflict::copy_all(world).await?;
+        }
+        let well = self.heal(world).await;
+        load.stop_clients().await?;
+        if self.options.rolled_back {
+            inflict::put_all_back(world).await?;
+        }
+        faulted?;
+        well?;
+        load.finish(world, api, &self.recorder).await?;
+        whole::whole_again(api).await?;
+        match &self.user {
+            Some(user) => user.in_peace().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn faults(&mut self, world: &World, kinds: &[Kind]) -> Result<()> {
+        let mut plan = Plan::new(self.seed, kinds);
+        let end = self.meter.now() + Duration::from_secs_f64(self.options.minutes * 60.0);
+        while self.meter.now() < end && !self.stop.is_cancelled() {
+            let step = plan.next();
+            tokio::select! { () = self.stop.cancelled() => break, () = tokio::time::sleep(step.pause) => {} }
+            self.step(world, &step).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, world: &World, step: &Step) -> Result<()> {
+        let number = self.inflicted.len() + 1;
+        let began = self.meter.now();
+        let (mut what, mut active) = (Vec::new(), Vec::new());
+        let mut failed = None;
+        for fault in &step.faults {
+            match inflict::begin(world, fault).await {
+                Ok((whom, at_work)) => {
+                    what.push((fault.kind, whom));
+                    active.push(at_work);
+                }
+                // Beside another fault it may not be possible: there may be no leader to be found.
+                Err(error) if !what.is_empty() => println!("      {} was left out: {error:#}", fault.kind),
+                Err(error) => {
+                    failed = Some(error.context(format!("fault {number}, {}", fault.kind)));
+                    break;
+                }
+            }
+        }
+        if failed.is_none() {
+            tokio::select! { () = self.stop.cancelled() => {}, () = tokio::time::sleep(step.lasts) => {} }
+        }
+        for at_work in active.into_iter().rev() {
+            if let Err(error) = inflict::end(world, at_work).await {
+                failed.get_or_insert(error.context(format!("take fault {number} back")));
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let ended = self.meter.now();
+        let words: Vec<String> = what.iter().map(|(kind, whom)| format!("{kind} of {whom}")).collect();
+        self.inflicted.push(Inflicted { what, began, ended, healed: None });
+        let well = self.heal(world).await;
+        let now = self.meter.now();
+        println!(
+            "  {number:>2} at {:>5.1} s: {}, for {:.1} s{}",
+            began.as_secs_f64(),
+            words.join(" and "),
+            (ended - began).as_secs_f64(),
+            if well.is_ok() {
+                format!(", healed after {:.1} s", (now - ended).as_secs_f64())
+            } else {
+                String::new()
+            }
+        );
+        well.with_context(|| format!("after fault {number}, {}", words.join(" and ")))?;
+        if let Some(last) = self.inflicted.last_mut() {
+            last.healed = Some(now);
+        }
+        Ok(())
+    }
+
+    async fn heal(&self, world: &World) -> Result<()> {
+        let begin = Instant::now();
+        world.masters.wait_healed(HEAL_TIMEOUT).await?;
+        world.balancers.holder(&world.network, HEAL_TIMEOUT.saturating_sub(begin.elapsed())).await?;
+        load::progress(&self.meter, PROGRESS_WRITES, HEAL_TIMEOUT.saturating_sub(begin.elapsed())).await
+    }
+
+    fn summary(&self, history: &History, skipped: Vec<(String, String)>) -> Summary {
+        let mut promises: Vec<Promise> = check::ALL
+            .iter()
+            .map(|(name, checker)| Promise { name: (*name).to_owned(), violations: checker(history) })
+            .collect();
+        promises
+            .push(Promise { name: "one leader per term".into(), violations: self.elections.violations() });
+        let faults: Vec<String> = self.options.faults.iter().map(Kind::to_string).collect();
+        let faults =
+            if faults.is_empty() { String::new() } else { format!(" --faults {}", faults.join(",")) };
+        Summary {
+            seed: self.seed,
+            commit: report::commit(),
+            repeat: format!(
+                "trireme-chaos real --seed {} --minutes {} --masters {} --clients {}{faults}",
+                self.seed, self.options.minutes, self.options.masters, self.options.clients
+            ),
+            machine: machine(),
+            masters: usize::from(self.options.masters),
+            lasted: self.meter.now(),
+            samples: self.meter.samples(),
+            inflicted: self.inflicted.clone(),
+            elections: self.elections.all(),
+            promises,
+            skipped,
+            counts: history.tally().to_string(),
+            kubectl: self.user.as_ref().map(|user| user.tally.lock().clone()),
+            interrupted: self.stop.is_cancelled(),
+        }
+    }
+}
+
+/// Nodes that play pods, among the clients.
+fn nodes(dir: &Path, world: &World) -> Result<Service> {
+    let binary = crate::cluster::binary()?;
+    let (pki, data) = (world.masters.pki().to_owned(), dir.join("nodes"));
+    Ok(Service::start("nodes", dir.join("nodes.log"), move || {
+        let mut command = tokio::process::Command::new(&binary);
+        command
+            .args(["agent", "--server", &format!("https://{VIRTUAL_ADDRESS}:6443"), "--hollow", NODES])
+            .arg("--pki-dir")
+            .arg(&pki)
+            .arg("--data-dir")
+            .arg(&data);
+        command
+    }))
+}
+
+fn machine() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("Linux {}, {cores} cores", kernel.trim())
+}

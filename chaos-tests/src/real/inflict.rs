@@ -1,0 +1,394 @@
+//! Faults done and taken back.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use tokio::process::Child;
+use trireme_store::{Error, Op, PutRequest, TxnRequest};
+
+use super::balancers::Balancers;
+use super::cgroups::Groups;
+use super::disk::{Injected, Syncs};
+use super::masters::{Master, Masters};
+use super::network::{CLIENTS, Network, Rules};
+use super::plan::{Fault, Kind, Whom};
+use super::tools;
+
+/// For a master to lead, where the leader is meant.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(60);
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Above what it has, in a group that is to have no more.
+const MEMORY_LEFT_BYTES: u64 = 2 << 20;
+/// Clients' writes that come between a copy and its being put back.
+const COPY_AGES: Duration = Duration::from_millis(1_500);
+
+/// Beside the traffic's keys.
+const BALLAST_KEY: &str = "/ballast";
+const BALLAST_VALUE_BYTES: usize = 512 << 10;
+/// More than a segment of the log.
+const BALLAST_VALUES_MAX: usize = 160;
+const BALLAST_TIME: Duration = Duration::from_secs(15);
+
+/// All that faults act on.
+pub(super) struct World {
+    pub network: Network,
+    pub masters: Masters,
+    pub balancers: Balancers,
+    pub groups: Groups,
+}
+
+/// A fault at work; what it takes to take it back.
+pub(super) enum Active {
+    /// Over by itself.
+    Over,
+    Stopped(usize),
+    Frozen(usize),
+    Memory(usize, Option<Child>),
+    Cpu(usize),
+    /// What the switch is told less.
+    Rules(Box<dyn FnOnce(&mut Rules) + Send>),
+    Narrow(String),
+    HostLink(String),
+    SwitchLink(String),
+    Full(usize),
+    Failed(usize),
+    Syncs(Injected),
+    Clock(usize),
+    Balancer(usize),
+}
+
+/// Does it; what was done to whom, in words.
+pub(super) async fn begin(world: &World, fault: &Fault) -> Result<(String, Active)> {
+    let masters = &world.masters.all;
+    let leader = world.masters.leader(LEADER_TIMEOUT).await?;
+    let followers: Vec<usize> = (0..masters.len()).filter(|n| *n != leader).collect();
+    let n = match fault.whom {
+        Whom::Leader => leader,
+        Whom::Follower(k) => followers.get(k % followers.len().max(1)).copied().unwrap_or(leader),
+    };
+    let master = &masters[n];
+    let role = if n == leader { "the leader" } else { "a follower" };
+    let to = format!("{}, {role}", master.name);
+    let amount = u32::try_from(fault.amount.unsigned_abs()).unwrap_or(0);
+    let percent = u8::try_from(amount.min(100)).unwrap_or(100);
+    match fault.kind {
+        Kind::Kill => {
+            master.service.signal(Signal::SIGKILL)?;
+            Ok((to, Active::Over))
+        }
+        Kind::KillAll => {
+            for master in masters {
+                master.service.signal(Signal::SIGKILL)?;
+            }
+            Ok(("all masters".into(), Active::Over))
+        }
+        Kind::Stop => {
+            master.service.signal(Signal::SIGSTOP)?;
+            Ok((to, Active::Stopped(n)))
+        }
+        Kind::Freeze => {
+            world.groups.freeze(&master.host, true)?;
+            Ok((to, Active::Frozen(n)))
+        }
+        Kind::Cpu => {
+            world.groups.limit_cpu(&master.host, Some(amount.max(1)))?;
+            Ok((format!("{to}: {amount}% of a core"), Active::Cpu(n)))
+        }
+        Kind::Memory => {
+            tighten(world, master)?;
+            Ok((to, Active::Memory(n, None)))
+        }
+        Kind::OutOfMemory => Ok((to, out_of_memory(world, n).await?)),
+        Kind::Isolate | Kind::Split | Kind::OneWay | Kind::Bridge => {
+            let (words, pairs) = partition(masters, n, &followers, fault);
+            cut(&world.network, pairs).await.map(|active| (words, active))
+        }
+        Kind::Loss => {
+            let (host, words) = (master.host.clone(), format!("{to}: {percent}%"));
+            world.network.change(|rules| _ = rules.lost_percent.insert(host.clone(), percent)).await?;
+            Ok((words, Active::Rules(Box::new(move |rules| _ = rules.lost_percent.remove(&host)))))
+        }
+        Kind::Twice => {
+            let (host, words) = (master.host.clone(), format!("{to}: {percent}%"));
+            world.network.change(|rules| _ = rules.twice_percent.insert(host.clone(), percent)).await?;
+            Ok((words, Active::Rules(Box::new(move |rules| _ = rules.twice_percent.remove(&host)))))
+        }
+        Kind::Narrow => {
+            world.network.narrow(&master.host, Some(amount)).await?;
+            Ok((format!("{to}: {amount} kbit/s"), Active::Narrow(master.host.clone())))
+        }
+        Kind::Reset => {
+            let ended = world.network.reset(&master.host).await?;
+            Ok((format!("{to}: {ended} connections"), Active::Over))
+        }
+        Kind::HostLink => {
+            world.network.host_link(&master.host, false).await?;
+            Ok((to, Active::HostLink(master.host.clone())))
+        }
+        Kind::SwitchLink => {
+            world.network.switch_link(&master.host, false).await?;
+            Ok((to, Active::SwitchLink(master.host.clone())))
+        }
+        Kind::DiskFull => {
+            let bytes = master.disk.fill()?;
+            let said = use_up(world).await;
+            Ok((format!("{to}: {} MiB of ballast, {said}", bytes >> 20), Active::Full(n)))
+        }
+        Kind::DiskFails => {
+            master.disk.fail().await?;
+            Ok((to, Active::Failed(n)))
+        }
+        Kind::SyncFails | Kind::SyncSlow | Kind::SyncHangs => syncs(master, to, fault).await,
+        Kind::Clock => {
+            let clock = master.clock.as_ref().context("a clock that can be moved")?;
+            clock.set(fault.amount)?;
+            Ok((format!("{to}: {:+} s", fault.amount), Active::Clock(n)))
+        }
+        Kind::Wipe => {
+            master.service.down().await?;
+            remove(&master.disk.dir.join("data")).await?;
+            master.service.up();
+            Ok((to, Active::Over))
+        }
+        Kind::OldCopy => {
+            put_back_an_old_copy(master).await?;
+            Ok((to, Active::Over))
+        }
+        Kind::Balancer => {
+            let n = world.balancers.holder(&world.network, ADDRESS_TIMEOUT).await?;
+            let balancer = &world.balancers.all[n];
+            balancer.haproxy.down().await?;
+            Ok((balancer.haproxy.name.clone(), Active::Balancer(n)))
+        }
+        Kind::Address => {
+            let n = world.balancers.holder(&world.network, ADDRESS_TIMEOUT).await?;
+            let host = world.balancers.all[n].host.clone();
+            world.network.switch_link(&host, false).await?;
+            Ok((host.clone(), Active::SwitchLink(host)))
+        }
+    }
+}
+
+/// Takes it back.
+pub(super) async fn end(world: &World, active: Active) -> Result<()> {
+    let master = |n: usize| world.masters.all.get(n).context("a master");
+    match active {
+        Active::Over => Ok(()),
+        Active::Stopped(n) => master(n)?.service.signal(Signal::SIGCONT),
+        Active::Frozen(n) => world.groups.freeze(&master(n)?.host, false),
+        Active::Cpu(n) => world.groups.limit_cpu(&master(n)?.host, None),
+        Active::Memory(n, eater) => {
+            world.groups.limit_memory(&master(n)?.host, None)?;
+            if let Some(mut eater) = eater {
+                eater.kill().await.context("end what eats memory")?;
+            }
+            Ok(())
+        }
+        Active::Rules(take_back) => world.network.change(take_back).await,
+        Active::Narrow(host) => world.network.narrow(&host, None).await,
+        Active::HostLink(host) => world.network.host_link(&host, true).await,
+        Active::SwitchLink(host) => world.network.switch_link(&host, true).await,
+        Active::Full(n) => master(n)?.disk.empty(),
+        Active::Failed(n) => {
+            let master = master(n)?;
+            master.service.down().await?;
+            master.disk.mend().await?;
+            master.service.up();
+            Ok(())
+        }
+        Active::Syncs(injected) => injected.end().await,
+        Active::Clock(n) => master(n)?.clock.as_ref().map_or(Ok(()), |clock| clock.set(0)),
+        Active::Balancer(n) => {
+            world.balancers.all.get(n).context("a balancer")?.haproxy.up();
+            Ok(())
+        }
+    }
+}
+
+/// From host to host, one direction each.
+type Pairs = BTreeSet<(String, String)>;
+
+/// Who does not reach whom, and that in words.
+fn partition(masters: &[Master], n: usize, followers: &[usize], fault: &Fault) -> (String, Pairs) {
+    let hosts: Vec<&str> = masters.iter().map(|master| master.host.as_str()).collect();
+    let (whole, name) = (hosts[n], &masters[n].name);
+    let others = || hosts.iter().copied().filter(|host| *host != whole);
+    let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+    let mut pairs = Pairs::new();
+    let words = match fault.kind {
+        Kind::Isolate => {
+            for other in others().chain([CLIENTS, "b1", "b2"]) {
+                pairs.extend([pair(whole, other), pair(other, whole)]);
+            }
+            format!("{name} is alone")
+        }
+        Kind::OneWay => {
+            let deaf = fault.amount % 2 == 0;
+            let far = others().chain(if fault.amount % 3 == 0 { vec![CLIENTS, "b1", "b2"] } else { vec![] });
+            pairs.extend(far.map(|other| if deaf { pair(other, whole) } else { pair(whole, other) }));
+            format!("{name} {}", if deaf { "hears nothing" } else { "is not heard" })
+        }
+        Kind::Bridge => {
+            let other = followers.iter().copied().find(|other| *other != n).unwrap_or(n);
+            pairs.extend([pair(whole, hosts[other]), pair(hosts[other], whole)]);
+            format!("{name} and {}", masters[other].name)
+        }
+        // By the bits of the amount, with `n` on the first side and never all of them.
+        _ => {
+            let near = |k: usize| k == n || (fault.amount >> k) & 1 == 1;
+            let mut sides: Vec<bool> = (0..hosts.len()).map(near).collect();
+            if sides.iter().all(|near| *near) {
+                sides = (0..hosts.len()).map(|k| k == n).collect();
+            }
+            for (a, one) in hosts.iter().enumerate() {
+                for (b, other) in hosts.iter().enumerate() {
+                    if sides[a] != sides[b] {
+                        pairs.insert(pair(one, other));
+                    }
+                }
+            }
+            let side = |which: bool| {
+                let names = masters.iter().zip(&sides).filter(|(_, near)| **near == which);
+                names.map(|(master, _)| master.name.as_str()).collect::<Vec<_>>().join(" ")
+            };
+            format!("{} | {}", side(true), side(false))
+        }
+    };
+    (words, pairs)
+}
+
+async fn cut(network: &Network, pairs: Pairs) -> Result<Active> {
+    let mut before = Pairs::new();
+    network
+        .change(|rules| {
+            before.clone_from(&rules.cut);
+            rules.cut.extend(pairs.iter().cloned());
+        })
+        .await?;
+    let own: Pairs = pairs.difference(&before).cloned().collect();
+    Ok(Active::Rules(Box::new(move |rules| rules.cut.retain(|pair| !own.contains(pair)))))
+}
+
+fn tighten(world: &World, master: &Master) -> Result<()> {
+    let used = world.groups.memory_used(&master.host)?;
+    world.groups.limit_memory(&master.host, Some(used + MEMORY_LEFT_BYTES))
+}
+
+/// In the master's group, whose memory is about to end, something eats what is left; the kernel is
+/// told to take the master for it.
+async fn out_of_memory(world: &World, n: usize) -> Result<Active> {
+    let master = &world.masters.all[n];
+    let pid = master.service.pid().with_context(|| format!("{} does not run", master.name))?;
+    tools::put(format!("/proc/{pid}/oom_score_adj"), "1000")?;
+    let group = world.groups.make(super::cgroups::Controller::Memory, &master.host)?;
+    tighten(world, master)?;
+    let mut eater = tokio::process::Command::new("sh");
+    eater
+        .args(["-c", "echo $$ > \"$0/cgroup.procs\"; exec tail /dev/zero"])
+        .arg(group)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true);
+    Ok(Active::Memory(n, Some(eater.spawn().context("run what eats memory")?)))
+}
+
+/// Writes large values, over and over the same key, until the store says that it has no space left: a
+/// disk that is full does nothing before its log needs the next segment. With a follower's disk full
+/// there is no end but this one's.
+async fn use_up(world: &World) -> String {
+    let Ok(store) = world.masters.store_at(world.masters.endpoints()) else { return String::new() };
+    let value = vec![b'x'; BALLAST_VALUE_BYTES];
+    let deadline = std::time::Instant::now() + BALLAST_TIME;
+    let mut written = 0;
+    let mut last = "none refused".to_owned();
+    while written < BALLAST_VALUES_MAX && std::time::Instant::now() < deadline {
+        let put = Op::Put(PutRequest::new(BALLAST_KEY.to_owned(), value.clone()));
+        let request = TxnRequest { success: vec![put], ..TxnRequest::default() };
+        match tokio::time::timeout(BALLAST_TIME, store.txn(request)).await {
+            Ok(Ok(_)) => written += 1,
+            Ok(Err(error)) => {
+                last = error.to_string();
+                if error == Error::NoSpace {
+                    break;
+                }
+            }
+            Err(_) => last = "no answer".to_owned(),
+        }
+    }
+    format!("{} MiB written, {last}", (written * BALLAST_VALUE_BYTES) >> 20)
+}
+
+async fn syncs(master: &Master, to: String, fault: &Fault) -> Result<(String, Active)> {
+    let delay = Duration::from_millis(fault.amount.unsigned_abs());
+    let (words, syncs) = match fault.kind {
+        Kind::SyncFails => (to, Syncs::Fail),
+        Kind::SyncSlow => (format!("{to}: {} ms each", delay.as_millis()), Syncs::Slow(delay)),
+        _ => (to, Syncs::Hang),
+    };
+    // One that was killed a moment ago has nothing to be attached to: the fault finds nobody.
+    let Some(pid) = master.service.pid() else { return Ok((format!("{words}: not running"), Active::Over)) };
+    match Injected::new(pid, syncs).await {
+        Ok(injected) => Ok((words, Active::Syncs(injected))),
+        Err(error) if master.service.pid() != Some(pid) => {
+            Ok((format!("{words}: it ended meanwhile ({error:#})"), Active::Over))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What an operator must never do, and a member finds out about.
+async fn put_back_an_old_copy(master: &Master) -> Result<()> {
+    let (data, copy) = (master.disk.dir.join("data"), master.disk.dir.join("copy"));
+    master.service.down().await?;
+    copy_dir(&data, &copy).await?;
+    master.service.up();
+    tokio::time::sleep(COPY_AGES).await;
+    master.service.down().await?;
+    remove(&data).await?;
+    tokio::fs::rename(&copy, &data).await.context("put the copy back")?;
+    master.service.up();
+    Ok(())
+}
+
+/// A copy of the data of all masters, taken while none of them runs.
+pub(super) async fn copy_all(world: &World) -> Result<()> {
+    let masters = &world.masters.all;
+    for master in masters {
+        master.service.down().await?;
+    }
+    for master in masters {
+        copy_dir(&master.disk.dir.join("data"), &master.disk.dir.join("copy")).await?;
+        master.service.up();
+    }
+    world.masters.wait_healed(LEADER_TIMEOUT).await
+}
+
+/// Puts it back, which no member can find: whoever judges the run must.
+pub(super) async fn put_all_back(world: &World) -> Result<()> {
+    let masters = &world.masters.all;
+    for master in masters {
+        master.service.down().await?;
+    }
+    for master in masters {
+        let data = master.disk.dir.join("data");
+        remove(&data).await?;
+        tokio::fs::rename(master.disk.dir.join("copy"), data).await.context("put the copy back")?;
+        master.service.up();
+    }
+    world.masters.wait_healed(LEADER_TIMEOUT).await
+}
+
+async fn copy_dir(from: &Path, to: &Path) -> Result<()> {
+    tools::run("cp", &["-a", "--sparse=always", &from.to_string_lossy(), &to.to_string_lossy()])
+        .await
+        .map(|_| ())
+}
+
+async fn remove(dir: &Path) -> Result<()> {
+    tokio::fs::remove_dir_all(dir).await.with_context(|| format!("remove {}", dir.display()))
+}

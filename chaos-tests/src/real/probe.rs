@@ -1,0 +1,168 @@
+//! What this machine can do, found out by doing it once, before anything is started. What it lacks is
+//! told by name, and so are the faults that cannot be had for it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::cgroups::{Controller, Groups};
+use super::network::Network;
+use super::plan::Kind;
+use super::tools::{need, run};
+use super::{clock, disk};
+
+/// The host that the probes of the network are made on.
+const HOST: &str = "probe";
+
+#[derive(Debug, Default)]
+pub(super) struct Probed {
+    /// By name: present, or why not.
+    found: BTreeMap<&'static str, Result<(), String>>,
+    pub clock: Option<PathBuf>,
+}
+
+/// What a kind of fault needs, and whether it is there.
+pub(super) struct Missing {
+    pub kind: Kind,
+    pub reason: String,
+}
+
+impl Probed {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.found.get(name).is_some_and(Result::is_ok)
+    }
+
+    fn note(&mut self, name: &'static str, found: Result<(), String>) {
+        self.found.insert(name, found);
+    }
+
+    /// Those of `kinds` that cannot be had here, each with its reason.
+    pub(super) fn missing(&self, kinds: &[Kind]) -> Vec<Missing> {
+        kinds
+            .iter()
+            .filter_map(|kind| {
+                let reason = kind.needs().iter().find_map(|name| match self.found.get(name) {
+                    Some(Ok(())) => None,
+                    Some(Err(reason)) => Some(reason.clone()),
+                    None => Some(format!("{name} was not looked for")),
+                })?;
+                Some(Missing { kind: *kind, reason })
+            })
+            .collect()
+    }
+
+    /// What is not there, by name.
+    pub(super) fn lacking(&self) -> Vec<(&'static str, &str)> {
+        self.found.iter().filter_map(|(name, found)| Some((*name, found.as_ref().err()?.as_str()))).collect()
+    }
+}
+
+/// Does everything once, and leaves nothing behind.
+pub(super) async fn probe(dir: &Path, groups: &Groups) -> Result<Probed> {
+    let mut probed = Probed::default();
+    std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+    for (controller, name) in
+        [(Controller::Freezer, "freezer"), (Controller::Memory, "memory"), (Controller::Cpu, "cpu")]
+    {
+        probed.note(name, try_group(groups, controller));
+    }
+    probed.note("strace", need("strace", "strace").and(traces().await));
+    match clock::library(dir).await {
+        Ok(library) => {
+            probed.clock = Some(library);
+            probed.note("clock", Ok(()));
+        }
+        Err(error) => probed.note("clock", Err(format!("{error:#}"))),
+    }
+    probed.note("loop", file_system(dir, disk::Kind::Loop).await);
+    probed.note("mount", file_system(dir, disk::Kind::Memory).await);
+    probed.note("keepalived", need("keepalived", "keepalived"));
+    probed.note("kubectl", need("kubectl", "kubernetes-client"));
+    network(dir, &mut probed).await?;
+    Ok(probed)
+}
+
+fn words(found: Result<()>) -> Result<(), String> {
+    found.map_err(|error| format!("{error:#}"))
+}
+
+fn try_group(groups: &Groups, controller: Controller) -> Result<(), String> {
+    let make = || {
+        groups.make(controller, HOST)?;
+        match controller {
+            Controller::Freezer => groups.freeze(HOST, false),
+            Controller::Memory => groups.limit_memory(HOST, Some(1 << 30)),
+            Controller::Cpu => groups.limit_cpu(HOST, Some(50)),
+        }
+    };
+    words(make())
+}
+
+async fn traces() -> Result<(), String> {
+    words(run("strace", &["-e", "inject=fdatasync:error=EIO", "-o", "/dev/null", "true"]).await.map(|_| ()))
+}
+
+async fn file_system(dir: &Path, kind: disk::Kind) -> Result<(), String> {
+    let name = if kind == disk::Kind::Loop { "probe-loop" } else { "probe-memory" };
+    let attempt = async {
+        let disk = disk::Disk::new(kind, dir.join(name)).await?;
+        let tried = if kind == disk::Kind::Loop { disk.fail().await } else { Ok(()) };
+        disk.unmount().await?;
+        tried
+    };
+    let found = words(attempt.await);
+    let _ = std::fs::remove_file(dir.join(name).with_extension("img"));
+    let _ = std::fs::remove_dir(dir.join(name));
+    found
+}
+
+/// On a network with one host, which is gone afterwards: the run makes its own.
+async fn network(dir: &Path, probed: &mut Probed) -> Result<()> {
+    probed.note("nftables", need("nft", "nftables"));
+    probed.note("twice", need("nft", "nftables"));
+    let network = Network::new(&[HOST.to_owned()], dir).await.context("a network of namespaces")?;
+    if probed.has("nftables") {
+        let cut = network.change(|rules| {
+            rules.cut.insert((HOST.into(), super::network::CLIENTS.into()));
+            rules.lost_percent.insert(HOST.into(), 1);
+        });
+        probed.note("nftables", words(cut.await));
+        let twice = network.change(|rules| {
+            rules.twice_percent.insert(HOST.into(), 1);
+        });
+        probed.note("twice", words(twice.await));
+    }
+    probed.note(
+        "tbf",
+        match need("tc", "iproute2") {
+            Ok(()) => words(network.narrow(HOST, Some(1_000)).await),
+            missing => missing,
+        },
+    );
+    probed.note("sockets", kills_sockets(&network).await);
+    network.remove(&[HOST.to_owned()]).await
+}
+
+/// Whether the kernel ends a connection that it is told to end.
+async fn kills_sockets(network: &Network) -> Result<(), String> {
+    let attempt = async {
+        let listener = tokio::net::TcpListener::bind((super::network::address("clients"), 0)).await?;
+        let address = listener.local_addr()?;
+        let (client, _server) =
+            tokio::try_join!(tokio::net::TcpStream::connect(address), async { listener.accept().await })?;
+        network.reset_own().await?;
+        let mut byte = [0];
+        let read = tokio::time::timeout(std::time::Duration::from_secs(1), async {
+            client.readable().await?;
+            client.try_read(&mut byte)
+        });
+        match read.await {
+            Ok(Err(_)) => Ok(()),
+            Ok(Ok(_)) | Err(_) => {
+                anyhow::bail!("ss -K leaves connections as they are (CONFIG_INET_DIAG_DESTROY)")
+            }
+        }
+    };
+    words(attempt.await)
+}

@@ -1,0 +1,81 @@
+//! A ReplicaSet that must be whole when all is over.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::time::sleep;
+use trireme_api::Object;
+use trireme_api::tree::Value;
+use trireme_client::resource::{PODS, REPLICA_SETS};
+use trireme_client::{Client, DeleteOptions, ListParams};
+
+use crate::traffic;
+
+const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
+const REPLICAS: usize = 3;
+const REPLICA_SET: &str = "chaos-set";
+
+/// Made as soon as the API answers, and at most so long from now.
+pub(super) async fn create_replica_set(api: &Client, within: Duration) -> Result<()> {
+    let mut set = Value::object();
+    set.make(&[]).insert("apiVersion", "apps/v1");
+    set.make(&[]).insert("kind", "ReplicaSet");
+    set.make(&["metadata"]).insert("name", REPLICA_SET);
+    set.make(&["metadata"]).insert("namespace", traffic::api::NAMESPACE);
+    set.make(&["spec"]).insert("replicas", REPLICAS as i64);
+    set.make(&["spec", "selector", "matchLabels"]).insert("app", REPLICA_SET);
+    set.make(&["spec", "template", "metadata", "labels"]).insert("app", REPLICA_SET);
+    let mut container = Value::object();
+    container.make(&[]).insert("name", "main");
+    container.make(&[]).insert("image", "main");
+    set.make(&["spec", "template", "spec"]).insert("containers", Value::Array(vec![container]));
+    let (set, deadline) = (Object(set), Instant::now() + within);
+    loop {
+        match api.create(&REPLICA_SETS, traffic::api::NAMESPACE, &set).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_already_exists() => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error).context("create the ReplicaSet"),
+            Err(_) => sleep(POLL).await,
+        }
+    }
+}
+
+/// The set has its pods, and gets a new one for one that is deleted.
+pub(super) async fn whole_again(api: &Client) -> Result<()> {
+    let names = wait_for_pods(api, None).await?;
+    let victim = names.first().context("a pod")?;
+    api.delete(&PODS, traffic::api::NAMESPACE, victim, &DeleteOptions::default())
+        .await
+        .with_context(|| format!("delete pod {victim}"))?;
+    wait_for_pods(api, Some(victim)).await.map(|_| ())
+}
+
+async fn wait_for_pods(api: &Client, without: Option<&str>) -> Result<Vec<String>> {
+    let deadline = Instant::now() + HEAL_TIMEOUT;
+    loop {
+        let list = api
+            .list(&PODS, Some(traffic::api::NAMESPACE), &ListParams::labels(&format!("app={REPLICA_SET}")))
+            .await;
+        let found = match &list {
+            Ok(list) => {
+                let running: Vec<String> = list
+                    .items
+                    .iter()
+                    .filter(|pod| pod.status()["phase"].as_str() == Some("Running"))
+                    .filter(|pod| pod.deletion_timestamp().is_none() && Some(pod.name()) != without)
+                    .map(|pod| pod.name().to_owned())
+                    .collect();
+                if running.len() == REPLICAS {
+                    return Ok(running);
+                }
+                format!("{} of {REPLICAS} pods of {REPLICA_SET} are Running", running.len())
+            }
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() > deadline {
+            bail!("{found} after {} s", HEAL_TIMEOUT.as_secs());
+        }
+        sleep(POLL).await;
+    }
+}
