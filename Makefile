@@ -1,5 +1,5 @@
 # Two commands for a newcomer: `make up` and `make test`. Both install what they need.
-.PHONY: up test verify bench chaos sim rocksdb fix build
+.PHONY: up test verify bench chaos sim planted rocksdb fix build
 
 up: build
 	@deploy/packages.sh run
@@ -36,6 +36,11 @@ chaos: rocksdb
 sim: rocksdb
 	@cargo build --release --package trireme-chaos
 	@target/release/trireme-chaos sim $(or $(ARGS),--seeds 1..21 --minutes 5)
+
+# Bugs that are planted in raft and store, each of which a simulated world must find.
+planted: rocksdb
+	@cargo build --release --workspace --bin trireme-chaos-planted --features trireme-chaos/planted-bugs
+	@target/release/trireme-chaos-planted all $(ARGS)
 
 # Ratios against Debian's etcd, measured in one run; figures go to target/bench.json.
 bench: rocksdb

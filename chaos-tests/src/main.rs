@@ -24,9 +24,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    let command = Cli::parse().command;
+    // What simulated members complain of is the world's doing.
+    let default = if matches!(command, Command::Sim(_)) { "off" } else { "error" };
+    let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let outcome = match Cli::parse().command {
+    let outcome = match command {
         // Without a runtime: it begins with namespaces.
         Command::Real(options) => trireme_chaos::real::run(&options),
         Command::Sim(options) => trireme_chaos::sim::run(&options),

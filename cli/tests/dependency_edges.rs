@@ -13,6 +13,8 @@ const EDGES: &[(&str, &str)] = &[
     ("trireme-backup", "trireme-store"),
     ("trireme-client", "trireme-api"),
     ("trireme-apiserver", "trireme-api"),
+    // The way of components in its own process is a transport like any other.
+    ("trireme-apiserver", "trireme-client"),
     // What `kubectl explain` and Table columns say: compiled for it alone.
     ("trireme-apiserver", "trireme-descriptions"),
     ("trireme-apiserver", "trireme-store"),
@@ -31,7 +33,11 @@ const EDGES: &[(&str, &str)] = &[
     ("trireme", "trireme-raft"),
     ("trireme", "trireme-store"),
     ("trireme-chaos", "trireme-api"),
+    // A simulated world has a whole control plane in it.
+    ("trireme-chaos", "trireme-apiserver"),
     ("trireme-chaos", "trireme-client"),
+    ("trireme-chaos", "trireme-controllers"),
+    ("trireme-chaos", "trireme-node"),
     ("trireme-chaos", "trireme-raft"),
     ("trireme-chaos", "trireme-store"),
 ];

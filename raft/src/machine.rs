@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use trireme_store::log::{
     Command, CommandOp, DecodeError, Entry as StoreEntry, EntryBody, LogPosition, Outcome,
 };
+use trireme_store::planted::{self, Bug};
 use trireme_store::work::{self, Next, Sender, Worker};
 use trireme_store::{Fault, Store};
 
@@ -278,6 +279,19 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     }
 }
 
+/// For [`Bug::Diverges`].
+fn diverge(entry: &mut StoreEntry) {
+    if let EntryBody::Command(Command { op: CommandOp::Txn(txn), .. }) = &mut entry.body
+        && entry.at.index % 50 == 0
+    {
+        for op in &mut txn.success {
+            if let trireme_store::Op::Put(put) = op {
+                put.value = bytes::Bytes::from_static(b"otherwise");
+            }
+        }
+    }
+}
+
 struct Applier {
     store: Store,
     disk: Disk,
@@ -330,7 +344,10 @@ impl Applier {
         let mut txns = 0;
         let waiting = &self.progress.waiting_for_space;
         let applied = self.disk.wait("applying what was agreed", || {
-            let entries = to_store(&run)?;
+            let mut entries = to_store(&run)?;
+            if planted::is(Bug::Diverges) && self.disk.log.member() % 2 == 1 {
+                entries.iter_mut().for_each(diverge);
+            }
             txns = entries.iter().filter(|entry| is_txn(entry)).count() as u64;
             let result = self.store.apply(entries);
             waiting.store(matches!(result, Err(Fault::NoSpace)), Ordering::Relaxed);

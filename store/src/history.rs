@@ -11,6 +11,7 @@ use crate::kv::{
 };
 use crate::layout::{self, Version};
 use crate::limits::RECENT_KEYS_BYTES_MAX;
+use crate::planted::{self, Bug};
 
 /// Steps taken one by one over old versions before a seek is cheaper.
 const STEPS_BEFORE_SEEK: usize = 6;
@@ -322,7 +323,10 @@ pub(crate) fn range(
     request: &RangeRequest,
     current: Revision,
 ) -> Result<RangeResponse, EngineError> {
-    let at = if request.revision.0 > 0 { request.revision } else { current };
+    let at = match request.revision.0 > 0 && !planted::is(Bug::OldRevisionReadsNew) {
+        true => request.revision,
+        false => current,
+    };
     let order = match (request.sort_order, request.sort_target) {
         // etcd: a target other than the key without an order means ascending.
         (SortOrder::None | SortOrder::Ascend, SortTarget::Key) => SortOrder::None,
@@ -350,6 +354,12 @@ pub(crate) fn range(
         if request.keys_only {
             response.kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
         }
+    }
+    if planted::is(Bug::RangeMissesLast) && response.kvs.len() > 1 {
+        response.kvs.pop();
+    }
+    if planted::is(Bug::CountWrong) && response.more {
+        response.count = response.kvs.len() as i64;
     }
     Ok(response)
 }

@@ -23,6 +23,7 @@ mod history;
 mod layout;
 mod lessor;
 mod machine;
+pub mod planted;
 mod scrub;
 mod watch;
 pub mod work;

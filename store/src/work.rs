@@ -31,6 +31,9 @@ pub trait Worker<J>: Send + 'static {
     /// gives jobs that have come already, to be done together with this one.
     fn work(&mut self, job: Option<J>, more: &mut dyn FnMut() -> Option<J>) -> Next;
 
+    /// In a simulated world: its next job takes long from now on.
+    fn held_up(&mut self) {}
+
     /// Nothing will be sent any more.
     fn end(&mut self) {}
 }
@@ -175,6 +178,7 @@ async fn as_task<J>(name: &'static str, mut worker: impl Worker<J>, mut queue: t
             },
         };
         if let Some(delay) = world().map(|world| world.delay(name)).filter(|delay| !delay.is_zero()) {
+            worker.held_up();
             tokio::time::sleep(delay).await;
         }
         next = worker.work(job, &mut || queue.try_recv().ok());

@@ -11,20 +11,31 @@
 //!
 //! **What is real**: raft, the log's format and recovery, the store, and the messages between members
 //! as gRPC encodes them. **What is simulated**: time, the network below HTTP/2, disks, processes. What
-//! is left out: TLS, HTTP/2, the etcd face, RocksDB, full disks.
+//! is left out: TLS, HTTP/2, the etcd face, RocksDB, full disks, damage of the state (its tables'
+//! checksums are RocksDB's).
 
+mod cluster;
+mod control;
+mod faults;
+mod fuse;
+mod host;
 mod interposed;
 mod kv;
+mod load;
 mod network;
 mod plan;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+mod promises;
 mod run;
+mod shrink;
 mod world;
 
 use std::ops::Range;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use parking_lot::Mutex;
 
@@ -43,6 +54,18 @@ pub struct Options {
     /// Simulated minutes of each
     #[arg(long, default_value_t = 5)]
     pub minutes: u64,
+    /// A whole control plane: API servers, controllers, schedulers and hollow nodes, too
+    #[arg(long)]
+    pub control_plane: bool,
+    /// Kinds of faults to leave out
+    #[arg(long, value_delimiter = ',', value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(plan::KINDS))]
+    pub without: Vec<String>,
+    /// The first fault of the plan that is inflicted
+    #[arg(long)]
+    pub from_step: Option<usize>,
+    /// The last one
+    #[arg(long)]
+    pub to_step: Option<usize>,
     /// Run each twice, and fail where the two differ
     #[arg(long)]
     pub twice: bool,
@@ -55,9 +78,35 @@ pub struct Options {
     /// Worlds at a time [default: the machine's cores]
     #[arg(long)]
     pub jobs: Option<usize>,
+    /// Do not look for a smaller way to a failure
+    #[arg(long)]
+    pub no_shrink: bool,
     /// Run the world in this process, and print its verdict as JSON
     #[arg(long, hide = true, requires = "seed")]
     pub in_this_process: bool,
+    /// Bug to plant
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long)]
+    pub plant: Option<String>,
+}
+
+impl Options {
+    /// What a world's process, or a user who repeats it, is told.
+    fn of_world(&self, seed: u64) -> Vec<String> {
+        let mut args = vec!["--seed".to_owned(), seed.to_string()];
+        args.extend(["--minutes".to_owned(), self.minutes.to_string()]);
+        args.extend(self.control_plane.then(|| "--control-plane".to_owned()));
+        if !self.without.is_empty() {
+            args.extend(["--without".to_owned(), self.without.join(",")]);
+        }
+        for (name, step) in [("--from-step", self.from_step), ("--to-step", self.to_step)] {
+            args.extend(step.map(|step| format!("{name}={step}")));
+        }
+        args.extend(self.lying_disks.then(|| "--lying-disks".to_owned()));
+        #[cfg(feature = "planted-bugs")]
+        args.extend(self.plant.iter().map(|bug| format!("--plant={bug}")));
+        args
+    }
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -71,6 +120,8 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 pub fn run(options: &Options) -> Result<bool> {
     if let (true, Some(seed)) = (options.in_this_process, options.seed) {
         let options = options.clone();
+        #[cfg(feature = "planted-bugs")]
+        planted::plant(options.plant.as_deref())?;
         // Its name is drawn here: on the world's thread it would be another world's of the same seed.
         let folder = tempfile::tempdir().context("temporary folder")?;
         let path = folder.path().to_owned();
@@ -111,11 +162,11 @@ pub fn run(options: &Options) -> Result<bool> {
         simulated / took.max(1e-9)
     );
     for seed in &total.failed {
+        let least = if options.no_shrink { options.clone() } else { shrink::shrink(*seed, options) };
         println!(
-            "FAILED at commit {}; repeat with\n  target/release/trireme-chaos sim --seed {seed} --minutes {} --verbose{}",
+            "FAILED at commit {}; repeat with\n  target/release/trireme-chaos sim {} --verbose",
             commit(),
-            options.minutes,
-            if options.lying_disks { " --lying-disks" } else { "" }
+            least.of_world(*seed).join(" ")
         );
     }
     Ok(total.failed.is_empty())
@@ -134,13 +185,35 @@ fn verdict(seed: u64, options: &Options) -> Result<Verdict> {
 /// A world has a process of its own: what tokio counts in a process would show.
 fn in_a_process(seed: u64, options: &Options) -> Result<Verdict> {
     let mut world = Command::new(std::env::current_exe().context("this program's path")?);
-    world.arg("sim").args(["--seed", &seed.to_string(), "--minutes", &options.minutes.to_string()]);
-    world.arg("--in-this-process").args(options.verbose.then_some("--verbose"));
-    world.args(options.lying_disks.then_some("--lying-disks"));
-    let output = world.stderr(Stdio::inherit()).output().context("start a process for a world")?;
-    ensure!(output.status.success(), "its process ended with {}", output.status);
-    serde_json::from_slice(&output.stdout).context("what a world's process says")
+    world.arg("sim").args(options.of_world(seed)).arg("--in-this-process");
+    world.args(options.verbose.then_some("--verbose"));
+    let mut world = world.stdout(Stdio::piped()).spawn().context("start a process for a world")?;
+    // A world that hangs is a failure of the code in it, or of the simulation.
+    let time = WORLD_MAX * u32::try_from(options.minutes.max(1)).unwrap_or(u32::MAX);
+    let deadline = std::time::Instant::now() + time;
+    let mut out = world.stdout.take().context("what a world's process says")?;
+    let reader = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        std::io::Read::read_to_end(&mut out, &mut said).map(|_| said)
+    });
+    let status = loop {
+        if let Some(status) = world.try_wait()? {
+            break status;
+        }
+        if std::time::Instant::now() > deadline {
+            world.kill()?;
+            world.wait()?;
+            bail!("it does not end: it was killed after {} s", time.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    ensure!(status.success(), "its process ended with {status}");
+    let said = reader.join().map_err(|_| anyhow::anyhow!("what a world's process says was not read"))??;
+    serde_json::from_slice(&said).context("what a world's process says")
 }
+
+/// What a simulated minute may take on a machine that does much else.
+const WORLD_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 struct Total {

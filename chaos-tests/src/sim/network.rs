@@ -22,6 +22,8 @@ use tonic::Status;
 use tonic::body::Body;
 use trireme_raft::{PeerAnswers, PeerNetwork, PeerRequest, PeerResponse};
 
+use super::fuse::Fuse;
+
 const MILLISECOND: u64 = 1_000_000;
 /// A segment that was lost is sent again after this.
 const RETRANSMIT_NS: u64 = 200 * MILLISECOND;
@@ -37,7 +39,7 @@ pub(super) type Host = usize;
 
 /// What a host's own loop takes.
 pub(super) enum Incoming {
-    Call { id: u64, request: PeerRequest },
+    Call { id: u64, request: Box<PeerRequest> },
     Job(Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>),
 }
 
@@ -87,6 +89,8 @@ pub(super) struct Inner {
     hosts: Vec<Option<mpsc::UnboundedSender<Incoming>>>,
     /// Without power: nobody answers, not even a kernel.
     dark: Vec<bool>,
+    /// Of the processes that run.
+    fuses: Vec<Option<Fuse>>,
     calls: BTreeMap<u64, Call>,
     /// Calls that nobody wants any more.
     given_up: Arc<Mutex<Vec<u64>>>,
@@ -112,6 +116,9 @@ impl Inner {
 
     /// Has `event` happen at `to`, after a message's time, once the way is whole.
     fn send(&mut self, from: Host, to: Host, not_before: u64, event: Event) -> u64 {
+        if self.fuses[from].as_ref().is_some_and(|fuse| !fuse.burn()) {
+            return not_before;
+        }
         let at = (self.now_ns + self.delay()).max(not_before);
         self.at(
             at,
@@ -198,6 +205,7 @@ impl Network {
             held: Vec::new(),
             hosts: (0..hosts).map(|_| None).collect(),
             dark: vec![false; hosts],
+            fuses: (0..hosts).map(|_| None).collect(),
             calls: BTreeMap::new(),
             given_up: Arc::default(),
             delivered: 0,
@@ -231,18 +239,26 @@ impl Network {
     }
 
     /// `host` takes what comes from now on.
-    pub(super) fn up(&self, host: Host) -> mpsc::UnboundedReceiver<Incoming> {
+    pub(super) fn up(&self, host: Host, fuse: Fuse) -> mpsc::UnboundedReceiver<Incoming> {
         let (incoming, queue) = mpsc::unbounded_channel();
         let mut inner = self.0.lock();
-        (inner.hosts[host], inner.dark[host]) = (Some(incoming), false);
+        (inner.hosts[host], inner.dark[host], inner.fuses[host]) = (Some(incoming), false, Some(fuse));
         queue
     }
 
     /// `host` is gone. Where its power was lost, nobody is told.
     pub(super) fn down(&self, host: Host, is_heard: bool) {
         let mut inner = self.0.lock();
-        (inner.hosts[host], inner.dark[host]) = (None, !is_heard);
+        (inner.hosts[host], inner.dark[host], inner.fuses[host]) = (None, !is_heard, None);
         inner.end_calls_of(host, is_heard);
+    }
+
+    /// Breaks the connections of `host`: what was on its way over them is gone.
+    pub(super) fn reset(&self, host: Host) {
+        let mut inner = self.0.lock();
+        let of_it = |call: &Call| call.from == host || call.to == host;
+        let ids: Vec<_> = inner.calls.iter().filter(|(_, call)| of_it(call)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| inner.break_call(id));
     }
 
     pub(super) fn set_weather(&self, weather: Weather) {
@@ -464,7 +480,7 @@ impl PeerNetwork for Socket {
                 0,
                 Box::new(move |inner| match &inner.hosts[to] {
                     Some(host) if inner.calls.contains_key(&id) => {
-                        let _ = host.send(Incoming::Call { id, request });
+                        let _ = host.send(Incoming::Call { id, request: Box::new(request) });
                     }
                     _ if inner.dark[to] => {
                         let at = inner.now_ns + CONNECT_NS;

@@ -2,7 +2,6 @@
 //! of them wait, and what can happen to them.
 
 use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -57,14 +56,21 @@ struct Process {
 /// How long what writes logs waits on each host, at most.
 struct Disks {
     slow: RefCell<Vec<Duration>>,
+    /// Until when nothing is written.
+    stuck_until: RefCell<Vec<Duration>>,
+    now: Cell<Duration>,
     random: RefCell<StdRng>,
 }
 
 impl work::World for Disks {
     fn delay(&self, worker: &'static str) -> Duration {
-        let most = self.slow.borrow()[PRESENT.get()];
-        if worker != "raft-log" || most.is_zero() {
+        if worker != "raft-log" {
             return Duration::ZERO;
+        }
+        let stuck = self.stuck_until.borrow()[PRESENT.get()].saturating_sub(self.now.get());
+        let most = self.slow.borrow()[PRESENT.get()];
+        if !stuck.is_zero() || most.is_zero() {
+            return stuck;
         }
         Duration::from_micros(self.random.borrow_mut().random_range(0..=most.as_micros() as u64))
     }
@@ -72,7 +78,6 @@ impl work::World for Disks {
 
 pub(super) struct World {
     pub network: Network,
-    pub dir: PathBuf,
     processes: Vec<Process>,
     disks: Rc<Disks>,
     now_ns: u64,
@@ -81,18 +86,18 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Makes this thread a world of `hosts` processes, none of which runs. `dir` is for files that
-    /// nothing happens to.
-    pub(super) fn begin(seed: u64, hosts: usize, dir: &Path) -> World {
+    /// Makes this thread a world of `hosts` processes, none of which runs.
+    pub(super) fn begin(seed: u64, hosts: usize) -> World {
         let process = || Process { runtime: None, clocks: Clocks::default(), frozen_until_ns: 0 };
         let disks = Rc::new(Disks {
             slow: RefCell::new(vec![Duration::ZERO; hosts]),
+            stuck_until: RefCell::new(vec![Duration::ZERO; hosts]),
+            now: Cell::default(),
             random: RefCell::new(StdRng::seed_from_u64(seed ^ 1)),
         });
         work::simulate(Some(disks.clone()));
         World {
             network: Network::new(seed ^ 2, hosts),
-            dir: dir.to_owned(),
             processes: (0..hosts).map(|_| process()).collect(),
             disks,
             now_ns: 0,
@@ -132,6 +137,7 @@ impl World {
         drop(self.processes[host].runtime.take());
         self.processes[host].frozen_until_ns = 0;
         self.disks.slow.borrow_mut()[host] = Duration::ZERO;
+        self.disks.stuck_until.borrow_mut()[host] = Duration::ZERO;
     }
 
     pub(super) fn runs(&self, host: Host) -> bool {
@@ -164,9 +170,15 @@ impl World {
         self.disks.slow.borrow_mut()[host] = most;
     }
 
+    /// Has the disk of a host's log do nothing for this long, once it is next asked to.
+    pub(super) fn stick_disk(&mut self, host: Host, time: Duration) {
+        self.disks.stuck_until.borrow_mut()[host] = self.now() + time;
+    }
+
     /// One step of the clock.
     pub(super) fn step(&mut self) {
         self.now_ns += STEP_NS;
+        self.disks.now.set(self.now());
         self.network.advance(self.now_ns);
         for host in 0..self.processes.len() {
             if self.processes[host].frozen_until_ns > self.now_ns {

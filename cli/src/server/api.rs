@@ -10,14 +10,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trireme_apiserver::{Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
 use trireme_client::Transport;
-use trireme_controllers::runtime::{Clock, LeaseTiming, Metrics, Witness};
+use trireme_controllers::runtime::{Clock, LeaseTiming, MemberWitness, Metrics, Witness, identity};
 use trireme_controllers::scheduler;
 use trireme_raft::{MemberError, Replica};
 use trireme_store::Kv;
 
 use super::ApiOptions;
-use super::witness::{StoreWitness, identity};
-use crate::in_process::InProcess;
+use crate::in_process::in_process;
 use crate::join::{Doorkeeper, FindPeers};
 use crate::lifetime::End;
 use crate::pki::{Files, Pki, Renewer};
@@ -138,14 +137,18 @@ fn start_leaders(
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) {
-    let identity = identity(&options.name, member);
-    let witness: Option<Arc<dyn Witness>> = Some(Arc::new(StoreWitness::new(member.clone())));
+    let identity = identity(&options.name, member.incarnation());
+    let (gone, leading) = (member.clone(), member.clone());
+    let witness: Option<Arc<dyn Witness>> = Some(Arc::new(MemberWitness::new(
+        move |name: &str, incarnation| gone.is_process_gone(name, incarnation),
+        move || leading.led_for(),
+    )));
     let metrics = Arc::new(Metrics::default());
     let counted = metrics.clone();
     server.serve_metrics_of(Arc::new(move || counted.render()));
     let inside = server.clone();
     tasks.spawn(trireme_controllers::run(trireme_controllers::Config {
-        transport_for: Arc::new(move |user| -> Arc<dyn Transport> { InProcess::new(inside.clone(), user) }),
+        transport_for: Arc::new(move |user| -> Arc<dyn Transport> { in_process(inside.clone(), user) }),
         identity: identity.clone(),
         stop: stop.clone(),
         clock: Clock::system(),
@@ -158,7 +161,7 @@ fn start_leaders(
         witness: witness.clone(),
     }));
     let config = scheduler::Config {
-        transport: InProcess::new(server.clone(), scheduler::USER),
+        transport: in_process(server.clone(), scheduler::USER),
         identity,
         witness,
         clock: Clock::system(),

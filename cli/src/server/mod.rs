@@ -8,7 +8,6 @@
 mod api;
 pub(crate) mod master;
 mod rebuild;
-mod witness;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

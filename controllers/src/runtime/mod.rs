@@ -14,6 +14,7 @@ mod outcome;
 mod queue;
 mod runner;
 mod slow_start;
+mod witness;
 
 pub use claim::{CONTROLLER_INDEX, Claim, claim, controller_index, orphans_of, owned_by, owner_reference};
 pub use expectations::Expectations;
@@ -25,3 +26,4 @@ pub use runner::{Controller, Running, run};
 pub use slow_start::slow_start;
 pub use trireme_client::clock::{Clock, parse_time, rfc3339, rfc3339_micro};
 pub use trireme_client::{EventKind, Recorder};
+pub use witness::{MemberWitness, identity};

@@ -5,12 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use trireme_api::Object;
-use trireme_apiserver::{ApiError, Identity, Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
-use trireme_client::{Client, Error, List, Request, Resource, Response, Transport, WatchEvent, WatchStream};
+use trireme_apiserver::{InProcess, Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
+use trireme_client::{Client, Resource, Transport};
 use trireme_controllers::runtime::{Clock, LeaseTiming, Metrics};
 use trireme_controllers::scheduler;
 use trireme_store::engine::Model;
@@ -21,59 +19,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Longer than a heartbeat (ten seconds), short enough to be waited for.
 const NODE_GRACE: Duration = Duration::from_secs(12);
 const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n";
-
-struct InProcess {
-    server: Server,
-    identity: Identity,
-}
-
-#[async_trait]
-impl Transport for InProcess {
-    async fn send(&self, request: Request) -> Result<Response, Error> {
-        let mut builder = http::Request::builder().method(request.method).uri(&request.path);
-        builder = builder.header("accept", "application/json");
-        if !request.headers.iter().any(|(name, _)| *name == "content-type") {
-            builder = builder.header("content-type", "application/json");
-        }
-        for (name, value) in &request.headers {
-            builder = builder.header(*name, value);
-        }
-        let request = builder.body(request.body).map_err(|e| Error::Unreachable(e.to_string()))?;
-        let (head, body) = self.server.handle(request, &self.identity).await.into_parts();
-        Ok(Response { status: head.status, headers: head.headers, body: body.into_bytes().await })
-    }
-
-    async fn list(&self, path: &str) -> Result<List, Error> {
-        let list = self.server.list(path, &self.identity).await.map_err(error)?;
-        Ok(List {
-            resource_version: list.resource_version,
-            continue_token: list.continue_token,
-            items: list.items,
-        })
-    }
-
-    async fn watch(&self, path: &str) -> Result<WatchStream, Error> {
-        let stream = self.server.watch(path, &self.identity).await.map_err(error)?;
-        Ok(Box::pin(stream.map(|item| item.map(event).map_err(error))))
-    }
-}
-
-fn event(event: trireme_apiserver::WatchEvent) -> WatchEvent {
-    use trireme_apiserver::WatchEvent as From;
-    match event {
-        From::Added(object) => WatchEvent::Added(object),
-        From::Modified(object) => WatchEvent::Modified(object),
-        From::Deleted(object) => WatchEvent::Deleted(object),
-        From::Bookmark { resource_version, initial_events_end } => {
-            WatchEvent::Bookmark { resource_version, initial_events_end }
-        }
-    }
-}
-
-fn error(error: ApiError) -> Error {
-    let details = Arc::new(Object(error.to_value()));
-    Error::Api { status: error.code, reason: error.reason.to_owned(), message: error.message, details }
-}
 
 /// What stands between a leader and the API server.
 pub(crate) type Through = Arc<dyn Fn(&str, Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync>;
@@ -129,8 +74,7 @@ impl Cluster {
             identity: "apiserver-test".into(),
         })
         .expect("the server starts");
-        let admin = Identity::user("admin", ["system:masters"]);
-        let client = Client::new(Arc::new(InProcess { server: server.clone(), identity: admin }));
+        let client = Client::new(transport(&server, "admin", &["system:masters"]));
         let cluster = Cluster { server, client, stop: CancellationToken::new() };
         cluster.until("the API server is ready", async || cluster.server.is_ready()).await;
         cluster
@@ -239,10 +183,5 @@ impl Cluster {
 }
 
 fn transport(server: &Server, user: &str, groups: &[&str]) -> Arc<dyn Transport> {
-    let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
-    let identity = match account {
-        Some((namespace, name)) => Identity::service_account(namespace, name),
-        None => Identity::user(user, groups.iter().copied()),
-    };
-    Arc::new(InProcess { server: server.clone(), identity })
+    InProcess::new(server.clone(), user, groups, "test")
 }

@@ -10,7 +10,7 @@ use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
 
 use super::frame::{self, FRAME_HEADER_BYTES, HEADER_BYTES};
 use super::prepare::segment_name;
-use super::sim_file::SimDir;
+use super::sim_file::{Change, SimDir};
 use super::{Log, LogConfig, LogDir, OpenError};
 use crate::types::{Entry, MemberId, Payload, Proposal, Vote, log_id};
 
@@ -81,9 +81,12 @@ fn a_power_loss_between_pages_leaves_what_was_acknowledged() {
         let mut log = Log::open(Arc::new(dir.clone()), config.clone()).unwrap();
         let acknowledged = Arc::new(AtomicU64::new(0));
         let crashes = Arc::new(parking_lot::Mutex::new(Vec::new()));
-        dir.before_sync({
+        dir.before({
             let (dir, acknowledged, crashes) = (dir.clone(), acknowledged.clone(), crashes.clone());
-            move || {
+            move |change| {
+                if change != Change::Sync {
+                    return;
+                }
                 // Counted first: what is acknowledged while the copy is made is not asked for.
                 let index = acknowledged.load(Ordering::SeqCst);
                 crashes.lock().push((index, dir.after_kill()));
@@ -120,9 +123,13 @@ fn what_a_killed_process_left_unsynced_counts_only_once_it_is_synced() {
         let mut log = open(&dir).unwrap();
         append(&mut log, [entry(1, 0, 40)]).await;
         let killed = Arc::new(parking_lot::Mutex::new(None));
-        dir.before_sync({
+        dir.before({
             let (dir, killed) = (dir.clone(), killed.clone());
-            move || *killed.lock() = Some(dir.after_kill())
+            move |change| {
+                if change == Change::Sync {
+                    *killed.lock() = Some(dir.after_kill());
+                }
+            }
         });
         let vote = Vote::new(5, MemberId(1));
         log.save_vote(&vote).await.unwrap();
@@ -456,7 +463,7 @@ fn a_failed_sync_is_fatal_and_never_reported_as_done() {
         let on_fatal: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |_| seen.store(true, Ordering::SeqCst));
         let mut log = Log::open(Arc::new(dir.clone()), LogConfig { on_fatal, ..config() }).unwrap();
         append(&mut log, [entry(1, 0, 10)]).await;
-        dir.fail_syncs();
+        dir.fail_syncs(true);
         assert!(log.blocking_append([entry(1, 1, 10)]).await.is_err());
         assert!(log.save_vote(&Vote::new(5, MemberId(1))).await.is_err());
         assert!(fatal.load(Ordering::SeqCst));

@@ -39,7 +39,7 @@ use std::time::Duration;
 use trireme_store::work::{self, Running, Sender};
 
 pub use file::{LogDir, LogFile, OsDir};
-pub use sim_file::SimDir;
+pub use sim_file::{Change, SimDir};
 
 use crate::types::{LogId, Vote};
 use prepare::{Job, Preparer};
@@ -245,6 +245,11 @@ impl Log {
     }
 
     /// How long the disk takes.
+    /// Whose log it is.
+    pub(crate) fn member(&self) -> u64 {
+        self.shared.config.member
+    }
+
     pub(crate) fn meter(&self) -> &Meter {
         &self.shared.meter
     }

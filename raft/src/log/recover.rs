@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Buf;
+use trireme_store::planted::{self, Bug};
 
 use super::cache::Cache;
 use super::file::{LogDir, LogFile};
@@ -319,6 +320,13 @@ impl Scan {
     /// What was found, and the segments that hold nothing any more.
     fn finish(self) -> (Recovered, Vec<String>) {
         let mut state = self.state;
+        if planted::is(Bug::LastFrameLost)
+            && let Some(lost) = state.frames.pop_back()
+            && let Some(index) = lost.first_index.checked_sub(1)
+            && let Some(last) = state.last
+        {
+            (state.written, state.last) = (lost.first_index, Some(log_id(last.leader_id.term, index)));
+        }
         // Committed may have been noted for entries whose frame did not get to the disk.
         state.committed = state.committed.min(state.last);
         let purged = state.take_unused_segments().into_iter().map(|segment| segment.name).collect();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::file::{LogDir, LogFile};
@@ -24,12 +25,23 @@ struct Content {
     limit: Option<Arc<Mutex<Space>>>,
 }
 
+/// What is about to happen to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Create,
+    Write,
+    Sync,
+    Remove,
+}
+
+type Hook = Arc<dyn Fn(Change) + Send + Sync>;
+
 #[derive(Default)]
 struct Space {
     used: usize,
     max: Option<usize>,
     fail_syncs: bool,
-    before_sync: Option<Arc<dyn Fn() + Send + Sync>>,
+    before: Option<Hook>,
 }
 
 /// The directory; clones are the same one.
@@ -105,13 +117,40 @@ impl SimDir {
         self.space.lock().max = bytes;
     }
 
-    pub fn fail_syncs(&self) {
-        self.space.lock().fail_syncs = true;
+    pub fn fail_syncs(&self, fail: bool) {
+        self.space.lock().fail_syncs = fail;
     }
 
-    /// Has `hook` called whenever a file is about to be synced, with what is synced still at risk.
-    pub fn before_sync(&self, hook: impl Fn() + Send + Sync + 'static) {
-        self.space.lock().before_sync = Some(Arc::new(hook));
+    /// Has `hook` called whenever something is about to happen to a file, which has not yet: a crash at
+    /// that moment leaves what the directory is then.
+    pub fn before(&self, hook: impl Fn(Change) + Send + Sync + 'static) {
+        self.space.lock().before = Some(Arc::new(hook));
+    }
+
+    /// Flips one bit of what is on the disk, in a place drawn from `seed`; where, unless all is empty.
+    pub fn flip_bit(&self, seed: u64) -> Option<String> {
+        let mut random = StdRng::seed_from_u64(seed);
+        let files = self.files.lock();
+        let written =
+            |file: &SimFile| file.0.lock().durable.iter().rposition(|byte| *byte != 0).map(|last| last + 1);
+        let written: Vec<_> =
+            files.iter().filter_map(|(name, file)| Some((name, file, written(file)?))).collect();
+        let (name, file, end) = written.choose(&mut random)?;
+        let (at, bit) = (random.random_range(0..*end), random.random_range(0..8));
+        let content = &mut *file.0.lock();
+        content.durable[at] ^= 1 << bit;
+        content.current[at] ^= 1 << bit;
+        Some(format!("bit {bit} of byte {at} of {name}"))
+    }
+}
+
+impl Space {
+    fn before(space: &Mutex<Space>, change: Change) {
+        // Called without the lock: it may copy the directory.
+        let hook = space.lock().before.clone();
+        if let Some(hook) = hook {
+            hook(change);
+        }
     }
 }
 
@@ -127,11 +166,13 @@ impl LogDir for SimDir {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        Space::before(&self.space, Change::Create);
         self.put(name, Vec::new());
         self.open(name)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        Space::before(&self.space, Change::Remove);
         let file = self.files.lock().remove(name).ok_or(io::ErrorKind::NotFound)?;
         let freed = file.0.lock().current.len();
         let mut space = self.space.lock();
@@ -149,6 +190,15 @@ impl LogDir for SimDir {
     }
 }
 
+impl SimFile {
+    fn before(&self, change: Change) {
+        let space = self.0.lock().limit.clone();
+        if let Some(space) = space {
+            Space::before(&space, change);
+        }
+    }
+}
+
 impl LogFile for SimFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.lock().current.len() as u64)
@@ -163,6 +213,7 @@ impl LogFile for SimFile {
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.before(Change::Write);
         let mut content = self.0.lock();
         let end = offset as usize + data.len();
         if end > content.current.len() {
@@ -181,10 +232,7 @@ impl LogFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let space = self.0.lock().limit.clone();
-        if let Some(hook) = space.and_then(|space| space.lock().before_sync.clone()) {
-            hook();
-        }
+        self.before(Change::Sync);
         let mut content = self.0.lock();
         if content.limit.as_ref().is_some_and(|space| space.lock().fail_syncs) {
             return Err(io::Error::other("sync failed"));

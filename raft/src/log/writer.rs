@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::{BufMut, BytesMut};
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
+use trireme_store::planted::{self, Bug};
 use trireme_store::work::{Next, Worker};
 
 use super::frame::{
@@ -69,7 +70,12 @@ struct Group {
 }
 
 impl Worker<Op> for Writer {
+    fn held_up(&mut self) {
+        self.shared.sync_started_ms.store(self.shared.now_ms(), Ordering::Relaxed);
+    }
+
     fn work(&mut self, op: Option<Op>, more: &mut dyn FnMut() -> Option<Op>) -> Next {
+        self.shared.sync_started_ms.store(0, Ordering::Relaxed);
         let Some(op) = op else {
             self.start_frame();
             self.prepare_ahead();
@@ -123,6 +129,10 @@ impl Writer {
             }
             Op::Vote { vote, done } => {
                 self.flush(group);
+                if planted::is(Bug::VoteNotWritten) {
+                    let _ = done.send(());
+                    return true;
+                }
                 self.vote = Some(vote);
                 self.buffer.reserve(VOTE_BYTES);
                 frame::put_vote(&mut self.buffer, Some(vote));
@@ -137,7 +147,11 @@ impl Writer {
                 self.shared.state.lock().truncate_frames(self.next_index);
                 self.buffer.reserve(LOG_ID_BYTES);
                 frame::put_log_id(&mut self.buffer, after);
-                self.write_control(FrameKind::Truncate);
+                if planted::is(Bug::TruncateNotWritten) {
+                    self.start_frame();
+                } else {
+                    self.write_control(FrameKind::Truncate);
+                }
                 if !self.dead {
                     let _ = done.send(());
                 }
@@ -295,6 +309,9 @@ impl Writer {
         result = result.and_then(|()| file.write_all_at(&self.buffer, self.tail.offset));
         let written_ns = now_ns();
         self.shared.meter.write.observe_ns(written_ns - began_ns);
+        let sync = sync
+            && !(planted::is(Bug::AckBeforeSync) && kind == FrameKind::Entries)
+            && !(planted::is(Bug::VoteNotSynced) && kind == FrameKind::Vote);
         if sync && result.is_ok() {
             result = file.sync();
             self.shared.syncs.fetch_add(1, Ordering::Relaxed);

@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use trireme_store::Store;
 use trireme_store::log::Command;
+use trireme_store::planted::{self, Bug};
 
 use super::contact::Contact;
 use super::gate::Gate;
@@ -128,6 +129,14 @@ fn check_term(raft: &Raft<TypeConfig, Machine>, vote: &Vote) -> Result<(), Statu
     Ok(())
 }
 
+/// What a member that asks for a vote says of itself.
+fn asked(mut request: openraft::raft::VoteRequest<TypeConfig>) -> openraft::raft::VoteRequest<TypeConfig> {
+    if planted::is(Bug::VoteForAll) {
+        request.last_log_id = Some(crate::types::log_id(request.vote.leader_id.term, u64::MAX));
+    }
+    request
+}
+
 /// Reads one stream of entries, in order, each counted in at the gate. Ends with the connection.
 struct Inbound {
     messages: tonic::Streaming<pb::AppendRequest>,
@@ -236,6 +245,9 @@ async fn append_one(
 ) -> Result<StreamAppendResult<TypeConfig>, Status> {
     let previous = request.prev_log_id;
     let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+    if planted::is(Bug::AppendNotTaken) && request.entries.iter().any(|entry| entry.log_id.index % 50 == 0) {
+        return Ok(Ok(last));
+    }
     let response = raft.append_entries(request).await.map_err(PeerService::stopped)?;
     Ok(stream_result(response, previous, last))
 }
@@ -279,7 +291,7 @@ impl Peer for PeerService {
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
         self.check_addressee(&request)?;
-        let request = wire::read_vote_request(request.into_inner())?;
+        let request = asked(wire::read_vote_request(request.into_inner())?);
         check_term(&self.raft, &request.vote)?;
         let response = self.raft.vote(request).await.map_err(Self::stopped)?;
         Ok(Response::new(wire::vote_response(&response)))
@@ -290,7 +302,7 @@ impl Peer for PeerService {
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteResponse>, Status> {
         self.check_addressee(&request)?;
-        let request = wire::read_vote_request(request.into_inner())?;
+        let request = asked(wire::read_vote_request(request.into_inner())?);
         check_term(&self.raft, &request.vote)?;
         let response = self.raft.pre_vote(request).await.map_err(Self::stopped)?;
         Ok(Response::new(wire::vote_response(&response)))

@@ -1,5 +1,6 @@
 //! The state on its way to a member whose log begins too late: a checkpoint's files, in pieces.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::types::{SnapshotMeta, StoredMembership, Vote};
 
 /// Bytes of a file in one message.
 const PIECE_BYTES: usize = 512 * 1024;
-/// Pieces on their way; the reader waits for the network past it.
+/// Pieces that wait for the network, or for the disk of who receives them.
 const PIECES_MAX: usize = 8;
 
 /// How long the log is kept from a snapshot's position on after the snapshot was sent: its
@@ -137,9 +138,10 @@ async fn send_files(
     }))
     .await?;
     let dir = dir.to_owned();
-    let files = work::blocking(move || open_files(&dir)).await??;
+    let files = work::blocking(move || files_of(&dir)).await??;
     let (count, mut total) = (files.len() as u32, 0);
-    for mut reading in files {
+    for (name, path) in files {
+        let mut reading = work::blocking(move || FileReading::open(name, &path)).await??;
         while !reading.ended {
             let (now, piece) = work::blocking(move || reading.next()).await?;
             reading = now;
@@ -150,17 +152,14 @@ async fn send_files(
     send(pb::snapshot_chunk::Part::End(pb::SnapshotEnd { files: count, bytes: total })).await
 }
 
-/// The files of a snapshot, in the order of their names.
-fn open_files(dir: &Path) -> io::Result<Vec<FileReading>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
+/// The files of a snapshot by name, in its order. There may be thousands: each is opened in its turn.
+fn files_of(dir: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
+    let named = |entry: io::Result<std::fs::DirEntry>| {
         let entry = entry?;
         let unreadable = |_| io::Error::other("a file of the snapshot has no readable name");
-        let name = entry.file_name().into_string().map_err(unreadable)?;
-        files.push(FileReading { name, file: File::open(entry.path())?, offset: 0, ended: false });
-    }
-    files.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(files)
+        Ok((entry.file_name().into_string().map_err(unreadable)?, entry.path()))
+    };
+    std::fs::read_dir(dir)?.map(named).collect()
 }
 
 struct FileReading {
@@ -171,6 +170,10 @@ struct FileReading {
 }
 
 impl FileReading {
+    fn open(name: String, path: &Path) -> io::Result<Self> {
+        Ok(Self { name, file: File::open(path)?, offset: 0, ended: false })
+    }
+
     /// The next piece; an empty file is one empty piece.
     fn next(mut self) -> (Self, io::Result<pb::FilePiece>) {
         let mut data = Vec::with_capacity(PIECE_BYTES);
@@ -216,17 +219,35 @@ pub(super) async fn receive(
     };
     let scratch = Scratch(dirs.next("recv"));
     std::fs::create_dir(&scratch.0)?;
-    let mut files = Files { dir: scratch.0.clone(), open: None, files: 0, total: 0, whole: false };
+    let files = Files { dir: scratch.0.clone(), open: None, files: 0, total: 0, whole: false };
+    // The disk and the network each go on while the other one waits.
+    let (pieces, queue) = mpsc::channel(PIECES_MAX);
+    let writing = tokio::spawn(write(files, queue));
     while let Some(chunk) = chunks.message().await? {
         let part = chunk.part.ok_or_else(|| Status::invalid_argument("an empty piece"))?;
-        let written = work::blocking(move || files.take(part).map(|()| files)).await;
-        files = written.map_err(|error| Status::internal(error.to_string()))??;
+        if pieces.send(part).await.is_err() {
+            break;
+        }
     }
+    drop(pieces);
+    let files = writing.await.map_err(|error| Status::internal(error.to_string()))??;
     // Read to its end first: an answer before that resets the stream under the sender's feet.
     if !files.whole {
         return Err(Status::invalid_argument("the snapshot ended early"));
     }
     Ok(Received { vote, meta, scratch })
+}
+
+/// Writes what comes until no more does, or it cannot.
+async fn write(mut files: Files, mut queue: mpsc::Receiver<pb::snapshot_chunk::Part>) -> io::Result<Files> {
+    let mut parts = Vec::new();
+    while queue.recv_many(&mut parts, PIECES_MAX).await > 0 {
+        let now = std::mem::take(&mut parts);
+        let written =
+            work::blocking(move || now.into_iter().try_for_each(|part| files.take(part)).map(|()| files));
+        files = written.await??;
+    }
+    Ok(files)
 }
 
 /// The files of a snapshot as they come in.

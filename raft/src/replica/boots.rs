@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
+use trireme_store::planted::{self, Bug};
 
 use super::{Inner, disk_check};
 use crate::peer::pb;
@@ -192,6 +193,7 @@ impl Inner {
             pause = (pause * 2).min(TELL_AGAIN_MAX);
             match tell_all(&self.peers, &self.config.cluster, silent, &boot).await {
                 Ok(still) => silent = still,
+                Err(_) if planted::is(Bug::OldCopyGoesOn) => return,
                 Err(what) => {
                     if let Err(error) = disk_check::note(&self.config.data_dir, &what) {
                         tracing::error!(%error, "that the disk is an old copy could not be noted");

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use trireme_store::log::{CommandOp, Outcome};
+use trireme_store::planted::{self, Bug};
 use trireme_store::{
     Error, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, RangeRequest, RangeResponse, Revision, Status,
     TxnRequest, TxnResponse, WatchRequest, WatchStream,
@@ -81,6 +82,9 @@ impl Kv for Replica {
 
     async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
         match self.inner.propose(CommandOp::Txn(request)).await? {
+            Outcome::Txn(response) if planted::is(Bug::RefusedAndDone) && response.revision.0 % 20 == 0 => {
+                Err(Error::Unavailable("refused".into()))
+            }
             Outcome::Txn(response) => Ok(response),
             other => Err(unexpected(other)),
         }

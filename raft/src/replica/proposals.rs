@@ -479,7 +479,8 @@ type Written = Result<
 >;
 
 async fn finish_local(written: Written, batch: Vec<Pending>, again: &mpsc::UnboundedSender<Pending>) {
-    let Ok(mut written) = written else {
+    // A core that stops ends the stream early, and one that has ended must not be polled.
+    let Ok(mut written) = written.map(StreamExt::fuse) else {
         // The core has stopped: the process is about to end.
         for pending in batch {
             pending.answer(Err(Error::OutcomeUnknown));

@@ -7,6 +7,7 @@ use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use trireme_store::planted::{self, Bug};
 use trireme_store::{Error, Revision};
 
 use super::Inner;
@@ -80,6 +81,9 @@ impl Inner {
             }
             let began_ns = now_ns();
             let index = loop {
+                if planted::is(Bug::StaleRead) {
+                    break Some(0);
+                }
                 match self.confirm().await {
                     Some(position) => break Some(position.index),
                     None => {
@@ -100,7 +104,7 @@ impl Inner {
             }
             let Some(index) = index else { continue };
             let readers = std::mem::take(&mut waiting);
-            if self.progress.next_index() > index {
+            if self.progress.next_index() > index || planted::is(Bug::BarrierNotWaited) {
                 self.answer(readers);
             } else {
                 let this = self.clone();
@@ -143,6 +147,9 @@ impl Inner {
 
     /// The same, where this member leads; `None` where it does not.
     pub(super) async fn read_index(&self) -> Option<LogId> {
+        if planted::is(Bug::StaleLeaderRead) && self.leader()?.0 == self.member {
+            return self.log.last();
+        }
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Some(*linearizer.read_log_id().log_id()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => None,

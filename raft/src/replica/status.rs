@@ -75,9 +75,26 @@ pub struct ReplicaStatus {
     pub problems: Vec<String>,
 }
 
+fn role(state: ServerState) -> Role {
+    match state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Stopped,
+    }
+}
+
 impl Replica {
     pub fn status(&self) -> ReplicaStatus {
         self.inner.status()
+    }
+
+    /// Its role, and in which term: cheaper than all of its status.
+    pub fn role(&self) -> (Role, u64) {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        (role(metrics.state), metrics.current_term)
     }
 }
 
@@ -115,13 +132,7 @@ impl Inner {
             cluster_id: self.cluster_id,
             member: self.member,
             name: self.config.name.clone(),
-            role: match metrics.state {
-                ServerState::Leader => Role::Leader,
-                ServerState::Follower => Role::Follower,
-                ServerState::Candidate => Role::Candidate,
-                ServerState::Learner => Role::Learner,
-                ServerState::Shutdown => Role::Stopped,
-            },
+            role: role(metrics.state),
             term: metrics.current_term,
             leader: metrics.current_leader,
             last_log_index: last,

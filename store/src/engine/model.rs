@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -31,6 +32,7 @@ struct Inner {
     /// Batches written since the last flush, oldest first.
     unflushed: Vec<Batch>,
     fail_writes: Option<EngineError>,
+    before: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl Model {
@@ -53,6 +55,31 @@ impl Model {
     /// Batches that a crash would lose.
     pub fn unflushed(&self) -> usize {
         self.inner.read().unflushed.len()
+    }
+
+    /// What a crash now would leave, of the batches since the last flush the first `keep`.
+    pub fn crashed(&self, keep: usize) -> Model {
+        let copy = Model::new();
+        {
+            let inner = self.inner.read();
+            let other = &mut *copy.inner.write();
+            (other.durable, other.unflushed) = (inner.durable.clone(), inner.unflushed.clone());
+        }
+        copy.crash(keep);
+        copy
+    }
+
+    /// Has `hook` called whenever something is about to be written or made durable, and is not yet.
+    pub fn before(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.inner.write().before = Some(Arc::new(hook));
+    }
+
+    fn called_before(&self) {
+        // Called without the lock: it may copy the engine.
+        let hook = self.inner.read().before.clone();
+        if let Some(hook) = hook {
+            hook();
+        }
     }
 
     /// Makes every write fail with `error` until called with `None`.
@@ -80,6 +107,7 @@ impl Engine for Model {
     }
 
     fn write(&self, batch: Batch) -> Result<(), EngineError> {
+        self.called_before();
         let inner = &mut *self.inner.write();
         if let Some(error) = &inner.fail_writes {
             return Err(error.clone());
@@ -90,6 +118,7 @@ impl Engine for Model {
     }
 
     fn flush(&self) -> Result<(), EngineError> {
+        self.called_before();
         let inner = &mut *self.inner.write();
         for batch in std::mem::take(&mut inner.unflushed) {
             apply(&mut inner.durable, &batch);
@@ -117,6 +146,7 @@ impl Engine for Model {
 
     fn install(&self, dir: &Path) -> Result<(), EngineError> {
         let map = load(dir)?;
+        self.called_before();
         std::fs::remove_dir_all(dir)?;
         let inner = &mut *self.inner.write();
         inner.unflushed.clear();

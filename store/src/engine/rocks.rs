@@ -53,6 +53,8 @@ impl Default for RocksOptions {
 
 /// Blocks that a check of the disk keeps while it reads the next.
 const CHECK_CACHE_BYTES: usize = 1 << 20;
+/// What a check of the disk reads at once.
+const CHECK_AHEAD_BYTES: usize = 1 << 20;
 
 impl RocksOptions {
     fn build(&self, cache: &Cache) -> Result<Options, EngineError> {
@@ -331,7 +333,7 @@ impl Records for Tables<'_> {
 impl Engine for RocksEngine {
     fn read(&self, reader: &mut dyn FnMut(&dyn View)) {
         let open = self.current();
-        reader(&RocksView(open.db.snapshot()));
+        reader(&RocksView::new(open.db.snapshot()));
     }
 
     fn write(&self, batch: Batch) -> Result<(), EngineError> {
@@ -361,7 +363,7 @@ impl Engine for RocksEngine {
 
     fn inspect(&self, dir: &Path, reader: &mut dyn FnMut(&dyn View)) -> Result<(), EngineError> {
         let db = DB::open_for_read_only(&self.options.build(&self.cache)?, dir, false)?;
-        reader(&RocksView(db.snapshot()));
+        reader(&RocksView::new(db.snapshot()));
         Ok(())
     }
 
@@ -374,7 +376,7 @@ impl Engine for RocksEngine {
             options.set_use_direct_reads(false);
             DB::open_for_read_only(&options, dir, false)
         })?;
-        reader(&RocksView(db.snapshot()));
+        reader(&RocksView { snapshot: db.snapshot(), ahead_bytes: CHECK_AHEAD_BYTES });
         Ok(())
     }
 
@@ -452,11 +454,21 @@ impl Engine for RocksEngine {
     }
 }
 
-struct RocksView<'a>(Snapshot<'a>);
+struct RocksView<'a> {
+    snapshot: Snapshot<'a>,
+    /// What a cursor reads ahead; zero: what RocksDB thinks right.
+    ahead_bytes: usize,
+}
+
+impl<'a> RocksView<'a> {
+    fn new(snapshot: Snapshot<'a>) -> Self {
+        Self { snapshot, ahead_bytes: 0 }
+    }
+}
 
 impl View for RocksView<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        Ok(self.0.get_pinned(key)?.map(|value| Bytes::copy_from_slice(&value)))
+        Ok(self.snapshot.get_pinned(key)?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn cursor<'v>(&'v self, end: &[u8]) -> Box<dyn Cursor + 'v> {
@@ -464,13 +476,14 @@ impl View for RocksView<'_> {
         options.set_iterate_upper_bound(end);
         // It passes from key to key, so no file may be left out by its filter.
         options.set_total_order_seek(true);
-        Box::new(RocksCursor(self.0.raw_iterator_opt(options)))
+        options.set_readahead_size(self.ahead_bytes);
+        Box::new(RocksCursor(self.snapshot.raw_iterator_opt(options)))
     }
 
     fn version_cursor<'v>(&'v self) -> Box<dyn Cursor + 'v> {
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);
-        Box::new(RocksCursor(self.0.raw_iterator_opt(options)))
+        Box::new(RocksCursor(self.snapshot.raw_iterator_opt(options)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The replicated machine: what every replica computes alike from the log.
 
+mod counts;
 mod dedup;
 mod dump;
 mod hash;
@@ -22,8 +23,10 @@ use crate::history::{self, History, Overlay};
 use crate::kv::{Error, LeaseId, RangeRequest, RangeResponse, Revision, WatchRequest, WatchStream};
 use crate::layout;
 use crate::log::{Entry, LogPosition, Outcome};
+use crate::planted::{self, Bug};
 use crate::scrub::Scrubber;
 use crate::watch::{Chunk, Filter, Hub, HubLimits, Source, WatchCounts, WatchCursor, replay};
+use counts::Counts;
 use state::State;
 
 pub use dump::{Dump, Versions};
@@ -79,6 +82,7 @@ struct Inner {
     durable: Mutex<Option<LogPosition>>,
     hub: Arc<Hub>,
     scrubber: Scrubber,
+    counts: Counts,
 }
 
 struct Writer {
@@ -106,6 +110,7 @@ impl Store {
             hub: Arc::new(Hub::new(applied.revision, limits)),
             applied: RwLock::new(applied),
             scrubber,
+            counts: Counts::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -134,6 +139,11 @@ impl Store {
         let run = engine::read(&*inner.engine, |view| run::apply(state, overlay, view, entries));
         let written = run.and_then(|run| {
             inner.engine.write(run.batch)?;
+            if planted::is(Bug::AppliedApart) {
+                let mut apart = engine::Batch::default();
+                state.save(&mut apart);
+                inner.engine.write(apart)?;
+            }
             Ok((run.commits, run.outcomes))
         });
         let (commits, outcomes) = match written {
@@ -164,7 +174,15 @@ impl Store {
             let compact = self.inner.applied.read().compact_revision;
             let at = if request.revision.0 > 0 { request.revision } else { current };
             history::check_revision(at, current, compact)?;
-            Ok(history::range(&mut History::new(view), &Overlay::default(), request, current)?)
+            let mut history = History::new(view);
+            let mut found = match counts::is_page(request) {
+                true => self.inner.counts.page(&mut history, request, at, current)?,
+                false => history::range(&mut history, &Overlay::default(), request, current)?,
+            };
+            if planted::is(Bug::RevisionBack) && current.0 % 5 == 0 {
+                found.revision = Revision(current.0 - 1);
+            }
+            Ok(found)
         })
     }
 
@@ -326,13 +344,20 @@ impl Store {
             writer.stopped = Some(format!("a snapshot was not installed: {error}"));
             return Err(error.into());
         }
+        if planted::is(Bug::SnapshotLosesKey) {
+            inner.lose_a_key()?;
+        }
         writer.reload(&*inner.engine);
         if let Some(reason) = &writer.stopped {
             return Err(Fault::Stopped(reason.clone()));
         }
         let applied = writer.state.applied();
         inner.note_durable(applied.position);
-        inner.hub.replaced(applied.revision, || *inner.applied.write() = applied.clone());
+        if planted::is(Bug::SnapshotKeepsOld) {
+            inner.hub.tell(Vec::new(), || *inner.applied.write() = applied.clone());
+        } else {
+            inner.hub.replaced(applied.revision, || *inner.applied.write() = applied.clone());
+        }
         inner.scrubber.order(applied.compact_revision, applied.time_ms);
         Ok(applied)
     }
@@ -384,6 +409,20 @@ impl Writer {
 }
 
 impl Inner {
+    /// For [`Bug::SnapshotLosesKey`]: removes the first version that is stored.
+    fn lose_a_key(&self) -> Result<(), EngineError> {
+        let batch = engine::read(&*self.engine, |view| {
+            let mut batch = engine::Batch::default();
+            let mut cursor = view.version_cursor();
+            cursor.seek(&[layout::VERSIONS]);
+            if let Some((stored, _)) = cursor.item()? {
+                batch.delete(&[stored]);
+            }
+            Ok::<_, EngineError>(batch)
+        })?;
+        self.engine.write(batch)
+    }
+
     fn note_durable(&self, position: Option<LogPosition>) -> Option<LogPosition> {
         let mut durable = self.durable.lock();
         *durable = (*durable).max(position);
@@ -409,7 +448,9 @@ impl Source for Past {
             if from < compact {
                 return Err(Error::Compacted { compact_revision: compact });
             }
-            Ok(replay(view, filter, from, through, compact)?)
+            let lost = i64::from(planted::is(Bug::WatchLosesResumed));
+            let again = i64::from(planted::is(Bug::WatchDoubles) && from > compact);
+            Ok(replay(view, filter, Revision(from.0 + lost - again), through, compact)?)
         }))
     }
 }

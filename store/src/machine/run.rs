@@ -16,6 +16,7 @@ use crate::kv::{Error, Event, EventKind, KeyValue, LeaseGrant, LeaseId, PutReque
 use crate::layout;
 use crate::limits::{LEASE_TTL_MAX_S, LEASE_TTL_MIN_S, TIME_INDEX_STEP_MS};
 use crate::log::{Command, CommandOp, Entry, EntryBody, LeaseExpiry, LogPosition, Mark, MarkedHash, Outcome};
+use crate::planted::{self, Bug};
 use crate::watch::Commit;
 
 /// One run being applied.
@@ -60,7 +61,9 @@ pub(super) fn apply(
     for entry in entries {
         outcomes.push(run.entry(entry)?);
     }
-    run.state.save(&mut run.batch);
+    if !planted::is(Bug::AppliedApart) {
+        run.state.save(&mut run.batch);
+    }
     Ok(Applied { batch: run.batch, commits: run.commits, outcomes })
 }
 
@@ -94,7 +97,7 @@ impl Run<'_, '_> {
         }
         self.advance_time(command.time_ms);
         let proposal = command.proposal;
-        if let Some(outcome) = self.state.dedup.find(proposal)? {
+        if let Some(outcome) = self.state.dedup.find(proposal)?.filter(|_| !planted::is(Bug::DoneTwice)) {
             return Ok(outcome);
         }
         let (outcome, changed) = match command.op {
@@ -216,7 +219,7 @@ impl Run<'_, '_> {
         self.batch.delete(&[&stored]);
         let revision = Revision(self.state.revision.0 + 1);
         for key in lease.keys {
-            if let Some(kv) = self.live(&key)? {
+            if let Some(kv) = self.live(&key)?.filter(|_| !planted::is(Bug::LeaseKeysStay)) {
                 self.batch.delete(&[&layout::numbered(layout::ATTACHED, id.0 as u64), &key]);
                 self.delete_key(kv, revision);
             }
@@ -248,9 +251,10 @@ impl Run<'_, '_> {
         revision: Revision,
     ) -> Result<Option<KeyValue>, EngineError> {
         let previous = self.live(&put.key)?;
-        let (create_revision, version, old_lease) = previous
-            .as_ref()
-            .map_or((revision, 1, LeaseId(0)), |p| (p.create_revision, p.version + 1, p.lease));
+        let (create_revision, version, old_lease) =
+            previous.as_ref().map_or((revision, first_version(revision), LeaseId(0)), |p| {
+                (p.create_revision, p.version + 1, p.lease)
+            });
         let value = match &previous {
             Some(previous) if put.ignore_value => previous.value.clone(),
             _ => put.value,
@@ -326,4 +330,9 @@ impl Run<'_, '_> {
         sum.fence(true, scope, epoch);
         self.batch.put(&[&[layout::FENCES], scope.as_bytes()], &[&layout::number_record(epoch as i64)]);
     }
+}
+
+/// The version of a key that was not there.
+fn first_version(revision: Revision) -> i64 {
+    if planted::is(Bug::VersionNotReset) && revision.0 % 3 == 0 { 2 } else { 1 }
 }

@@ -16,6 +16,7 @@ use crate::kv::{
 };
 use crate::limits::{FENCE_SCOPES_MAX, KEY_BYTES_MAX, REQUEST_BYTES_MAX, TXN_ANSWER_BYTES_MAX};
 use crate::log::Outcome;
+use crate::planted::{self, Bug};
 
 /// Which branch runs, and the same of the nested transactions in it, in order.
 struct Path {
@@ -59,7 +60,7 @@ impl Run<'_, '_> {
         txn.check()?;
         for fence in &txn.fences {
             let current = self.state.epoch(&fence.scope);
-            if current != fence.epoch {
+            if current != fence.epoch && !planted::is(Bug::FenceForgotten) {
                 return Err(Error::Fenced { scope: fence.scope.clone(), current });
             }
         }
@@ -73,7 +74,7 @@ impl Run<'_, '_> {
     fn choose(&mut self, txn: &TxnRequest) -> Result<Path, EngineError> {
         let mut succeeded = true;
         for compare in &txn.compare {
-            if !self.holds(compare)? {
+            if !self.holds(compare)? && !planted::is(Bug::ComparesIgnored) {
                 succeeded = false;
                 break;
             }
@@ -191,7 +192,10 @@ impl Run<'_, '_> {
         before: Revision,
         revision: Revision,
     ) -> Result<TxnResponse, EngineError> {
-        let ops = if path.succeeded { txn.success } else { txn.failure };
+        let mut ops = if path.succeeded { txn.success } else { txn.failure };
+        if planted::is(Bug::HalfTxn) && ops.len() > 1 {
+            ops.pop();
+        }
         let mut nested = path.nested.into_iter();
         let mut responses = Vec::with_capacity(ops.len());
         for op in ops {

@@ -104,3 +104,33 @@ fn pages_make_up_the_range() {
     let compact_revision = Revision(at.0 + 1);
     assert_eq!(store.range_page(&whole, 1), Err(Error::Compacted { compact_revision }));
 }
+
+#[test]
+fn counts_are_right_from_page_to_page() {
+    let (_, store) = model();
+    for i in 0..60 {
+        apply(&store, put(&format!("k{i:02}"), "1"));
+    }
+    let first = store.revision();
+    // Readers at two revisions, one of which skips pages, among writes that come and go.
+    let mut readers = [(first, 3_usize, 0_usize), (Revision(0), 7, 0), (first, 1, 20)];
+    for round in 0..40 {
+        apply(&store, put(&format!("k{:02}a", round % 50), "2"));
+        if round % 3 == 0 {
+            apply(&store, put("j", "before all"));
+            apply(&store, delete("k30"));
+        }
+        for (revision, limit, at) in &mut readers {
+            let start = format!("k{at:02}");
+            let range = KeyRange { start: start.into(), end: Bytes::from_static(b"l") };
+            let request =
+                RangeRequest { limit: *limit as i64, revision: *revision, ..RangeRequest::new(range) };
+            let counted = RangeRequest { limit: 0, count_only: true, ..request.clone() };
+            let page = store.range(&request).expect("a page");
+            assert_eq!(page.count, store.range(&counted).expect("a count").count, "{request:?}");
+            assert_eq!(page.more, page.count > *limit as i64);
+            assert_eq!(page.kvs.len() as i64, page.count.min(*limit as i64));
+            *at = (*at + *limit * (1 + round % 2)) % 60;
+        }
+    }
+}

@@ -14,6 +14,7 @@ use crate::limits::{
     WATCH_ITEM_BYTES_MAX, WATCH_ITEM_EVENTS_MAX, WATCH_RING_BYTES_MAX, WATCH_RING_EVENTS_MAX,
     WATCHER_BYTES_MAX, WATCHER_EVENTS_MAX,
 };
+use crate::planted::{self, Bug};
 
 /// Bounds of the ring and of each queue; smaller ones are for tests.
 #[derive(Clone, Copy, Debug)]
@@ -159,7 +160,8 @@ impl Hub {
     pub(crate) fn announce_progress(&self) {
         let inner = self.inner.lock();
         for watch in inner.watches.values().filter(|watch| watch.progress_notify) {
-            watch.queue.lock().progress = Some(inner.revision);
+            let ahead = i64::from(planted::is(Bug::ProgressTooFar));
+            watch.queue.lock().progress = Some(Revision(inner.revision.0 + ahead));
             watch.waker.wake();
         }
     }
@@ -283,6 +285,9 @@ impl Inner {
     /// Puts a commit into the queues of those who want it; how many were too slow for it.
     fn tell_one(&mut self, commit: &Arc<Commit>, limits: &HubLimits, woken: &mut Vec<Arc<Watch>>) -> usize {
         self.revision = commit.revision;
+        if planted::is(Bug::WatchSkips) && commit.revision.0 % 7 == 0 {
+            return 0;
+        }
         let mut slow: Vec<Arc<Watch>> = Vec::new();
         let watches = &self.watches;
         // Its reader may take from a queue at any moment: what a watch gets of a commit goes there
@@ -370,6 +375,9 @@ impl Watch {
     /// if it reaches `delivered`, below which nothing was asked for, and says more than was `told`.
     pub(super) fn take(&self, delivered: Revision, told: Revision) -> Taken {
         let queue = &mut *self.queue.lock();
+        if planted::is(Bug::WatchReorders) && queue.pending.len() > 1 {
+            queue.pending.swap(0, 1);
+        }
         if !queue.pending.is_empty() {
             return Taken::Item(self.take_events(queue));
         }
@@ -385,6 +393,14 @@ impl Watch {
     fn take_events(&self, queue: &mut Queue) -> WatchItem {
         let (mut events, mut bytes) = (Vec::new(), 0);
         let mut revision = Revision(0);
+        if planted::is(Bug::WatchTears)
+            && let Some((commit, places)) = queue.pending.front_mut().filter(|(_, places)| places.len() > 1)
+        {
+            let place = places.remove(0);
+            let event = self.filter.show(&commit.events[place as usize]);
+            (queue.events, queue.bytes) = (queue.events - 1, queue.bytes - bytes_of(commit, &[place]));
+            return WatchItem::Events { revision: commit.revision, events: vec![event] };
+        }
         while let Some((commit, places)) = queue.pending.front() {
             let more = bytes_of(commit, places);
             let full =

@@ -17,6 +17,7 @@ mod replay;
 mod stream;
 
 use crate::kv::{Event, EventKind, KeyRange, Revision, WatchRequest};
+use crate::planted::{self, Bug};
 
 pub use hub::WatchCounts;
 pub(crate) use hub::{Hub, HubLimits};
@@ -79,7 +80,11 @@ impl Filter {
         Event {
             kind: event.kind,
             kv: event.kv.clone(),
-            prev_kv: if self.prev_kv { event.prev_kv.clone() } else { None },
+            prev_kv: match self.prev_kv {
+                true if planted::is(Bug::PrevKvWrong) => Some(event.kv.clone()),
+                true => event.prev_kv.clone(),
+                false => None,
+            },
         }
     }
 }

@@ -1,0 +1,65 @@
+//! Whether what the operator wants is there, and nothing else: looked at through one API server.
+
+use std::collections::BTreeMap;
+
+use trireme_client::resource::{DEPLOYMENTS, PODS, REPLICA_SETS};
+use trireme_client::{Client, Error, ListParams};
+
+use super::workloads::NAMESPACE;
+
+const SELECTOR: &str = "chaos=workload";
+
+/// What is not as it should be; nothing where all is. What must never be is an error of its own.
+pub(in crate::sim) async fn unsettled(
+    api: &Client,
+    wanted: &BTreeMap<String, u64>,
+) -> Result<Vec<String>, Error> {
+    let mut wrong = Vec::new();
+    let params = ListParams::labels(SELECTOR);
+    let deployments = api.list_all(&DEPLOYMENTS, Some(NAMESPACE), &params).await?.items;
+    let found: BTreeMap<&str, _> = deployments.iter().map(|object| (object.name(), object)).collect();
+    for name in found.keys().filter(|name| !wanted.contains_key(**name)) {
+        wrong.push(format!("Deployment {name} was deleted and is there"));
+    }
+    let sets = api.list_all(&REPLICA_SETS, Some(NAMESPACE), &params).await?.items;
+    let owner = |object: &trireme_api::Object| {
+        object.metadata()["ownerReferences"][0]["uid"].str_or_empty().to_owned()
+    };
+    for set in &sets {
+        if !deployments.iter().any(|deployment| deployment.uid() == owner(set)) {
+            wrong.push(format!("ReplicaSet {} has no owner and is there", set.name()));
+        }
+    }
+    let pods = api.list_all(&PODS, Some(NAMESPACE), &params).await?.items;
+    for pod in &pods {
+        if !sets.iter().any(|set| set.uid() == owner(pod)) {
+            wrong.push(format!("Pod {} has no owner and is there", pod.name()));
+        }
+    }
+    for (name, replicas) in wanted {
+        let Some(deployment) = found.get(name.as_str()) else {
+            wrong.push(format!("Deployment {name} is not there"));
+            continue;
+        };
+        let status = |field: &str| deployment["status"][field].as_i64().unwrap_or(0);
+        if status("observedGeneration") != deployment.generation() {
+            wrong.push(format!("Deployment {name}: its last change was not taken up"));
+        }
+        let ready = pods.iter().filter(|pod| pod.label("app") == Some(name) && is_ready(pod)).count() as u64;
+        if ready != *replicas || status("availableReplicas") as u64 != *replicas {
+            wrong.push(format!(
+                "Deployment {name}: {replicas} wanted, {} available by its status, {ready} ready",
+                status("availableReplicas")
+            ));
+        }
+    }
+    Ok(wrong)
+}
+
+fn is_ready(pod: &trireme_api::Object) -> bool {
+    let conditions = pod["status"]["conditions"].items();
+    pod.deletion_timestamp().is_none()
+        && conditions
+            .iter()
+            .any(|c| c["type"].as_str() == Some("Ready") && c["status"].as_str() == Some("True"))
+}

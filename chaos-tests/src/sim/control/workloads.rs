@@ -1,0 +1,93 @@
+//! An operator who makes, scales and deletes Deployments, and tries again until each is done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use trireme_api::{Object, value};
+use trireme_client::resource::DEPLOYMENTS as RESOURCE;
+use trireme_client::{Client, DeleteOptions, Error};
+
+use crate::traffic::{ANSWER_TIMEOUT, PAUSE};
+
+pub(in crate::sim) const NAMESPACE: &str = "default";
+/// Deployments that come and go.
+const DEPLOYMENTS: usize = 4;
+const REPLICAS_MAX: u64 = 5;
+const BETWEEN_MS: (u64, u64) = (200, 6_000);
+
+/// What the operator wants in the end: replicas by Deployment.
+pub(in crate::sim) type Wanted = Arc<Mutex<BTreeMap<String, u64>>>;
+
+fn deployment(name: &str, replicas: u64, version: u64) -> Object {
+    Object(value!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"chaos": "workload"}},
+        "spec": {
+            "replicas": replicas as i64,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name, "chaos": "workload"}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [{"name": "c", "image": (format!("example.test/c:{version}"))}],
+                },
+            },
+        },
+    }))
+}
+
+/// Works until `stop`; `wanted` is what there should be by then.
+pub(in crate::sim) async fn operator(seed: u64, api: Client, wanted: Wanted, stop: CancellationToken) {
+    let mut random = StdRng::seed_from_u64(seed ^ 5);
+    let names: Vec<String> = (0..DEPLOYMENTS).map(|n| format!("workload-{n}")).collect();
+    let mut version = 0;
+    while !stop.is_cancelled() {
+        let pause = Duration::from_millis(random.random_range(BETWEEN_MS.0..BETWEEN_MS.1));
+        tokio::select! { () = sleep(pause) => {}, () = stop.cancelled() => return }
+        let Some(name) = names.choose(&mut random) else { return };
+        let replicas = random.random_range(0..=REPLICAS_MAX);
+        let is_there = wanted.lock().contains_key(name);
+        if is_there && random.random_bool(0.25) {
+            wanted.lock().remove(name);
+            done(&api, name, None).await;
+        } else {
+            version += u64::from(random.random_bool(0.3));
+            wanted.lock().insert(name.clone(), replicas);
+            done(&api, name, Some(&deployment(name, replicas, version))).await;
+        }
+    }
+}
+
+/// Makes or deletes it; tries for as long as it takes: the world heals.
+async fn done(api: &Client, name: &str, object: Option<&Object>) {
+    loop {
+        let outcome = match object {
+            Some(object) => timeout(ANSWER_TIMEOUT, put(api, object)).await,
+            None => timeout(ANSWER_TIMEOUT, delete(api, name)).await,
+        };
+        if matches!(outcome, Ok(Ok(()))) {
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn delete(api: &Client, name: &str) -> Result<(), Error> {
+    match api.delete(&RESOURCE, NAMESPACE, name, &DeleteOptions::default()).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes it what it should be, whatever it is.
+async fn put(api: &Client, object: &Object) -> Result<(), Error> {
+    api.apply(&RESOURCE, object, "operator", true).await.map(drop)
+}

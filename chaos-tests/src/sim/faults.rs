@@ -1,0 +1,235 @@
+//! What each fault does to a world, and how it is taken back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use trireme_raft::Role;
+use trireme_store::log::FEATURE_LEVEL;
+
+use super::cluster::{HOSTS, Leaving, Sim};
+use super::host::{End, name};
+use super::network::{FAIR, Host};
+use super::plan::{Fault, Step, Whom};
+
+/// An old copy that was started has been told of by then.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// What ends by itself.
+pub(super) enum Undo {
+    Ways,
+    Weather,
+    SlowDisk(Host),
+    StuckDisk(Host),
+    Syncs(Host),
+}
+
+impl Sim {
+    /// Does what `step` says, if it can be done now; what lasts is taken back later.
+    pub(super) fn inflict(&mut self, step: Step, is_alone: bool) -> Result<()> {
+        self.say(&format!("{:?} for {:?}", step.fault, step.lasts));
+        self.promises.healed();
+        if !self.is_done(step, is_alone)? {
+            self.say("  which cannot be now");
+            return Ok(());
+        }
+        *self.faults.entry(step.fault.kind().to_owned()).or_default() += 1;
+        Ok(())
+    }
+
+    fn is_done(&mut self, step: Step, is_alone: bool) -> Result<bool> {
+        let all = self.present();
+        let now = self.world.now();
+        let until = now + step.lasts;
+        match step.fault {
+            Fault::Kill(whom, count) => self.light(whom, count, End::Kill),
+            Fault::PowerLoss(whom, count) => self.light(whom, count, End::PowerLoss),
+            Fault::PowerLossOfAll => {
+                for host in all {
+                    if self.world.runs(host) {
+                        self.end(host, End::PowerLoss);
+                    }
+                }
+            }
+            Fault::Freeze(whom) => {
+                let host = self.find(whom);
+                self.world.freeze(host, step.lasts);
+            }
+            Fault::Isolate(whom) | Fault::Mute(whom) | Fault::Deafen(whom) => {
+                let host = self.find(whom);
+                for other in all.into_iter().filter(|other| *other != host) {
+                    if !matches!(step.fault, Fault::Deafen(_)) {
+                        self.world.network.cut(host, other);
+                    }
+                    if !matches!(step.fault, Fault::Mute(_)) {
+                        self.world.network.cut(other, host);
+                    }
+                }
+                self.undo.push((until, Undo::Ways));
+            }
+            Fault::Bridge => {
+                let (one, other) = (self.find(Whom::Leader), self.find(Whom::Follower(0)));
+                self.world.network.cut(one, other);
+                self.world.network.cut(other, one);
+                self.undo.push((until, Undo::Ways));
+            }
+            Fault::Split(seed) => {
+                let mut random = StdRng::seed_from_u64(seed);
+                let side: Vec<bool> = (0..HOSTS).map(|_| random.random_bool(0.5)).collect();
+                for one in &all {
+                    for other in all.iter().filter(|other| side[**other] != side[*one]) {
+                        self.world.network.cut(*one, *other);
+                    }
+                }
+                self.undo.push((until, Undo::Ways));
+            }
+            Fault::Reset(whom) => self.world.network.reset(self.find(whom)),
+            Fault::Weather(weather) => {
+                self.world.network.set_weather(weather);
+                self.undo.push((until, Undo::Weather));
+            }
+            Fault::SlowDisk(whom, most) => {
+                let host = self.find(whom);
+                self.world.slow_disk(host, most);
+                self.undo.push((until, Undo::SlowDisk(host)));
+            }
+            Fault::StuckDisk(whom) => {
+                let host = self.find(whom);
+                let Some(status) = self.replica(host).map(|replica| replica.status()) else {
+                    return Ok(false);
+                };
+                self.members[host].may_fail = true;
+                self.world.stick_disk(host, step.lasts);
+                self.undo.push((until, Undo::StuckDisk(host)));
+                if is_alone && status.role == Role::Leader && self.is_whole() {
+                    self.promises.stuck(now, host, status.term);
+                }
+            }
+            Fault::FailSync(whom) => {
+                let host = self.find(whom);
+                self.members[host].may_fail = true;
+                self.members[host].disks.log.fail_syncs(true);
+                self.undo.push((until, Undo::Syncs(host)));
+            }
+            Fault::MoveLeader => self.hand_over(),
+            Fault::Upgrade => return Ok(self.upgrade()),
+            Fault::Drift(whom, ppm) => {
+                let host = self.find(whom);
+                self.world.drift(host, ppm);
+            }
+            Fault::Jump(whom, ahead_ms) => {
+                let host = self.find(whom);
+                self.world.jump(host, ahead_ms);
+            }
+            Fault::FlipBit(..)
+            | Fault::Wipe(_)
+            | Fault::LoseLog(_)
+            | Fault::OldCopy(_)
+            | Fault::Join
+            | Fault::Leave(_) => return self.lose(step.fault),
+        }
+        Ok(true)
+    }
+
+    /// What takes a member's data away, or a member: not while another one lacks its own.
+    fn lose(&mut self, fault: Fault) -> Result<bool> {
+        if !self.is_whole() {
+            return Ok(false);
+        }
+        match fault {
+            Fault::Wipe(whom) => {
+                let host = self.find(whom);
+                self.end(host, End::PowerLoss);
+                self.join(host)?;
+            }
+            Fault::LoseLog(whom) => {
+                let host = self.find(whom);
+                self.end(host, End::PowerLoss);
+                let member = &mut self.members[host];
+                member.disks.log = Default::default();
+                member.may_refuse = true;
+            }
+            Fault::FlipBit(whom, seed, is_down) => {
+                let host = self.find(whom);
+                if is_down {
+                    self.end(host, End::Kill);
+                }
+                let Some(place) = self.members[host].disks.log.flip_bit(seed) else { return Ok(false) };
+                self.say(&format!("  {place} of {}", name(host)));
+                self.members[host].may_refuse = true;
+            }
+            Fault::OldCopy(whom) => {
+                let host = self.find(whom);
+                if self.members[host].copy.is_none() {
+                    // To come back at another time.
+                    self.members[host].make_copy()?;
+                }
+                // One that nobody has seen a later start of, or that nobody can be asked about, is not
+                // found: what it forgot is lost.
+                if !self.members[host].has_old_copy() || !self.undo.is_empty() {
+                    return Ok(false);
+                }
+                self.end(host, End::PowerLoss);
+                let member = &mut self.members[host];
+                member.restore_copy()?;
+                member.may_refuse = true;
+                self.pass(SETTLE)?;
+            }
+            Fault::Join => {
+                let Some(host) = (0..HOSTS).find(|host| !self.members[*host].is_member) else {
+                    return Ok(false);
+                };
+                self.members[host].feature_level = FEATURE_LEVEL;
+                self.join(host)?;
+            }
+            Fault::Leave(whom) => {
+                let host = self.find(whom);
+                if self.present().len() <= 3 {
+                    return Ok(false);
+                }
+                let Some(id) = self.replica(host).map(|replica| replica.member()) else { return Ok(false) };
+                let (ask_at, is_out) = (self.world.now(), Arc::new(Mutex::new(false)));
+                self.leaving = Some(Leaving { host, id, ask_at, is_out });
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Ends a member after `count` more of what lasts or is seen.
+    fn light(&mut self, whom: Whom, count: u64, end: End) {
+        let host = self.find(whom);
+        if !self.world.runs(host) {
+            return;
+        }
+        let seed = self.random.random();
+        let member = &mut self.members[host];
+        member.ends_as = end;
+        let disks = member.disks.clone();
+        member.fuse.light(count, Box::new(move || disks.after(end, seed)));
+    }
+
+    fn upgrade(&mut self) -> bool {
+        let old = |host: &Host| self.members[*host].feature_level < FEATURE_LEVEL && self.world.runs(*host);
+        let Some(host) = self.present().into_iter().find(old) else { return false };
+        self.end(host, End::Kill);
+        self.members[host].feature_level = FEATURE_LEVEL;
+        true
+    }
+
+    pub(super) fn take_back(&mut self, undo: Undo) {
+        match undo {
+            Undo::Ways => self.world.network.join_all(),
+            Undo::Weather => self.world.network.set_weather(FAIR),
+            Undo::SlowDisk(host) => self.world.slow_disk(host, Duration::ZERO),
+            Undo::StuckDisk(host) => {
+                self.promises.healed();
+                self.world.stick_disk(host, Duration::ZERO);
+            }
+            Undo::Syncs(host) => self.members[host].disks.log.fail_syncs(false),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Who works in a world: clients and watchers of the store and, where there is a control plane, of the
+//! API; and the last look, when all has healed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use trireme_client::{Client, Transport};
+use trireme_store::Revision;
+
+use super::cluster::{CLIENTS, HOSTS, NODES, Sim};
+use super::control::settled::unsettled;
+use super::control::{self, Wanted};
+use super::host::name;
+use super::network::Host;
+use super::run::HEAL;
+use crate::history::Recorder;
+use crate::traffic;
+
+const WRITERS: u32 = 4;
+/// Clients of the API count on from here, so that no two clients have a number.
+const FIRST_API_CLIENT: u32 = 100;
+const FIRST_API_WATCHER: u32 = 1_000;
+const API_WRITERS: u32 = 2;
+/// What the operator wants must be there within this after all has healed: a node that was silent is
+/// waited for, and its pods with it.
+const SETTLE: Duration = Duration::from_secs(120);
+const ADMIN: (&str, &[&str]) = ("admin", &["system:masters"]);
+
+/// The load of a world while it runs.
+pub(super) struct Load {
+    recorder: Arc<Recorder>,
+    stop_clients: CancellationToken,
+    stop_watchers: CancellationToken,
+    /// Clients have ended (1), watchers have reached the end (2).
+    stage: Arc<AtomicUsize>,
+    /// Who is asked at the end what it holds.
+    held_by: Arc<Mutex<Vec<Host>>>,
+    /// What is not as the operator wants it, as last seen.
+    wrong: Arc<Mutex<Vec<String>>>,
+}
+
+impl Load {
+    pub(super) fn start(sim: &mut Sim, seed: u64, recorder: &Arc<Recorder>) -> Load {
+        let load = Load {
+            recorder: recorder.clone(),
+            stop_clients: CancellationToken::new(),
+            stop_watchers: CancellationToken::new(),
+            stage: Arc::default(),
+            held_by: Arc::default(),
+            wrong: Arc::default(),
+        };
+        let traffic = load.traffic(sim, seed);
+        sim.world.start(CLIENTS, traffic);
+        if sim.keys.is_some() {
+            let servers: Vec<_> = (0..HOSTS).map(|host| (host, sim.members[host].api.clone())).collect();
+            let network = sim.world.network.clone();
+            let api = move |user: &str| -> Arc<dyn Transport> {
+                control::SimApi::new(network.clone(), NODES, servers.clone(), 0, user, &["system:nodes"])
+            };
+            sim.world.start(NODES, control::nodes(api));
+        }
+        load
+    }
+
+    /// What clients and watchers do, and at the end the last write and looks.
+    fn traffic(&self, sim: &Sim, seed: u64) -> impl Future<Output = ()> + Send + 'static {
+        let (recorder, stage, held_by) = (self.recorder.clone(), self.stage.clone(), self.held_by.clone());
+        let (stop_clients, stop_watchers) = (self.stop_clients.clone(), self.stop_watchers.clone());
+        let mut writing = JoinSet::new();
+        let mut starts: Vec<futures::future::BoxFuture<'static, ()>> = Vec::new();
+        for n in 0..WRITERS {
+            let (kv, recorder, stop) = (sim.client(n as usize), recorder.clone(), stop_clients.clone());
+            starts.push(Box::pin(traffic::store::client(n, seed, kv, recorder, stop)));
+        }
+        let mut watches: Vec<futures::future::BoxFuture<'static, ()>> = Vec::new();
+        for n in 0..sim.founders as u32 {
+            let (kv, recorder, stop) = (sim.client(n as usize), recorder.clone(), stop_watchers.clone());
+            watches.push(Box::pin(traffic::store::watchers(n, seed, Revision(0), kv, recorder, stop)));
+        }
+        let admin = |at| Client::new(sim.api(CLIENTS, at, ADMIN.0, ADMIN.1));
+        let api = sim.keys.is_some().then(|| admin(0));
+        let wanted = Wanted::default();
+        if sim.keys.is_some() {
+            for n in 0..API_WRITERS {
+                let (api, recorder, stop) = (admin(n as usize), recorder.clone(), stop_clients.clone());
+                starts.push(Box::pin(traffic::api::client(FIRST_API_CLIENT + n, seed, api, recorder, stop)));
+            }
+            let (recorder, stop) = (recorder.clone(), stop_clients.clone());
+            watches.push(Box::pin(traffic::api::watchers(FIRST_API_WATCHER, admin(1), recorder, stop)));
+            let stop = stop_clients.clone();
+            starts.push(Box::pin(control::operator(seed, admin(2), wanted.clone(), stop)));
+        }
+        let any = sim.client(0);
+        let members: Vec<_> = (0..HOSTS).map(|n| (name(n), sim.client_of(n..n + 1, 0))).collect();
+        for (n, (name, kv)) in (0..).zip(&members).take(sim.founders) {
+            let (name, kv) = (name.clone(), kv.clone());
+            let (recorder, stop) = (recorder.clone(), stop_clients.clone());
+            starts.push(Box::pin(traffic::store::resident(n, seed, name, kv, recorder, stop)));
+        }
+        let wrong = self.wrong.clone();
+        async move {
+            let mut watching = JoinSet::new();
+            watches.into_iter().for_each(|watch| drop(watching.spawn(watch)));
+            starts.into_iter().for_each(|client| drop(writing.spawn(client)));
+            writing.join_all().await;
+            if let Some(api) = &api {
+                let wanted = wanted.lock().clone();
+                settle(api, &wanted, &wrong).await;
+            }
+            stage.store(1, Ordering::Relaxed);
+            let asked = held_by.lock().clone();
+            let members: Vec<_> = asked.into_iter().map(|host| members[host].clone()).collect();
+            // Who did not answer is missing among those who were looked at.
+            let _ = traffic::store::look(any, &members, &recorder).await;
+            if let Some(api) = api {
+                let _ = traffic::api::look(api, &recorder).await;
+            }
+            watching.join_all().await;
+            stage.store(2, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends all, and looks.
+    pub(super) fn finish(&self, sim: &mut Sim) -> Result<()> {
+        *self.held_by.lock() = sim.present();
+        self.stop_clients.cancel();
+        let (stage, wrong) = (self.stage.clone(), self.wrong.clone());
+        let ended = sim.wait("clients to end", HEAL + SETTLE, move |_| stage.load(Ordering::Relaxed) >= 1);
+        let wrong = std::mem::take(&mut *wrong.lock());
+        ensure!(wrong.is_empty(), "{} s after all has healed: {}", SETTLE.as_secs(), wrong.join("; "));
+        ended?;
+        let stage = self.stage.clone();
+        sim.wait("watchers to reach the end", HEAL, move |_| stage.load(Ordering::Relaxed) >= 2)?;
+        let looked = futures::executor::block_on(self.recorder.with(|history| history.looked.len()));
+        ensure!(looked == sim.present().len(), "{looked} of the members were looked at");
+        self.stop_watchers.cancel();
+        Ok(())
+    }
+}
+
+/// Looks until all is as the operator wants it, or the time is up.
+async fn settle(api: &Client, wanted: &BTreeMap<String, u64>, wrong: &Mutex<Vec<String>>) {
+    let until = tokio::time::Instant::now() + SETTLE;
+    while tokio::time::Instant::now() < until {
+        let found = match unsettled(api, wanted).await {
+            Ok(found) => found,
+            Err(error) => vec![error.to_string()],
+        };
+        *wrong.lock() = found;
+        if wrong.lock().is_empty() {
+            return;
+        }
+        tokio::time::sleep(traffic::PAUSE).await;
+    }
+}
