@@ -187,7 +187,7 @@ fn taken_over(
         let line = eventually("the new holder to say so", || {
             let log = machines.log(n);
             let lines = log.lines().filter(|line| line.contains("started leading"));
-            let found = lines.filter(|line| line.contains(&scope) || line.contains(lease)).last();
+            let found = lines.rev().find(|line| line.contains(&scope) || line.contains(lease));
             let found = found.filter(|line| line.contains(&holder));
             found.map(str::to_owned).ok_or(log.clone())
         });

@@ -282,7 +282,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 /// For [`Bug::Diverges`].
 fn diverge(entry: &mut StoreEntry) {
     if let EntryBody::Command(Command { op: CommandOp::Txn(txn), .. }) = &mut entry.body
-        && entry.at.index % 50 == 0
+        && entry.at.index.is_multiple_of(50)
     {
         for op in &mut txn.success {
             if let trireme_store::Op::Put(put) = op {

@@ -73,6 +73,7 @@ pub(super) struct TimedStore {
 }
 
 impl TimedStore {
+    #[allow(clippy::new_ret_no_self)] // whoever has it sees a store
     pub(super) fn new(inner: Arc<dyn Kv>, meter: Arc<Meter>) -> Arc<dyn Kv> {
         Arc::new(TimedStore { inner, meter })
     }
@@ -159,6 +160,7 @@ pub(super) struct TimedApi {
 }
 
 impl TimedApi {
+    #[allow(clippy::new_ret_no_self)] // whoever has it sees a transport
     pub(super) fn new(inner: Arc<dyn Transport>, meter: Arc<Meter>) -> Arc<dyn Transport> {
         Arc::new(TimedApi { inner, meter, pace: Pace::default() })
     }

@@ -105,6 +105,7 @@ async fn outcome(kv: &dyn Kv, written: Revision) -> Result<Outcome> {
             (None, _, Some(member)) => return Ok(Outcome::Works(member)),
             (Some(trial), Some(Told { problem: Some(problem), works: false, .. }), _) => {
                 // Not, if something was written after all meanwhile.
+                #[allow(clippy::collapsible_match)] // a guard cannot wait
                 if stored::take_back(kv, written, &trial).await? {
                     return Ok(Outcome::TakenBack(problem, trial));
                 }

@@ -245,7 +245,9 @@ async fn append_one(
 ) -> Result<StreamAppendResult<TypeConfig>, Status> {
     let previous = request.prev_log_id;
     let last = request.entries.last().map(|entry| entry.log_id).or(previous);
-    if planted::is(Bug::AppendNotTaken) && request.entries.iter().any(|entry| entry.log_id.index % 50 == 0) {
+    if planted::is(Bug::AppendNotTaken)
+        && request.entries.iter().any(|entry| entry.log_id.index.is_multiple_of(50))
+    {
         return Ok(Ok(last));
     }
     let response = raft.append_entries(request).await.map_err(PeerService::stopped)?;
