@@ -17,13 +17,15 @@ pub(super) struct Promises {
 impl Promises {
     /// A member leads at this moment.
     pub(super) fn leads(&mut self, now: Duration, host: Host, term: u64) {
-        if let Some((stuck, since, then)) = self.stuck
-            && (stuck, then) == (host, term)
-            && now > since + STUCK_MAX
-        {
+        let Some((stuck, since, then)) = self.stuck else { return };
+        if term > then {
+            // The one that is stuck cannot note the new term, and goes on believing in its own.
             self.stuck = None;
-            self.broken
-                .push(format!("member {host} still leads after {STUCK_MAX:?} in which its disk did nothing"));
+        } else if stuck == host && now > since + STUCK_MAX {
+            self.stuck = None;
+            self.broken.push(format!(
+                "nobody but member {host} leads after {STUCK_MAX:?} in which its disk did nothing"
+            ));
         }
     }
 
