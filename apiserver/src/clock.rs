@@ -1,10 +1,23 @@
 //! Wall-clock time as objects carry it.
 
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// By how many seconds this process's clock goes before the machine's.
+type Shift = Box<dyn Fn() -> i64 + Send + Sync>;
+
+static SHIFT_S: OnceLock<Shift> = OnceLock::new();
+
+/// Has the clock of this process go before the machine's by as many seconds as `shift` says whenever
+/// it is asked; the first that is set stays.
+pub(crate) fn go_by(shift: Shift) {
+    let _ = SHIFT_S.set(shift);
+}
 
 /// Seconds since 1970.
 pub(crate) fn unix_seconds() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
+    let machine = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+    machine + SHIFT_S.get().map_or(0, |shift| shift())
 }
 
 /// RFC 3339 in UTC with whole seconds: `2026-11-21T00:06:49Z`.

@@ -27,6 +27,8 @@ const EDGES: &[(&str, &str)] = &[
     ("trireme", "trireme-backup"),
     // Importing reads etcd's files.
     ("trireme", "trireme-bolt"),
+    // The page of `trireme chaos`: the shipped binary has nothing else of the chaos tests.
+    ("trireme", "trireme-chaos-report"),
     ("trireme", "trireme-client"),
     ("trireme", "trireme-controllers"),
     ("trireme", "trireme-node"),
@@ -35,6 +37,7 @@ const EDGES: &[(&str, &str)] = &[
     ("trireme-chaos", "trireme-api"),
     // A simulated world has a whole control plane in it.
     ("trireme-chaos", "trireme-apiserver"),
+    ("trireme-chaos", "trireme-chaos-report"),
     ("trireme-chaos", "trireme-client"),
     ("trireme-chaos", "trireme-controllers"),
     ("trireme-chaos", "trireme-node"),

@@ -35,8 +35,9 @@ pub use offline::{
 pub use peer::{PeerAnswers, PeerNetwork, PeerPort, PeerRequest, PeerResponse};
 pub use remote::{ChangeError, Remote, RemoteConfig};
 pub use replica::{
-    AgreedBody, AgreedEntry, Join, Limits, MemberChange, MemberError, OpenEngine, OpenLogDir, PeerStatus,
-    Replica, ReplicaConfig, ReplicaStatus, Role, StartError, Timing, cluster_id,
+    AgreedBody, AgreedEntry, ChaosFault, FAULT_LASTS_MAX, Join, Limits, MemberChange, MemberError,
+    OpenEngine, OpenLogDir, PeerStatus, Replica, ReplicaConfig, ReplicaStatus, Role, StartError, Timing,
+    cluster_id,
 };
 pub use tls::{Certificates, Tls, TlsError};
 pub use types::{MemberId, MemberNode};

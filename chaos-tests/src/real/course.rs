@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio_util::sync::CancellationToken;
+use trireme_chaos_report::Promise;
 
 use super::balancers::{self, Balancers};
 use super::cgroups::Groups;
@@ -19,8 +20,8 @@ use super::network::{Network, VIRTUAL_ADDRESS};
 use super::plan::{Kind, Plan, Step};
 use super::probe::{self, Probed};
 use super::process::Service;
-use super::summary::{Inflicted, Promise, Summary};
-use super::{Options, page, whole};
+use super::summary::{Inflicted, Summary};
+use super::{Options, whole};
 use crate::history::{History, Recorder};
 use crate::{check, report};
 
@@ -80,7 +81,7 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
         violations: outcome.err().map(|error| format!("{error:#}")).into_iter().collect(),
     });
     if let Some(report) = &options.report {
-        std::fs::write(report, page::render(&summary))
+        std::fs::write(report, summary.report().page())
             .with_context(|| format!("write {}", report.display()))?;
         println!("report: {}", report.display());
     }

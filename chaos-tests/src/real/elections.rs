@@ -6,20 +6,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+use trireme_chaos_report::Election;
 
 use super::inflict::World;
 use super::meter::Meter;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// A master was first seen to lead in this term.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Election {
-    /// Since the run began.
-    pub at: Duration,
-    pub term: u64,
-    pub leader: String,
-}
 
 #[derive(Default)]
 pub(super) struct Elections {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
+use trireme_chaos_report::{Sample, What};
 use trireme_client::{Error as ApiError, List, Request, Response, Transport, WatchStream as ApiWatch};
 use trireme_store::{
     Error, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, RangeRequest, RangeResponse, Revision, Status,
@@ -17,22 +18,6 @@ use trireme_store::{
 /// Calls of one client without a pause, and the time that as many have.
 const BURST_CALLS: u32 = 10;
 const BURST_EVERY: Duration = Duration::from_millis(400);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    StoreWrite,
-    StoreRead,
-    ApiWrite,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    pub what: What,
-    /// Since the run began.
-    pub ended: Duration,
-    pub took: Duration,
-    pub ok: bool,
-}
 
 pub(super) struct Meter {
     pub began: Instant,

@@ -18,7 +18,6 @@
 
 mod balancers;
 mod cgroups;
-mod chart;
 mod clock;
 mod course;
 mod disk;
@@ -30,7 +29,6 @@ mod masters;
 mod meter;
 mod network;
 mod outside;
-mod page;
 mod plan;
 mod probe;
 mod process;

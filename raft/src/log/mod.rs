@@ -161,7 +161,19 @@ impl Log {
 
     /// False while the disk is full: what makes the state grow must not be proposed.
     pub fn has_room(&self) -> bool {
-        !self.shared.full.load(Ordering::Relaxed)
+        !self.shared.full.load(Ordering::Relaxed) && !self.is_told_full()
+    }
+
+    /// Takes the disk for full from now on, for so long; zero ends that. Nothing on it changes.
+    pub fn tell_full(&self, lasts: Duration) {
+        let until = if lasts.is_zero() { 0 } else { self.shared.now_ms() + lasts.as_millis() as u64 };
+        self.shared.told_full_until_ms.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether it was told so.
+    pub fn is_told_full(&self) -> bool {
+        let until = self.shared.told_full_until_ms.load(Ordering::Relaxed);
+        until != 0 && self.shared.now_ms() < until
     }
 
     /// Whether what frees space may be proposed.

@@ -75,6 +75,8 @@ pub(super) struct Shared {
     pub tail_used_16ths: AtomicU32,
     /// The disk has no room: set and cleared by the preparer, whether anything is written or not.
     pub full: Arc<AtomicBool>,
+    /// The disk is taken for full until then, by [`Shared::now_ms`].
+    pub told_full_until_ms: AtomicU64,
     /// When the running sync began, by [`Shared::now_ms`]; zero when none runs.
     pub sync_started_ms: AtomicU64,
     pub syncs: AtomicU64,
@@ -99,6 +101,7 @@ impl Shared {
             config,
             tail_used_16ths: AtomicU32::new(0),
             full,
+            told_full_until_ms: AtomicU64::new(0),
             sync_started_ms: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             bytes: AtomicU64::new(0),

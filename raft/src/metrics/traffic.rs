@@ -1,4 +1,5 @@
-//! Bytes on the connections between members.
+//! The connections between members: their bytes are counted, and none passes while the member is cut
+//! off.
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use tonic::codegen::Service;
 use tonic::transport::server::Connected;
 
 use super::histogram::Counter;
+use crate::peer::{Standstill, Until};
 use crate::tls::Connector;
 
 /// What went over connections, without TLS' own part.
@@ -26,11 +28,15 @@ pub(crate) struct Traffic {
 pub(crate) struct Counted<S> {
     stream: S,
     traffic: Arc<Traffic>,
+    /// Of either direction: two tasks may wait.
+    reads: Standstill,
+    writes: Standstill,
 }
 
 impl<S> Counted<S> {
-    pub(crate) fn new(stream: S, traffic: Arc<Traffic>) -> Self {
-        Self { stream, traffic }
+    /// `cut` is the member's own.
+    pub(crate) fn new(stream: S, traffic: Arc<Traffic>, cut: Arc<Until>) -> Self {
+        Self { stream, traffic, reads: Standstill::new(cut.clone()), writes: Standstill::new(cut) }
     }
 }
 
@@ -46,6 +52,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.reads.poll_over(cx));
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         self.traffic.received.add((buf.filled().len() - before) as u64);
@@ -55,6 +62,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.writes.poll_over(cx));
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         self.traffic.sent.add(written as u64);
         Poll::Ready(Ok(written))
@@ -65,6 +73,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.writes.poll_over(cx));
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes))?;
         self.traffic.sent.add(written as u64);
         Poll::Ready(Ok(written))
@@ -75,6 +84,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // TLS may still hold bytes.
+        ready!(self.writes.poll_over(cx));
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -88,6 +99,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 pub(crate) struct CountedConnector {
     pub(crate) connector: Connector,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) cut: Arc<Until>,
 }
 
 type Connection = TokioIo<Counted<TlsStream<TcpStream>>>;
@@ -103,7 +115,10 @@ impl Service<http::Uri> for CountedConnector {
 
     fn call(&mut self, uri: http::Uri) -> Self::Future {
         let connecting = self.connector.call(uri);
-        let traffic = self.traffic.clone();
-        Box::pin(async move { Ok(TokioIo::new(Counted::new(connecting.await?.into_inner(), traffic))) })
+        let (traffic, cut) = (self.traffic.clone(), self.cut.clone());
+        Box::pin(async move {
+            cut.over().await;
+            Ok(TokioIo::new(Counted::new(connecting.await?.into_inner(), traffic, cut)))
+        })
     }
 }

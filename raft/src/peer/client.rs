@@ -20,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use trireme_store::Store;
 
+use super::cut::Until;
 use super::line::{Line, PeerNetwork};
 use super::liveness::Liveness;
 use super::snapshot::{self, SnapshotDirs};
@@ -75,10 +76,17 @@ pub(crate) struct Peers {
     traffic: Mutex<HashMap<String, Arc<Traffic>>>,
     /// And on those that others made.
     accepted: Arc<Traffic>,
+    /// While this member is kept from the others.
+    cut: Arc<Until>,
 }
 
 impl Peers {
-    pub(crate) fn new(tls: Tls, network: Option<Arc<dyn PeerNetwork>>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(
+        tls: Tls,
+        network: Option<Arc<dyn PeerNetwork>>,
+        metrics: Arc<Metrics>,
+        cut: Arc<Until>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             tls,
             network,
@@ -90,6 +98,7 @@ impl Peers {
             metrics,
             traffic: Mutex::default(),
             accepted: Arc::default(),
+            cut,
         })
     }
 
@@ -172,7 +181,8 @@ impl Peers {
             .initial_connection_window_size(16 * 1024 * 1024)
             .tcp_nodelay(true);
         let (connector, traffic) = (self.tls.connector(), self.traffic(address));
-        Ok(endpoint.connect_with_connector_lazy(CountedConnector { connector, traffic }))
+        let cut = self.cut.clone();
+        Ok(endpoint.connect_with_connector_lazy(CountedConnector { connector, traffic, cut }))
     }
 }
 

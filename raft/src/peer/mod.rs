@@ -5,6 +5,7 @@
 
 mod client;
 mod contact;
+mod cut;
 mod gate;
 mod line;
 mod liveness;
@@ -15,6 +16,7 @@ pub(crate) mod wire;
 
 pub(crate) use client::{Factory, Lane, Peers, addressed};
 pub(crate) use contact::Contact;
+pub(crate) use cut::{Standstill, Until};
 pub use line::{PeerAnswers, PeerNetwork, PeerPort, PeerRequest, PeerResponse};
 pub(crate) use server::{PeerService, Upcalls};
 pub(crate) use snapshot::SnapshotDirs;

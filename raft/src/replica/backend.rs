@@ -21,7 +21,8 @@ use crate::types::MemberId;
 impl Backend for Replica {
     async fn propose(&self, commands: Vec<Bytes>) -> Result<Vec<Outcome>, Error> {
         let submit = |bytes: Bytes| async move {
-            let proposal = stamp(bytes).map_err(|error| Error::Invalid(error.to_string()))?;
+            let proposal =
+                stamp(bytes, self.inner.wall_ms()).map_err(|error| Error::Invalid(error.to_string()))?;
             self.submit(proposal).await
         };
         let results = join_all(commands.into_iter().map(submit)).await;

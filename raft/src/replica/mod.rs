@@ -14,6 +14,7 @@ mod bootstrap;
 mod config;
 pub(crate) mod disk_check;
 mod elections;
+mod faults;
 mod features;
 mod joining;
 mod joint;
@@ -44,6 +45,7 @@ use trireme_store::{Error, Fault, Revision, Store, work};
 
 pub use agreed::{AgreedBody, AgreedEntry};
 pub use config::{Limits, OpenEngine, OpenLogDir, ReplicaConfig, Timing};
+pub use faults::{ChaosFault, FAULT_LASTS_MAX};
 pub use joining::Join;
 pub use members::{MemberChange, MemberError};
 pub use status::{PeerStatus, ReplicaStatus, Role};
@@ -55,6 +57,7 @@ use crate::metrics::{Counted, Metrics};
 use crate::peer::pb::peer_server::PeerServer;
 use crate::peer::{Contact, Factory, PeerPort, PeerService, Peers, SnapshotDirs};
 use crate::types::{MemberId, TypeConfig};
+use faults::Faults;
 use leases::Leases;
 use marks::Marks;
 use proposals::Proposals;
@@ -160,6 +163,8 @@ pub(crate) struct Inner {
     metrics: Arc<Metrics>,
     /// Starts of other members.
     seen: boots::Seen,
+    /// What an operator plays on it.
+    faults: Arc<Faults>,
     /// Proposals are kept back: leadership is changing hands.
     hold: watch::Sender<bool>,
     /// Everything that was acknowledged before this start has been applied.
@@ -307,7 +312,8 @@ impl Replica {
             PeerPort::Tls(_) => None,
             PeerPort::Simulated(network) => Some(network.clone()),
         };
-        let connections = Peers::new(config.peer_tls.clone(), network, metrics.clone());
+        let faults = Arc::<Faults>::default();
+        let connections = Peers::new(config.peer_tls.clone(), network, metrics.clone(), faults.cut.clone());
         let (proposals, queue) = Proposals::new();
         let seen = boots::Seen::open(&dir.path)?;
         let boot = boots::Boot {
@@ -357,6 +363,7 @@ impl Replica {
             marks,
             metrics,
             seen,
+            faults,
             hold: watch::Sender::new(false),
             caught_up: watch::Sender::new(false),
             has_leader: watch::Sender::new(true),
@@ -526,9 +533,10 @@ impl Inner {
         };
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let traffic = self.peers.accepted();
+        let (traffic, cut) = (self.peers.accepted(), self.faults.cut.clone());
         let incoming = self.config.peer_tls.incoming(listener);
-        let incoming = incoming.map(move |accepted| accepted.map(|s| Counted::new(s, traffic.clone())));
+        let incoming =
+            incoming.map(move |accepted| accepted.map(|s| Counted::new(s, traffic.clone(), cut.clone())));
         let stop = self.stop.clone();
         tokio::spawn(async move {
             let server = tonic::transport::Server::builder()

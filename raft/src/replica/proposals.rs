@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -75,10 +75,6 @@ pub(super) struct Proposals {
 
 pub(super) struct Queue(mpsc::UnboundedReceiver<Pending>);
 
-pub(super) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
-}
-
 impl Proposals {
     pub(super) fn new() -> (Self, Queue) {
         let (queue, receiver) = mpsc::unbounded_channel();
@@ -122,7 +118,7 @@ impl Inner {
     pub(super) async fn propose(&self, op: CommandOp) -> Result<Outcome, Error> {
         let seq = self.proposals.next.fetch_add(1, Ordering::Relaxed);
         let proposal = ProposalId { client: self.proposals.client, seq };
-        let command = Command { proposal, time_ms: now_ms(), op };
+        let command = Command { proposal, time_ms: self.wall_ms(), op };
         let bytes = command.encode();
         self.submit(Proposal { bytes, command: Some(Arc::new(command)) }).await
     }
@@ -403,7 +399,7 @@ impl Inner {
         let mut proposals = Vec::with_capacity(count);
         let mut refused = Vec::new();
         for (place, bytes) in request.commands.into_iter().enumerate() {
-            match stamp(bytes) {
+            match stamp(bytes, self.wall_ms()) {
                 Ok(proposal) if self.has_room_for(&proposal) => proposals.push(proposal),
                 Ok(_) => refused.push((place, Error::NoSpace)),
                 Err(error) => refused.push((place, Error::Invalid(error.to_string()))),
@@ -461,9 +457,9 @@ impl Inner {
 }
 
 /// Gives a forwarded command this leader's time.
-pub(super) fn stamp(bytes: Bytes) -> Result<Proposal, trireme_store::log::DecodeError> {
+pub(super) fn stamp(bytes: Bytes, now_ms: i64) -> Result<Proposal, trireme_store::log::DecodeError> {
     let mut command = Command::decode(bytes)?;
-    command.time_ms = now_ms();
+    command.time_ms = now_ms;
     Ok(Proposal { bytes: command.encode(), command: Some(Arc::new(command)) })
 }
 

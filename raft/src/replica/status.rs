@@ -122,6 +122,7 @@ impl Inner {
             }
         });
         let mut problems = self.problems.lock().clone();
+        problems.extend(self.faults_in_words());
         if !*self.has_leader.borrow() {
             problems.push("no leader is heard of".into());
         }

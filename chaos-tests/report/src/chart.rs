@@ -4,9 +4,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::meter::What;
-use super::page::escape;
-use super::summary::Summary;
+use crate::figures::{Report, What};
+use crate::page::escape;
 
 const WIDTH: f64 = 1_160.0;
 const HEIGHT: f64 = 220.0;
@@ -19,15 +18,16 @@ const FINEST_MS: u128 = 100;
 const TIME_LABELS: u32 = 10;
 
 /// Length of one bucket: a tenth of a second, or more of them for a long run.
-pub(super) fn bucket(lasted: Duration) -> Duration {
+pub(crate) fn bucket(lasted: Duration) -> Duration {
     let ms = lasted.as_millis().div_ceil(BUCKETS_MAX).div_ceil(FINEST_MS).max(1) * FINEST_MS;
     Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
 }
 
-fn counts(summary: &Summary, bucket: Duration, which: impl Fn(What) -> bool) -> Vec<u32> {
-    let buckets = summary.lasted.as_millis().div_ceil(bucket.as_millis()).max(1) as usize;
+/// Calls that ended so, per bucket.
+fn counts(report: &Report, bucket: Duration, ok: bool, which: impl Fn(What) -> bool) -> Vec<u32> {
+    let buckets = report.lasted.as_millis().div_ceil(bucket.as_millis()).max(1) as usize;
     let mut counts = vec![0; buckets];
-    for sample in summary.samples.iter().filter(|sample| sample.ok && which(sample.what)) {
+    for sample in report.samples.iter().filter(|sample| sample.ok == ok && which(sample.what)) {
         let place = (sample.ended.as_millis() / bucket.as_millis()) as usize;
         if let Some(count) = counts.get_mut(place) {
             *count += 1;
@@ -36,12 +36,13 @@ fn counts(summary: &Summary, bucket: Duration, which: impl Fn(What) -> bool) -> 
     counts
 }
 
-pub(super) fn availability(summary: &Summary) -> String {
-    let bucket = bucket(summary.lasted);
-    let all = counts(summary, bucket, |what| what != What::StoreRead);
-    let api = counts(summary, bucket, |what| what == What::ApiWrite);
+pub(crate) fn availability(report: &Report) -> String {
+    let bucket = bucket(report.lasted);
+    let all = counts(report, bucket, true, What::is_write);
+    let api = counts(report, bucket, true, |what| what == What::ApiWrite);
+    let failed = counts(report, bucket, false, What::is_write);
     let most = f64::from(all.iter().copied().max().unwrap_or(1).max(1));
-    let lasted = summary.lasted.as_secs_f64().max(0.001);
+    let lasted = report.lasted.as_secs_f64().max(0.001);
     let x = |time: Duration| LEFT + time.as_secs_f64() / lasted * WIDTH;
     let y = |count: f64| TOP + HEIGHT - count / most * HEIGHT;
     let mut svg = String::new();
@@ -50,11 +51,14 @@ pub(super) fn availability(summary: &Summary) -> String {
         svg,
         "<svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-label=\"acknowledged writes over time\">"
     );
-    bands(&mut svg, summary, &x);
+    bands(&mut svg, report, &x);
     area(&mut svg, &all, bucket, &x, &y, "all");
-    area(&mut svg, &api, bucket, &x, &y, "api");
+    if api != all {
+        area(&mut svg, &api, bucket, &x, &y, "api");
+    }
+    failures(&mut svg, &failed, bucket, &x);
     let floor = TOP + HEIGHT;
-    for election in &summary.elections {
+    for election in &report.elections {
         let at = x(election.at);
         let _ = write!(
             svg,
@@ -69,9 +73,10 @@ pub(super) fn availability(summary: &Summary) -> String {
     svg
 }
 
-fn bands(svg: &mut String, summary: &Summary, x: &impl Fn(Duration) -> f64) {
-    for (n, step) in summary.inflicted.iter().enumerate() {
-        let what: Vec<String> = step.what.iter().map(|(kind, whom)| format!("{kind}: {whom}")).collect();
+fn bands(svg: &mut String, report: &Report, x: &impl Fn(Duration) -> f64) {
+    for (n, step) in report.steps.iter().enumerate() {
+        let what: Vec<String> =
+            step.what.iter().map(|deed| format!("{}: {}", deed.name, deed.whom)).collect();
         let (from, to, well) = (x(step.began), x(step.ended), x(step.over()));
         let _ = write!(svg, "<g><title>{}. {}</title>", n + 1, escape(&what.join("; ")));
         for (class, from, to) in [("fault", from, to), ("healing", to, well)] {
@@ -102,6 +107,22 @@ fn area(
         let _ = write!(path, "H{:.1}", x(at).min(LEFT + WIDTH));
     }
     let _ = write!(svg, "<path class=\"{class}\" d=\"{path}V{:.1}Z\"/>", y(0.0));
+}
+
+/// A mark on the ceiling for each bucket in which a write was not acknowledged.
+fn failures(svg: &mut String, failed: &[u32], bucket: Duration, x: &impl Fn(Duration) -> f64) {
+    let mut at = Duration::ZERO;
+    for count in failed {
+        let from = x(at);
+        at += bucket;
+        if *count > 0 {
+            let _ = write!(
+                svg,
+                "<rect class=\"failed\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"5\"><title>{count} not acknowledged</title></rect>",
+                (x(at).min(LEFT + WIDTH) - from).max(1.0)
+            );
+        }
+    }
 }
 
 fn axes(svg: &mut String, most: f64, lasted: f64, x: &impl Fn(Duration) -> f64, y: &impl Fn(f64) -> f64) {
@@ -138,11 +159,14 @@ mod tests {
 
     #[test]
     fn what_was_not_acknowledged_is_seen() {
-        let summary = crate::real::summary::tests::example();
-        let counts = counts(&summary, Duration::from_millis(100), |what| what != What::StoreRead);
-        assert_eq!((counts[0], counts[39], counts[40], counts[64]), (1, 1, 0, 0));
-        assert_eq!(counts.iter().sum::<u32>(), 72);
-        let svg = availability(&summary);
+        let report = crate::figures::tests::example();
+        let done = counts(&report, Duration::from_millis(100), true, What::is_write);
+        assert_eq!((done[0], done[39], done[40], done[64]), (1, 1, 0, 0));
+        assert_eq!(done.iter().sum::<u32>(), 72);
+        let failed = counts(&report, Duration::from_millis(100), false, What::is_write);
+        assert_eq!((failed[62], failed.iter().sum::<u32>()), (1, 1));
+        let svg = availability(&report);
         assert!(svg.contains("1. kill: master-1") && svg.contains("master-2 leads in term 2"), "{svg}");
+        assert_eq!(svg.matches("class=\"failed\"").count(), 1, "{svg}");
     }
 }

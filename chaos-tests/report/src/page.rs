@@ -1,11 +1,9 @@
 //! A run as one page of HTML that needs nothing else: no script, no font, no picture from elsewhere.
 
 use std::fmt::Write;
-use std::time::Duration;
 
-use super::chart;
-use super::meter::What;
-use super::summary::{PHASES, Summary, ms};
+use crate::chart;
+use crate::figures::{Note, PHASES, Report, VIOLATIONS_SHOWN_MAX, What, ms};
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c2733;--soft:#5d6b7a;--line:#d8dee5;--page:#fff;--good:#177245;--bad:#b3261e;
@@ -20,12 +18,13 @@ th,td{text-align:left;padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(
 th{color:var(--soft);font-weight:500}td.n,th.n{text-align:right}
 code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}svg{width:100%;height:auto;min-width:700px}
 .fault{fill:var(--fault)}.healing{fill:var(--healing)}.all{fill:var(--all);fill-opacity:.75}.api{fill:var(--api)}
+.failed{fill:var(--bad)}
 .axis{stroke:var(--line);fill:none}.label,.number{font:11px system-ui,sans-serif;fill:var(--soft)}.election{fill:var(--ink)}
 .key i{display:inline-block;width:.8rem;height:.8rem;margin:0 .3rem 0 1rem;vertical-align:-1px}
 ";
 
 /// Text as text, wherever in a page it stands.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -42,77 +41,65 @@ pub(super) fn escape(text: &str) -> String {
     out
 }
 
-pub(super) fn render(summary: &Summary) -> String {
+pub(crate) fn render(report: &Report) -> String {
     let mut page = String::new();
     let (class, verdict) =
-        if summary.passed() { ("good", "every promise was kept") } else { ("bad", "a promise was broken") };
+        if report.passed() { ("good", "every promise was kept") } else { ("bad", "a promise was broken") };
+    let title = escape(&report.title);
     let _ = write!(
         page,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>Trireme: chaos with seed {}</title><style>{STYLE}</style></head><body>\n\
-         <h1>Chaos with seed {}: <span class=\"{class}\">{verdict}</span></h1>\n",
-        summary.seed, summary.seed
+         <title>Trireme: {title}</title><style>{STYLE}</style></head><body>\n\
+         <h1>{title}: <span class=\"{class}\">{verdict}</span></h1>\n",
     );
-    head(&mut page, summary);
-    let bucket = chart::bucket(summary.lasted);
-    let _ = write!(
-        page,
-        "<h2>Writes acknowledged per {} ms</h2>\n<div class=\"wide\">{}</div>\n\
-         <p class=\"key soft\"><i style=\"background:var(--all)\"></i>store and API\
-         <i style=\"background:var(--api)\"></i>API alone\
-         <i style=\"background:var(--fault)\"></i>fault, numbered as below\
-         <i style=\"background:var(--healing)\"></i>taken back, not yet healed \u{2003}\u{25b2} election</p>\n",
-        bucket.as_millis(),
-        chart::availability(summary)
-    );
-    promises(&mut page, summary);
-    latencies(&mut page, summary);
-    faults(&mut page, summary);
-    elections(&mut page, summary);
-    skipped(&mut page, summary);
+    for line in &report.lead {
+        let _ = writeln!(page, "<p>{}</p>", escape(line));
+    }
+    let _ = write!(page, "<p class=\"soft\">{}", escape(&report.fine_print));
+    if !report.repeat.is_empty() {
+        let _ = write!(page, " \u{b7} again: <code>{}</code>", escape(&report.repeat));
+    }
+    page.push_str("</p>\n");
+    timeline(&mut page, report);
+    promises(&mut page, report);
+    latencies(&mut page, report);
+    faults(&mut page, report);
+    elections(&mut page, report);
+    for note in &report.notes {
+        rows(&mut page, note);
+    }
     page.push_str("</body></html>\n");
     page
 }
 
-fn head(page: &mut String, summary: &Summary) {
-    let _ = writeln!(
+fn timeline(page: &mut String, report: &Report) {
+    let made = |what| report.kinds().iter().any(|(made, _)| *made == what);
+    let areas = if made(What::StoreWrite) && made(What::ApiWrite) {
+        "<i style=\"background:var(--all)\"></i>store and API\
+         <i style=\"background:var(--api)\"></i>API alone"
+    } else {
+        "<i style=\"background:var(--all)\"></i>acknowledged"
+    };
+    let _ = write!(
         page,
-        "<p>{} masters, {:.0} s, <b>{} real faults survived</b>, healed after {:.1} s at most, no acknowledged write for \
-         {:.1} s at most.</p>",
-        summary.masters,
-        summary.lasted.as_secs_f64(),
-        summary.survived(),
-        summary.longest_healing().as_secs_f64(),
-        summary.longest_gap(Duration::ZERO, summary.lasted).as_secs_f64()
-    );
-    let _ = writeln!(page, "<p>{}</p>", escape(&summary.counts));
-    if let Some(tally) = &summary.kubectl {
-        let _ = writeln!(
-            page,
-            "<p>kubectl: {} calls done and {} to be repeated, {} rounds of a Deployment made, scaled, rolled and deleted.</p>",
-            tally.done, tally.not_done, tally.rounds
-        );
-    }
-    if summary.interrupted {
-        page.push_str("<p>The run was interrupted; everything was taken back.</p>\n");
-    }
-    let _ = writeln!(
-        page,
-        "<p class=\"soft\">commit {} \u{b7} {} \u{b7} again: <code>{}</code></p>",
-        escape(&summary.commit),
-        escape(&summary.machine),
-        escape(&summary.repeat)
+        "<h2>Writes acknowledged per {} ms</h2>\n<div class=\"wide\">{}</div>\n\
+         <p class=\"key soft\">{areas}\
+         <i style=\"background:var(--bad)\"></i>not acknowledged\
+         <i style=\"background:var(--fault)\"></i>fault, numbered as below\
+         <i style=\"background:var(--healing)\"></i>taken back, not yet healed \u{2003}\u{25b2} election</p>\n",
+        chart::bucket(report.lasted).as_millis(),
+        chart::availability(report)
     );
 }
 
-fn promises(page: &mut String, summary: &Summary) {
+fn promises(page: &mut String, report: &Report) {
     page.push_str("<h2>Promises</h2>\n<table>");
-    for promise in &summary.promises {
+    for promise in &report.promises {
         let (class, verdict) =
             if promise.violations.is_empty() { ("good", "kept") } else { ("bad", "broken") };
         let _ = write!(page, "<tr><td class=\"{class}\">{verdict}</td><td>{}", escape(&promise.name));
-        let shown = crate::check::VIOLATIONS_SHOWN_MAX;
+        let shown = VIOLATIONS_SHOWN_MAX;
         for violation in promise.violations.iter().take(shown) {
             let _ = write!(page, "<br><code>{}</code>", escape(violation));
         }
@@ -124,20 +111,15 @@ fn promises(page: &mut String, summary: &Summary) {
     page.push_str("</table>\n");
 }
 
-fn latencies(page: &mut String, summary: &Summary) {
+fn latencies(page: &mut String, report: &Report) {
     page.push_str(
         "<h2>Latencies, as clients saw them (ms)</h2>\n<div class=\"wide\"><table><tr><th></th><th></th>\
          <th class=\"n\">done</th><th class=\"n\">not</th><th class=\"n\">p50</th><th class=\"n\">p99</th>\
          <th class=\"n\">longest</th></tr>\n",
     );
-    let kinds = [
-        (What::StoreWrite, "write to the store"),
-        (What::StoreRead, "linearizable read of the store"),
-        (What::ApiWrite, "write to the API"),
-    ];
-    for (what, name) in kinds {
+    for (what, name) in report.kinds() {
         for (phase, when) in PHASES {
-            let latency = summary.latency(what, phase);
+            let latency = report.latency(what, phase);
             let _ = writeln!(
                 page,
                 "<tr><td>{name}</td><td>{when}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
@@ -153,13 +135,13 @@ fn latencies(page: &mut String, summary: &Summary) {
     page.push_str("</table></div>\n");
 }
 
-fn faults(page: &mut String, summary: &Summary) {
+fn faults(page: &mut String, report: &Report) {
     page.push_str(
         "<h2>Faults</h2>\n<div class=\"wide\"><table><tr><th class=\"n\">no.</th><th class=\"n\">at s</th><th>what</th>\
          <th>whom</th><th class=\"n\">lasted s</th><th class=\"n\">healed after s</th>\
          <th class=\"n\">longest without a write, s</th></tr>\n",
     );
-    for (n, step) in summary.inflicted.iter().enumerate() {
+    for (n, step) in report.steps.iter().enumerate() {
         let join = |parts: Vec<String>| parts.join("<br>");
         let healed = match step.healed {
             Some(healed) => format!("{:.1}", healed.saturating_sub(step.ended).as_secs_f64()),
@@ -171,20 +153,20 @@ fn faults(page: &mut String, summary: &Summary) {
              <td class=\"n\">{healed}</td><td class=\"n\">{:.1}</td></tr>",
             n + 1,
             step.began.as_secs_f64(),
-            join(step.what.iter().map(|(kind, _)| escape(kind.words())).collect()),
-            join(step.what.iter().map(|(_, whom)| escape(whom)).collect()),
+            join(step.what.iter().map(|deed| escape(&deed.words)).collect()),
+            join(step.what.iter().map(|deed| escape(&deed.whom)).collect()),
             step.ended.saturating_sub(step.began).as_secs_f64(),
-            summary.longest_gap(step.began, step.over()).as_secs_f64()
+            report.longest_gap(step.began, step.over()).as_secs_f64()
         );
     }
     page.push_str("</table></div>\n");
 }
 
-fn elections(page: &mut String, summary: &Summary) {
+fn elections(page: &mut String, report: &Report) {
     page.push_str(
         "<h2>Leaders</h2>\n<table><tr><th class=\"n\">at s</th><th class=\"n\">term</th><th>leader</th></tr>\n",
     );
-    for election in &summary.elections {
+    for election in &report.elections {
         let _ = writeln!(
             page,
             "<tr><td class=\"n\">{:.1}</td><td class=\"n\">{}</td><td>{}</td></tr>",
@@ -196,14 +178,16 @@ fn elections(page: &mut String, summary: &Summary) {
     page.push_str("</table>\n");
 }
 
-fn skipped(page: &mut String, summary: &Summary) {
-    if summary.skipped.is_empty() {
-        page.push_str("<h2>Skipped</h2>\n<p>Nothing: this machine can do all of it.</p>\n");
+fn rows(page: &mut String, note: &Note) {
+    if note.rows.is_empty() {
+        if !note.without_rows.is_empty() {
+            let _ = writeln!(page, "<h2>{}</h2>\n<p>{}</p>", escape(&note.title), escape(&note.without_rows));
+        }
         return;
     }
-    page.push_str("<h2>Skipped, for what this machine lacks</h2>\n<table>");
-    for (name, reason) in &summary.skipped {
-        let _ = writeln!(page, "<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(reason));
+    let _ = writeln!(page, "<h2>{}</h2>\n<table>", escape(&note.title));
+    for (name, words) in &note.rows {
+        let _ = writeln!(page, "<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(words));
     }
     page.push_str("</table>\n");
 }
@@ -211,22 +195,25 @@ fn skipped(page: &mut String, summary: &Summary) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::real::summary::tests::example;
+    use crate::figures::tests::example;
 
     #[test]
     fn whatever_is_told_stands_in_it_as_text() {
         let hostile = "</title><script>alert('1')</script>\" onload=\"x & \u{1}";
-        let mut summary = example();
-        summary.commit = hostile.into();
-        summary.repeat = hostile.into();
-        summary.machine = hostile.into();
-        summary.counts = hostile.into();
-        summary.skipped = vec![(hostile.into(), hostile.into())];
-        summary.promises[0].name = hostile.into();
-        summary.promises[0].violations = vec![hostile.into(); 12];
-        summary.inflicted[0].what[0].1 = hostile.into();
-        summary.elections[0].leader = hostile.into();
-        let page = render(&summary);
+        let mut report = example();
+        report.title = hostile.into();
+        report.lead = vec![hostile.into()];
+        report.fine_print = hostile.into();
+        report.repeat = hostile.into();
+        report.notes[0].title = hostile.into();
+        report.notes[0].rows = vec![(hostile.into(), hostile.into())];
+        report.promises[0].name = hostile.into();
+        report.promises[0].violations = vec![hostile.into(); 12];
+        report.steps[0].what[0].name = hostile.into();
+        report.steps[0].what[0].words = hostile.into();
+        report.steps[0].what[0].whom = hostile.into();
+        report.elections[0].leader = hostile.into();
+        let page = render(&report);
         for wrong in ["<script", "</title><script", "\" onload", "\u{1}"] {
             assert!(!page.contains(wrong), "{wrong} is in the page");
         }
@@ -244,9 +231,19 @@ mod tests {
                 page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
             assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
         }
-        for found in ["every promise was kept", "1 real faults survived", "no library", "a master is killed"]
-        {
+        for found in ["every promise was kept", "no library", "a master is killed", "store and API"] {
             assert!(page.contains(found), "{found} is not in the page");
         }
+    }
+
+    #[test]
+    fn what_was_not_done_has_no_rows() {
+        let mut report = example();
+        report.samples.retain(|sample| sample.what == What::ApiWrite);
+        report.notes[0].rows.clear();
+        let page = render(&report);
+        assert!(!page.contains("write to the store") && page.contains("<p>Nothing</p>"), "{page}");
+        report.notes[0].without_rows.clear();
+        assert!(!render(&report).contains("Skipped"));
     }
 }
