@@ -6,6 +6,8 @@ use std::process::ExitCode;
 /// Starting again would end the same way: a busy port, a data directory of another cluster. The
 /// value is `EX_CONFIG` of sysexits.h; the systemd unit and `trireme up` do not restart on it.
 pub(crate) const CONFIG: u8 = 78;
+/// Of a command that judges something: there is no verdict.
+pub(crate) const COULD_NOT: u8 = 2;
 
 /// Marks an error as one of configuration.
 #[derive(Debug)]
@@ -18,6 +20,18 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Marks an error of a command that judges something as one because of which it could not.
+#[derive(Debug)]
+pub(crate) struct CouldNot(pub(crate) anyhow::Error);
+
+impl fmt::Display for CouldNot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for CouldNot {}
 
 pub(crate) trait ConfigContext<T> {
     /// Marks a failure as one that repeating does not mend.
@@ -36,7 +50,11 @@ pub(crate) fn code(result: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("trireme: {error:#}");
-            ExitCode::from(if error.is::<ConfigError>() { CONFIG } else { 1 })
+            ExitCode::from(match () {
+                () if error.is::<ConfigError>() => CONFIG,
+                () if error.is::<CouldNot>() => COULD_NOT,
+                () => 1,
+            })
         }
     }
 }

@@ -1,6 +1,8 @@
 //! When a process ends: on a signal, or with the supervisor that started it.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +20,8 @@ pub(crate) struct End {
     /// Cancelled before `stop` when the supervisor let go: the whole cluster ends, and there is
     /// nobody to hand anything over to.
     pub everyone: CancellationToken,
+    /// When it has ended in order, the process begins anew.
+    pub again: Arc<AtomicBool>,
 }
 
 pub(crate) fn watch_for_end() -> Result<End> {

@@ -3,6 +3,7 @@
 mod agent;
 mod backup;
 mod balancer;
+mod chaos;
 mod down;
 mod exit;
 mod forms;
@@ -88,6 +89,8 @@ enum Command {
     /// Make a new cluster out of an old one's state: `trireme restore --from`
     #[command(name = forms::RESTORE_FROM)]
     RestoreFrom(restore::Options),
+    /// Have things go wrong on a cluster for tests, and judge what its clients were told
+    Chaos(chaos::Options),
     /// Print the version
     Version,
 }
@@ -125,6 +128,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Restore(options) => small_runtime()?.block_on(past::restore(options)),
         Command::Import(options) => small_runtime()?.block_on(import::run(options)),
         Command::RestoreFrom(options) => restore::run(&options),
+        Command::Chaos(options) => small_runtime()?.block_on(chaos::run(options)),
         Command::Version => {
             println!("trireme {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -148,8 +148,8 @@ pub(crate) fn count<N: fmt::Display + PartialEq + From<u8>>(n: N, thing: &str) -
         return format!("{n} {thing}");
     }
     match thing.strip_suffix('y') {
-        Some(stem) => format!("{n} {stem}ies"),
-        None => format!("{n} {thing}s"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{n} {stem}ies"),
+        _ => format!("{n} {thing}s"),
     }
 }
 
@@ -169,6 +169,7 @@ mod tests {
     fn one_thing_is_not_several() {
         assert_eq!([count(0, "base"), count(1, "base"), count(2, "base")], ["0 bases", "1 base", "2 bases"]);
         assert_eq!([count(1_i64, "log entry"), count(7_u64, "log entry")], ["1 log entry", "7 log entries"]);
+        assert_eq!(count(202_u64, "key"), "202 keys");
     }
 
     #[test]

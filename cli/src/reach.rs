@@ -1,5 +1,6 @@
 //! How operators' commands reach the masters' stores.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +11,7 @@ use crate::pki::Pki;
 use crate::store_client::StoreClient;
 use crate::up::{KUBECONFIG_FILE, Layout, PKI_DIR, absolute};
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Reach {
     /// Folder of a cluster that `up` started
     #[arg(long, default_value = ".trireme")]
@@ -53,6 +54,15 @@ impl Reach {
         store.ensure()?;
         let client = StoreClient::new(pki.store_ca.certificate_pem(), &store.files, endpoints)?;
         Ok(Reached { client, pki, api, kubeconfig })
+    }
+
+    /// The flags that say the same to another of these commands.
+    pub(crate) fn arguments(&self) -> Result<Vec<OsString>> {
+        let Some(pki_dir) = &self.pki_dir else {
+            return Ok(vec!["--dir".into(), absolute(&self.dir)?.into_os_string()]);
+        };
+        let pki_dir = absolute(pki_dir)?.into_os_string();
+        Ok(vec!["--pki-dir".into(), pki_dir, "--endpoints".into(), self.endpoints.join(",").into()])
     }
 
     fn find(&self) -> Result<Found> {

@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two checks of a backend that is down: it is wanted back soon.
 const CHECK_DOWN_EVERY: Duration = Duration::from_millis(100);
+/// How long what is under way on a backend that said before that it takes nothing new may take to end:
+/// one that stops in order stops listening first, and answers what it has been asked.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// Failures in a row after which a backend that still accepts connections is left out.
 const FAILURES_MAX: u32 = 2;
 
@@ -19,7 +22,7 @@ const UNCHECKED: u8 = 0;
 const UP: u8 = 1;
 /// Takes no new connections; those it has go on (it is starting, stopping or has no quorum).
 const DRAINING: u8 = 2;
-/// Nobody listens there: its connections are cut.
+/// Nobody listens there: its connections are cut, those of one that was draining after a while.
 const DEAD: u8 = 3;
 
 pub(super) struct Check {
@@ -81,17 +84,27 @@ impl Backend {
     }
 
     pub(super) fn mark_dead(&self, why: &str) {
-        if self.set(DEAD, why) {
-            let cut = std::mem::take(&mut *self.cut.lock());
+        let old = self.set(DEAD, why);
+        if old == DEAD {
+            return;
+        }
+        let cut = std::mem::take(&mut *self.cut.lock());
+        if old == DRAINING {
+            // Its own end closes them: this is for those that it does not.
+            tokio::spawn(async move {
+                tokio::time::sleep(LAST_ANSWERS).await;
+                cut.cancel();
+            });
+        } else {
             cut.cancel();
         }
     }
 
-    /// Says whether the state changed.
-    fn set(&self, state: u8, why: &str) -> bool {
+    /// Gives the state before.
+    fn set(&self, state: u8, why: &str) -> u8 {
         let old = self.state.swap(state, Ordering::Relaxed);
         if old == state {
-            return false;
+            return old;
         }
         let backend = &self.address;
         match state {
@@ -99,7 +112,7 @@ impl Backend {
             DRAINING => tracing::warn!(backend, why, "backend takes no new connections"),
             _ => tracing::warn!(backend, why, "backend is dead"),
         }
-        true
+        old
     }
 
     /// Checks for ever.
@@ -153,4 +166,24 @@ enum Probe {
     Refused(String),
     /// It lives but is not to be used now.
     Bad(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_in_order_may_answer_what_it_was_asked() {
+        let backend = Backend::new("127.0.0.1:1".into());
+        backend.set(UP, "");
+        let cut = backend.cut_token();
+        backend.mark_dead("refused");
+        assert!(cut.is_cancelled(), "it died");
+        backend.set(UP, "");
+        let cut = backend.cut_token();
+        backend.set(DRAINING, "not ready");
+        backend.mark_dead("refused");
+        assert!(!cut.is_cancelled() && backend.is_dead(), "it stops");
+        tokio::time::timeout(2 * LAST_ANSWERS, cut.cancelled()).await.expect("it is cut in the end");
+    }
 }

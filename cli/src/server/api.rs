@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trireme_apiserver::{Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
+use trireme_apiserver::{InProcess, Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
 use trireme_client::Transport;
 use trireme_controllers::runtime::{Clock, LeaseTiming, MemberWitness, Metrics, Witness, identity};
 use trireme_controllers::scheduler;
@@ -16,6 +16,7 @@ use trireme_raft::{MemberError, Replica};
 use trireme_store::Kv;
 
 use super::ApiOptions;
+use crate::chaos;
 use crate::in_process::in_process;
 use crate::join::{Doorkeeper, FindPeers};
 use crate::lifetime::End;
@@ -88,6 +89,9 @@ pub(super) async fn serve(
     let lead = CancellationToken::new();
     if let Some(member) = &member {
         start_leaders(options, pki, &server, member, &lead, &mut tasks);
+        let agent = concat!("trireme-master/", env!("CARGO_PKG_VERSION"));
+        let orders = InProcess::new(server.clone(), chaos::USER, &[chaos::GROUP], agent);
+        tokio::spawn(chaos::Subject::new(member.clone(), orders, end.clone()).run());
     }
     tokio::select! {
         () = end.stop.cancelled() => {}
@@ -138,6 +142,15 @@ fn start_leaders(
     tasks: &mut JoinSet<()>,
 ) {
     let identity = identity(&options.name, member.incarnation());
+    let shift_ms = member.clock_shift_ms();
+    Server::shift_clock({
+        let shift_ms = shift_ms.clone();
+        move || shift_ms() / 1_000
+    });
+    let clock = Clock::from_fn(move || {
+        let now = jiff::Timestamp::now();
+        now.saturating_add(jiff::SignedDuration::from_millis(shift_ms())).unwrap_or(now)
+    });
     let (gone, leading) = (member.clone(), member.clone());
     let witness: Option<Arc<dyn Witness>> = Some(Arc::new(MemberWitness::new(
         move |name: &str, incarnation| gone.is_process_gone(name, incarnation),
@@ -151,7 +164,7 @@ fn start_leaders(
         transport_for: Arc::new(move |user| -> Arc<dyn Transport> { in_process(inside.clone(), user) }),
         identity: identity.clone(),
         stop: stop.clone(),
-        clock: Clock::system(),
+        clock: clock.clone(),
         timing: LeaseTiming::witnessed(),
         options: trireme_controllers::Options {
             root_ca_pem: pki.ca.certificate_pem().to_owned(),
@@ -164,7 +177,7 @@ fn start_leaders(
         transport: in_process(server.clone(), scheduler::USER),
         identity,
         witness,
-        clock: Clock::system(),
+        clock,
         metrics,
         counts: Arc::default(),
     };

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +22,7 @@ use trireme_raft::Join;
 use trireme_raft::etcd::Backend;
 
 use crate::backup::Keeper;
+use crate::chaos::again;
 use crate::exit::ConfigContext;
 use crate::join::{Facts, FindPeers};
 use crate::pki::{Pki, Renewer};
@@ -129,11 +131,24 @@ pub(crate) fn run(options: Options) -> Result<()> {
     let outcome = api_runtime.block_on(run_master(options, store_runtime.handle().clone()));
     api_runtime.shutdown_timeout(RUNTIME_END);
     store_runtime.shutdown_timeout(RUNTIME_END);
-    outcome
+    match outcome? {
+        Next::End => Ok(()),
+        Next::Again => Err(again::start_over(Duration::ZERO)),
+    }
 }
 
-async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle) -> Result<()> {
+/// What comes after a master has stopped in order.
+enum Next {
+    End,
+    /// It was told to start again: `trireme chaos run rolling-restart`.
+    Again,
+}
+
+async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle) -> Result<Next> {
     let end = crate::lifetime::watch_for_end()?;
+    if again::stay_down(&end).await {
+        return Ok(Next::End);
+    }
     crate::unfinished::refuse(&options.api.data_dir).config()?;
     let pki = options.api.open_pki().config()?;
     let joined = Facts::read(&options.api.data_dir).config()?;
@@ -198,7 +213,8 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
     let _ = tokio::time::timeout(RUNTIME_END, keeping).await;
     let handover = !end.everyone.is_cancelled();
     store_runtime.spawn(store.shutdown(handover)).await.context("the store's end panicked")?;
-    served
+    served?;
+    Ok(if end.again.load(Ordering::Acquire) { Next::Again } else { Next::End })
 }
 
 /// The API alone, until it is told to stop.
