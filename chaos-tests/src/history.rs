@@ -59,8 +59,11 @@ pub struct Sample {
 /// Everything of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
-    /// Nobody but this traffic writes to the store or compacts it.
-    pub alone: bool,
+    /// All compactions are here: those of this traffic, and what others may have asked for.
+    pub compactions_known: bool,
+    /// Others asked for compactions up to these revisions, at these ticks at the earliest.
+    #[serde(default)]
+    pub compactions: Vec<(Tick, i64)>,
     pub operations: Vec<Operation>,
     pub watches: Vec<Watch>,
     pub samples: Vec<Sample>,
@@ -121,8 +124,8 @@ impl History {
     }
 }
 
-/// Filled by many clients at once.
-#[derive(Default)]
+/// Filled by many clients at once. Where somebody beside them compacts the store,
+/// [`compactors`](crate::traffic::store::compactors) must look at it.
 pub struct Recorder {
     tick: AtomicU64,
     began: OnceLock<Instant>,
@@ -130,12 +133,18 @@ pub struct Recorder {
     history: Mutex<History>,
 }
 
-impl Recorder {
-    /// Of a store to which nobody else writes.
-    pub fn alone() -> Recorder {
-        Recorder { history: Mutex::new(History { alone: true, ..History::default() }), ..Recorder::default() }
+impl Default for Recorder {
+    fn default() -> Recorder {
+        Recorder {
+            tick: AtomicU64::new(0),
+            began: OnceLock::new(),
+            acknowledged: AtomicU64::new(0),
+            history: Mutex::new(History { compactions_known: true, ..History::default() }),
+        }
     }
+}
 
+impl Recorder {
     pub fn tick(&self) -> Tick {
         Tick(self.tick.fetch_add(1, Ordering::SeqCst))
     }

@@ -40,7 +40,7 @@ fn nothing_is_left() {
 fn faults_of_every_sort_are_survived_and_reported() {
     let folder = tempfile::tempdir().expect("folder");
     let page = folder.path().join("report.html");
-    let faults = "stop,one-way,disk-fails,sync-hangs,clock,oom";
+    let faults = "stop,one-way,reorder,disk-fails,sync-hangs,clock,oom";
     let arguments = ["--seed", "1", "--minutes", "0.75", "--clients", "2", "--faults", faults, "--report"];
     let page_text = page.to_str().expect("UTF-8");
     let Some(output) =

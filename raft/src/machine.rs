@@ -97,8 +97,17 @@ impl Progress {
 type Handed = (Entry, Option<ApplyResponder<TypeConfig>>);
 
 enum Job {
-    Apply { run: Vec<Handed>, handed_ns: u64, done: oneshot::Sender<Result<(), Fault>> },
-    Install { dir: PathBuf, done: oneshot::Sender<Result<(), Fault>> },
+    /// `began_ns` is when it was first tried.
+    Apply {
+        run: Vec<Handed>,
+        handed_ns: u64,
+        began_ns: Option<u64>,
+        done: oneshot::Sender<Result<(), Fault>>,
+    },
+    Install {
+        dir: PathBuf,
+        done: oneshot::Sender<Result<(), Fault>>,
+    },
 }
 
 /// What to do about a full disk: it passes, so nothing that meets one may fail for good.
@@ -109,26 +118,20 @@ struct Disk {
 }
 
 impl Disk {
-    /// Does `work` again until the disk has room for it, or the member stops.
-    fn wait<T>(&self, what: &str, mut work: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
-        let mut waited = false;
-        loop {
-            match work() {
-                Err(Fault::NoSpace) if !self.stop.is_cancelled() => {
-                    if !std::mem::replace(&mut waited, true) {
-                        tracing::error!(what, "the disk is full; waiting");
-                    }
-                    self.log.give_reserve_back();
-                    work::pause(NO_SPACE_RETRY);
-                }
-                result => {
-                    if waited && result.is_ok() {
-                        tracing::info!(what, "there was room");
-                    }
-                    return result;
-                }
+    /// Whether what came to `result` is to be done again in a while: the disk has no room for it, and
+    /// the member goes on. `waits` keeps whether that was so before.
+    fn lacks_room<T>(&self, what: &str, waits: &mut bool, result: &Result<T, Fault>) -> bool {
+        let waited = std::mem::take(waits);
+        if matches!(result, Err(Fault::NoSpace)) && !self.stop.is_cancelled() {
+            if !waited {
+                tracing::error!(what, "the disk is full; waiting");
             }
+            self.log.give_reserve_back();
+            *waits = true;
+        } else if waited && result.is_ok() {
+            tracing::info!(what, "there was room");
         }
+        *waits
     }
 }
 
@@ -157,6 +160,8 @@ impl Machine {
             progress: progress.clone(),
             observer,
             metrics,
+            waiting: None,
+            waits: false,
         };
         let (jobs, _) = work::start("raft-apply", applier)?;
         Ok(Self { store, disk, jobs, progress })
@@ -227,7 +232,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             if let Some((last, _)) = run.last() {
                 self.progress.handed.store(last.log_id.index + 1, Ordering::Relaxed);
                 let handed_ns = now_ns();
-                self.run(|done| Job::Apply { run, handed_ns, done }).await?;
+                self.run(|done| Job::Apply { run, handed_ns, began_ns: None, done }).await?;
             }
         }
         Ok(())
@@ -268,9 +273,18 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
         let meta = std::mem::replace(&mut self.meta, Err(io::Error::other("built before")))?;
-        let (store, disk) = (self.store.clone(), self.disk.clone());
-        let flush = move || disk.wait("flushing the state", || store.flush());
-        let durable = work::blocking(flush).await?.map_err(io::Error::other)?;
+        let mut waits = false;
+        let durable = loop {
+            let store = self.store.clone();
+            let flushed = work::blocking(move || store.flush()).await?;
+            if !self.disk.lacks_room("flushing the state", &mut waits, &flushed) {
+                break flushed.map_err(io::Error::other)?;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(NO_SPACE_RETRY) => {}
+                () = self.disk.stop.cancelled() => {}
+            }
+        };
         // Only what surely is on the disk may leave the log.
         if durable.map(|position| position.index) < meta.last_log_id.map(|id| id.index) {
             return Err(io::Error::other("the flush did not cover what was applied before it"));
@@ -298,31 +312,57 @@ struct Applier {
     progress: Arc<Progress>,
     observer: Arc<dyn Observer>,
     metrics: Arc<Metrics>,
+    /// What the disk has no room for: it is tried again, and nothing passes it.
+    waiting: Option<Job>,
+    waits: bool,
 }
 
 impl Worker<Job> for Applier {
     fn work(&mut self, job: Option<Job>, _: &mut dyn FnMut() -> Option<Job>) -> Next {
-        match job {
-            Some(Job::Apply { run, handed_ns, done }) => {
-                let _ = done.send(self.apply(run, handed_ns));
+        self.waiting = match self.waiting.take().or(job) {
+            Some(Job::Apply { run, handed_ns, began_ns, done }) => {
+                let began_ns = began_ns.unwrap_or_else(now_ns);
+                let result = self.write(&run);
+                let lacks_room = self.disk.lacks_room("applying what was agreed", &mut self.waits, &result);
+                self.progress.waiting_for_space.store(lacks_room, Ordering::Relaxed);
+                if lacks_room {
+                    Some(Job::Apply { run, handed_ns, began_ns: Some(began_ns), done })
+                } else {
+                    let _ = done.send(result.map(|written| self.tell(run, written, [handed_ns, began_ns])));
+                    None
+                }
             }
             Some(Job::Install { dir, done }) => {
                 self.metrics.snapshots_applying.set(1);
                 let installed = self.install(&dir);
-                self.metrics.snapshots_applying.set(0);
-                let _ = done.send(installed);
+                if self.disk.lacks_room("installing a snapshot", &mut self.waits, &installed) {
+                    Some(Job::Install { dir, done })
+                } else {
+                    self.metrics.snapshots_applying.set(0);
+                    let _ = done.send(installed);
+                    None
+                }
             }
-            None => {}
+            None => None,
+        };
+        match self.waiting {
+            Some(_) => Next::Pause(NO_SPACE_RETRY),
+            None => Next::Job,
         }
-        Next::Job
     }
+}
+
+/// What came of a run, and how many transactions it had.
+struct Written {
+    outcomes: Vec<Outcome>,
+    txns: u64,
 }
 
 impl Applier {
     /// Installs a snapshot that was verified when it came.
     fn install(&self, dir: &Path) -> Result<(), Fault> {
         let meta = trireme_store::SnapshotMeta::read(dir)?;
-        match self.disk.wait("installing a snapshot", || self.store.install_checked(dir, &meta)) {
+        match self.store.install_checked(dir, &meta) {
             Ok(applied) => {
                 if let Some(position) = applied.position {
                     self.observer.replaced();
@@ -339,24 +379,21 @@ impl Applier {
         }
     }
 
-    fn apply(&self, run: Vec<Handed>, handed_ns: u64) -> Result<(), Fault> {
-        let began_ns = now_ns();
-        let mut txns = 0;
-        let waiting = &self.progress.waiting_for_space;
-        let applied = self.disk.wait("applying what was agreed", || {
-            let mut entries = to_store(&run)?;
-            if planted::is(Bug::Diverges) && self.disk.log.member() % 2 == 1 {
-                entries.iter_mut().for_each(diverge);
-            }
-            txns = entries.iter().filter(|entry| is_txn(entry)).count() as u64;
-            let result = self.store.apply(entries);
-            waiting.store(matches!(result, Err(Fault::NoSpace)), Ordering::Relaxed);
-            result
-        });
+    fn write(&self, run: &[Handed]) -> Result<Written, Fault> {
+        let mut entries = to_store(run)?;
+        if planted::is(Bug::Diverges) && self.disk.log.member() % 2 == 1 {
+            entries.iter_mut().for_each(diverge);
+        }
+        let txns = entries.iter().filter(|entry| is_txn(entry)).count() as u64;
+        let applied = self.store.apply(entries);
         if let Err(Fault::Corrupt(what)) = &applied {
             self.observer.damaged(what);
         }
-        let outcomes = applied?;
+        Ok(Written { outcomes: applied?, txns })
+    }
+
+    /// Has everybody know of a run that is applied.
+    fn tell(&self, run: Vec<Handed>, Written { outcomes, txns }: Written, [handed_ns, began_ns]: [u64; 2]) {
         let first = run.first().map_or(0, |(entry, _)| entry.log_id.index);
         let next = run.last().map_or(0, |(entry, _)| entry.log_id.index + 1);
         let done_ns = now_ns();
@@ -380,7 +417,6 @@ impl Applier {
                 responder.send(Some(outcome));
             }
         }
-        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc as tasks;
 use tokio::task::JoinError;
 
@@ -22,6 +23,8 @@ pub enum Next {
     Job,
     /// A job, but no longer than this.
     JobWithin(Duration),
+    /// This time, and no job before it has passed: then it is called without one.
+    Pause(Duration),
     Nothing,
 }
 
@@ -44,7 +47,15 @@ pub struct Sender<J>(Way<J>);
 enum Way<J> {
     Thread(mpsc::Sender<J>),
     Task(tasks::UnboundedSender<J>),
-    Caller(Arc<Mutex<dyn Worker<J>>>),
+    Caller(Arc<Mutex<Called<J>>>),
+}
+
+/// A worker whose senders do the work.
+struct Called<J> {
+    worker: Box<dyn Worker<J>>,
+    /// A task will call it without a job.
+    is_awaited: bool,
+    has_ended: bool,
 }
 
 impl<J> Clone for Sender<J> {
@@ -67,12 +78,42 @@ impl<J: 'static> Sender<J> {
         match &self.0 {
             Way::Thread(jobs) => jobs.send(job).map_err(|_| Ended),
             Way::Task(jobs) => jobs.send(job).map_err(|_| Ended),
-            Way::Caller(worker) => {
-                let _ = worker.lock().work(Some(job), &mut || None);
-                Ok(())
-            }
+            Way::Caller(worker) => call(worker, Some(job)),
         }
     }
+}
+
+/// Has a worker do a job on the caller's thread, and what it is to do by itself later in a task.
+fn call<J: 'static>(called: &Arc<Mutex<Called<J>>>, job: Option<J>) -> Result<(), Ended> {
+    let again = {
+        let called = &mut *called.lock();
+        if called.has_ended {
+            return Err(Ended);
+        }
+        match called.worker.work(job, &mut || None) {
+            Next::JobWithin(time) | Next::Pause(time) => {
+                (!std::mem::replace(&mut called.is_awaited, true)).then_some(time)
+            }
+            Next::Job => None,
+            Next::Nothing => {
+                called.worker.end();
+                called.has_ended = true;
+                None
+            }
+        }
+    };
+    // No runtime: the process ends, and its tasks are being dropped.
+    if let (Some(time), Ok(runtime)) = (again, Handle::try_current()) {
+        let called = Arc::downgrade(called);
+        runtime.spawn(async move {
+            tokio::time::sleep(time).await;
+            if let Some(called) = called.upgrade() {
+                called.lock().is_awaited = false;
+                let _ = call(&called, None);
+            }
+        });
+    }
+    Ok(())
 }
 
 /// A worker at work.
@@ -130,15 +171,16 @@ pub fn start<J: Send + 'static>(
     Ok((Sender(Way::Thread(jobs)), Running(Some(thread))))
 }
 
-/// The same for one whose senders wait for what it makes: in a simulated world they do it themselves,
-/// and what it would do by itself after a time ([`Next::JobWithin`]) is not done.
+/// The same for one whose senders wait for what it makes: in a simulated world they do it themselves.
 pub fn start_for_waiting<J: Send + 'static>(
     name: &'static str,
-    mut worker: impl Worker<J>,
+    worker: impl Worker<J>,
 ) -> io::Result<(Sender<J>, Running)> {
     if is_simulated() {
-        let _ = worker.work(None, &mut || None);
-        return Ok((Sender(Way::Caller(Arc::new(Mutex::new(worker)))), Running(None)));
+        let called = Called { worker: Box::new(worker), is_awaited: false, has_ended: false };
+        let called = Arc::new(Mutex::new(called));
+        let _ = call(&called, None);
+        return Ok((Sender(Way::Caller(called)), Running(None)));
     }
     start(name, worker)
 }
@@ -157,6 +199,10 @@ fn as_thread<J>(worker: &mut impl Worker<J>, queue: &mpsc::Receiver<J>) {
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             },
+            Next::Pause(time) => {
+                thread::sleep(time);
+                None
+            }
         };
         next = worker.work(job, &mut || queue.try_recv().ok());
     }
@@ -176,6 +222,10 @@ async fn as_task<J>(name: &'static str, mut worker: impl Worker<J>, mut queue: t
                 Ok(None) => break,
                 Err(_) => None,
             },
+            Next::Pause(time) => {
+                tokio::time::sleep(time).await;
+                None
+            }
         };
         if let Some(delay) = world().map(|world| world.delay(name)).filter(|delay| !delay.is_zero()) {
             worker.held_up();

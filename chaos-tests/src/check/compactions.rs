@@ -1,7 +1,6 @@
 //! A compaction hides what it was asked to hide, from readers and watchers, and not more.
 
-use super::known::Known;
-use super::words;
+use super::{Found, words};
 use crate::history::{Call, History, Outcome, Received, Refusal, Tick};
 
 /// Revisions that compactions asked for, which may have been done, by the tick at which they began.
@@ -16,7 +15,7 @@ impl Compactions {
                 }
                 _ => None,
             });
-        let mut asked: Vec<_> = asked.collect();
+        let mut asked: Vec<_> = asked.chain(history.compactions.iter().copied()).collect();
         asked.sort_unstable();
         let mut most = 0;
         for (_, revision) in &mut asked {
@@ -48,15 +47,15 @@ impl Compactions {
 }
 
 /// What was not compacted is there, and what has been seen is not said to lie in the future.
-pub(super) fn history_is_there_until_compacted(history: &History) -> Vec<String> {
-    let (compactions, known) = (Compactions::of(history), Known::of(history));
+pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Vec<String> {
+    let Found { history, known, compactions, .. } = *found;
     let mut wrong = Vec::new();
     for operation in &history.operations {
         let (Call::Range(range), Outcome::Refused(refusal)) = (&operation.call, &operation.outcome) else {
             continue;
         };
         let what = match refusal {
-            Refusal::Compacted { revision } if history.alone => {
+            Refusal::Compacted { revision } if history.compactions_known => {
                 compactions.wrong(range.revision, *revision, operation.end.tick)
             }
             Refusal::FutureRevision if !range.serializable => {
@@ -68,9 +67,12 @@ pub(super) fn history_is_there_until_compacted(history: &History) -> Vec<String>
         };
         wrong.extend(what.map(|what| format!("{} {what}", words::operation(operation))));
     }
-    for watch in history.watches.iter().filter(|_| history.alone) {
-        // From now on, and it is not known when that was: no place until something came.
-        let mut next = watch.from.checked_add(1).unwrap_or(0);
+    for watch in history.watches.iter().filter(|_| history.compactions_known) {
+        // From now on, and it is not known when that was, at a member that may be behind: no place until
+        // something came.
+        let from_now =
+            watch.pieces.first().is_some_and(|piece| matches!(piece.what, Received::Opened { start: 0 }));
+        let mut next = if from_now { 0 } else { watch.from.checked_add(1).unwrap_or(0) };
         for piece in &watch.pieces {
             match &piece.what {
                 // Where it goes on, if its stream falls behind or cannot be opened.

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::replay::{Cause, Replay};
+use super::Found;
+use super::replay::Cause;
 use crate::history::{Answer, Call, History, Moment, Outcome, Refusal};
 
 /// Members' clocks may run faster than the clients' by one part in this many, and leases end sooner by
@@ -73,8 +74,7 @@ fn gone_at(lease: &mut Lease, at: Moment, how: String) {
 
 /// No lease ends before its time, counted from the last renewal that was acknowledged, unless somebody
 /// revokes it; and what has ended is not renewed.
-pub(super) fn never_end_early(history: &History) -> Vec<String> {
-    let replay = Replay::of(history);
+pub(super) fn never_end_early(&Found { history, replay, .. }: &Found<'_>) -> Vec<String> {
     let mut leases = gather(history);
     for (revision, cause) in &replay.causes {
         if let (Cause::Expired { lease, sure: true }, Some(at)) = (cause, replay.first_seen.get(revision)) {
@@ -140,6 +140,7 @@ pub(super) fn have_the_time_they_were_given(history: &History) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::replay::Replay;
     use crate::history::{Event, KeyVersion, Keys, Op, Operation, Received, Tick, Txn, Watch};
 
     const MS: u64 = 1_000_000;
@@ -194,12 +195,12 @@ mod tests {
         let mut watch = Watch { whole: true, from: 1, keys, ..Watch::default() };
         watch.receive(moment(40), events(2, Event { put: true, kv, prev: None }));
         watch.receive(moment(ends_ms), events(3, Event { put: false, kv: gone, prev: None }));
-        History { alone: true, operations, watches: vec![watch], ..History::default() }
+        History { compactions_known: true, operations, watches: vec![watch], ..History::default() }
     }
 
     fn check(history: &History, says: &str) {
         assert_eq!(Replay::of(history).wrong, Vec::<String>::new());
-        let found = never_end_early(history);
+        let found = crate::check::by("leases never end early", history);
         if says.is_empty() {
             assert_eq!(found, Vec::<String>::new());
         } else {

@@ -25,41 +25,93 @@ mod watches;
 mod wgl;
 mod words;
 
+use std::collections::BTreeMap;
+
 use crate::history::History;
+use compactions::Compactions;
+use known::Known;
+use model::Change;
+use replay::Replay;
 
 /// Violations printed per checker; the rest is counted.
 pub const VIOLATIONS_SHOWN_MAX: usize = 10;
 
-pub type Checker = fn(&History) -> Vec<String>;
+/// What several checkers find in a history, found once.
+struct Found<'h> {
+    history: &'h History,
+    replay: &'h Replay<'h>,
+    /// By revision and key.
+    changes: &'h BTreeMap<(i64, &'h str), Change<'h>>,
+    known: &'h Known,
+    compactions: &'h Compactions,
+}
 
-/// Name and checker, in the order in which they are reported.
-pub const ALL: &[(&str, Checker)] = &[
-    ("writes are done once, as acknowledged", serial::writes_are_as_acknowledged),
-    ("reads are of their revision", serial::reads_are_of_their_revision),
-    ("nothing falls behind what was known", serial::nothing_falls_behind),
-    ("members never go back", serial::members_never_go_back),
-    ("history is there until it is compacted", compactions::history_is_there_until_compacted),
-    ("each key is a register", registers::each_key_is_a_register),
-    ("watches are ordered", watches::ordered),
-    ("watches deliver once", watches::unique),
-    ("watches deliver whole revisions", watches::atomic),
-    ("watches deliver everything", watches::reliable),
-    ("watches tell what happened", watches::true_to_what_happened),
-    ("watches begin where they are asked to", watches::resumable),
-    ("progress covers everything before it", watches::bookmarkable),
-    ("watches give the version before", watches::previous_versions),
-    ("watches give what is asked for alone", watches::filtered),
-    ("leases never end early", leases::never_end_early),
-    ("leases have the time they were given", leases::have_the_time_they_were_given),
-    ("one member leads a term", members::one_leads_a_term),
-    ("terms only grow", members::terms_only_grow),
-    ("states are equal at an index", members::states_are_equal_at_an_index),
-    ("no update is lost", api::no_update_is_lost),
-    ("names and UIDs are given once", api::names_and_uids_are_unique),
-    ("resource versions only grow", api::versions_only_grow),
-    ("lists equal the watch's replay", api::lists_equal_the_replay),
-    ("addresses and ports are given once", api::addresses_are_given_once),
-    ("no deposed leader writes", api::no_deposed_leader_writes),
+/// Says what is wrong, from the history alone or from what was found in it.
+enum Checker {
+    Alone(fn(&History) -> Vec<String>),
+    Shared(fn(&Found<'_>) -> Vec<String>),
+}
+
+use Checker::{Alone, Shared};
+
+/// Name and violations of each checker, in the order in which they are reported; each is told to
+/// `done` when it has ended.
+pub fn all_with(history: &History, mut done: impl FnMut(&str)) -> Vec<(&'static str, Vec<String>)> {
+    let (replay, known, compactions) = (Replay::of(history), Known::of(history), Compactions::of(history));
+    let changes = replay.model.changes();
+    let found =
+        Found { history, replay: &replay, changes: &changes, known: &known, compactions: &compactions };
+    done("the replay");
+    let check = |(name, checker): &(&'static str, Checker)| {
+        let wrong = match checker {
+            Alone(checker) => checker(history),
+            Shared(checker) => checker(&found),
+        };
+        done(name);
+        (*name, wrong)
+    };
+    ALL.iter().map(check).collect()
+}
+
+/// Name and violations of each checker, in the order in which they are reported.
+pub fn all(history: &History) -> Vec<(&'static str, Vec<String>)> {
+    all_with(history, |_| {})
+}
+
+/// What the checker of this name finds.
+#[cfg(test)]
+fn by(name: &str, history: &History) -> Vec<String> {
+    let found = all(history).into_iter().find(|(known, _)| *known == name);
+    found.expect("a checker of this name").1
+}
+
+const ALL: &[(&str, Checker)] = &[
+    ("writes are done once, as acknowledged", Shared(serial::writes_are_as_acknowledged)),
+    ("reads are of their revision", Shared(serial::reads_are_of_their_revision)),
+    ("nothing falls behind what was known", Shared(serial::nothing_falls_behind)),
+    ("members never go back", Alone(serial::members_never_go_back)),
+    ("history is there until it is compacted", Shared(compactions::history_is_there_until_compacted)),
+    ("each key is a register", Alone(registers::each_key_is_a_register)),
+    ("watches are ordered", Alone(watches::ordered)),
+    ("watches deliver once", Alone(watches::unique)),
+    ("watches deliver whole revisions", Alone(watches::atomic)),
+    ("watches deliver everything", Shared(watches::reliable)),
+    ("watches tell what happened", Shared(watches::true_to_what_happened)),
+    ("watches begin where they are asked to", Alone(watches::resumable)),
+    ("progress covers everything before it", Shared(watches::bookmarkable)),
+    ("watches give the version before", Shared(watches::previous_versions)),
+    ("watches give what is asked for alone", Alone(watches::filtered)),
+    ("leases never end early", Shared(leases::never_end_early)),
+    ("leases have the time they were given", Alone(leases::have_the_time_they_were_given)),
+    ("one member leads a term", Alone(members::one_leads_a_term)),
+    ("terms only grow", Alone(members::terms_only_grow)),
+    ("states are equal at an index", Alone(members::states_are_equal_at_an_index)),
+    ("no update is lost", Alone(api::no_update_is_lost)),
+    ("names and UIDs are given once", Alone(api::names_and_uids_are_unique)),
+    ("resource versions only grow", Alone(api::versions_only_grow)),
+    ("lists equal the watch's replay", Alone(api::lists_equal_the_replay)),
+    ("addresses and ports are given once", Alone(api::addresses_are_given_once)),
+    ("no deposed leader writes", Alone(api::no_deposed_leader_writes)),
 ];
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ mod reads;
 mod watches;
 mod writes;
 
-use super::ALL;
+use super::by;
 use super::honest_test::{assert_good, honest};
 use crate::history::{Event, History, Moment, Piece, Received, Sample, Tick};
 use crate::traffic::store::Mix;
@@ -97,8 +97,7 @@ fn every_planted_bug_is_found() {
     for (bug, finder, says, plant) in BUGS {
         let mut history = good.clone();
         assert!(plant(&mut history), "{bug}: the history has no place for it");
-        let (_, check) = ALL.iter().find(|(name, _)| name == finder).expect("a checker of this name");
-        let found = check(&history);
+        let found = by(finder, &history);
         assert!(
             found.iter().any(|what| what.contains(says)),
             "{bug}: {finder} did not say {says:?}, but {:#?}",

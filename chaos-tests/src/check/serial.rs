@@ -4,24 +4,22 @@
 
 use std::collections::BTreeMap;
 
-use super::known::Known;
 use super::replay::Replay;
-use super::words;
+use super::{Found, words};
 use crate::history::{Answer, Call, History, OpAnswer, Operation, Outcome, Range, RangeAnswer};
 
 /// Every write was done once, as it was acknowledged and as watches tell it; none that was refused.
-pub(super) fn writes_are_as_acknowledged(history: &History) -> Vec<String> {
-    Replay::of(history).wrong
+pub(super) fn writes_are_as_acknowledged(found: &Found<'_>) -> Vec<String> {
+    found.replay.wrong.clone()
 }
 
 /// Every read, and every transaction that changed nothing, says what was there at its revision.
-pub(super) fn reads_are_of_their_revision(history: &History) -> Vec<String> {
-    let replay = Replay::of(history);
+pub(super) fn reads_are_of_their_revision(&Found { history, replay, .. }: &Found<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     for operation in &history.operations {
         let Outcome::Done(answer) = &operation.outcome else { continue };
         let found = match (&operation.call, answer) {
-            (Call::Range(range), Answer::Range(answer)) => read(&replay, range, answer),
+            (Call::Range(range), Answer::Range(answer)) => read(replay, range, answer),
             (Call::Txn(txn), Answer::Txn { revision, succeeded, results }) if !answer.changed() => {
                 if *revision < replay.base || *revision > replay.complete_to {
                     None
@@ -108,8 +106,7 @@ fn place(operation: &Operation) -> Option<Place> {
 
 /// A write that began after revision r was known gets one above r; a linearizable read is answered at
 /// r or above.
-pub(super) fn nothing_falls_behind(history: &History) -> Vec<String> {
-    let known = Known::of(history);
+pub(super) fn nothing_falls_behind(&Found { history, known, .. }: &Found<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     for operation in &history.operations {
         let before = known.before(operation.begin.tick);

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compactions::Compactions;
 use super::model::Change;
-use super::replay::Replay;
-use super::words;
+use super::{Found, words};
 use crate::history::{Event, History, Piece, Received, Watch};
 
 /// Every violation of every watch that `check` finds.
@@ -78,9 +76,7 @@ pub(super) fn atomic(history: &History) -> Vec<String> {
 }
 
 /// Every change that a watch asked for comes, up to where it says that it has got.
-pub(super) fn reliable(history: &History) -> Vec<String> {
-    let replay = Replay::of(history);
-    let changes = replay.model.changes();
+pub(super) fn reliable(&Found { history, replay, changes, .. }: &Found<'_>) -> Vec<String> {
     each(history, |watch, wrong| {
         let got: BTreeSet<(i64, &str)> = batches(watch)
             .flat_map(|(_, _, events)| events)
@@ -104,9 +100,7 @@ fn wants(watch: &Watch, key: &str, change: &Change<'_>) -> bool {
 }
 
 /// Nothing comes that did not happen, or that happened otherwise.
-pub(super) fn true_to_what_happened(history: &History) -> Vec<String> {
-    let replay = Replay::of(history);
-    let changes = replay.model.changes();
+pub(super) fn true_to_what_happened(&Found { history, replay, changes, .. }: &Found<'_>) -> Vec<String> {
     each(history, |watch, wrong| {
         for event in batches(watch).flat_map(|(_, _, events)| events) {
             let kv = &event.kv;
@@ -148,9 +142,7 @@ pub(super) fn resumable(history: &History) -> Vec<String> {
 }
 
 /// After progress at a revision nothing up to it comes any more, and everything of it has come.
-pub(super) fn bookmarkable(history: &History) -> Vec<String> {
-    let replay = Replay::of(history);
-    let changes = replay.model.changes();
+pub(super) fn bookmarkable(&Found { history, replay, changes, .. }: &Found<'_>) -> Vec<String> {
     each(history, |watch, wrong| {
         let (mut promised, mut got) = (0, BTreeSet::new());
         // Up to here everything has been looked for.
@@ -189,10 +181,7 @@ pub(super) fn bookmarkable(history: &History) -> Vec<String> {
 }
 
 /// The version before comes where it was asked for, and is the one before.
-pub(super) fn previous_versions(history: &History) -> Vec<String> {
-    let replay = Replay::of(history);
-    let compactions = Compactions::of(history);
-    let changes = replay.model.changes();
+pub(super) fn previous_versions(&Found { history, changes, compactions, .. }: &Found<'_>) -> Vec<String> {
     each(history, |watch, wrong| {
         for (piece, _, events) in batches(watch) {
             for event in events {
@@ -200,8 +189,8 @@ pub(super) fn previous_versions(history: &History) -> Vec<String> {
                 let Some(change) = changes.get(&(revision, event.kv.key.as_str())) else { continue };
                 let expected = if watch.prev_kv { change.before } else { None };
                 // The one before is history, and may be compacted.
-                let hidden =
-                    event.prev.is_none() && (revision <= compactions.before(piece.at.tick) || !history.alone);
+                let hidden = event.prev.is_none()
+                    && (revision <= compactions.before(piece.at.tick) || !history.compactions_known);
                 if event.prev.as_ref() != expected && !hidden {
                     wrong.push(format!(
                         "{} of revision {revision} came with {} before it, and it was {}",

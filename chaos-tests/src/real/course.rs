@@ -23,6 +23,7 @@ use super::process::Service;
 use super::summary::{Inflicted, Summary};
 use super::{Options, whole};
 use crate::history::{History, Recorder};
+use crate::report::survived;
 use crate::{check, report};
 
 /// From the end of a fault until all masters are well and writes are acknowledged.
@@ -37,17 +38,14 @@ const NODES: &str = "2";
 pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> Result<Summary> {
     let stop = stopped();
     let groups = Groups::new(run);
-    let probed =
-        probe::probe(&dir.join("probe"), &groups).await.context("find out what this machine can do")?;
+    let probed = probe::probe(&dir.join("probe"), &groups, options.older.as_deref())
+        .await
+        .context("find out what this machine can do")?;
     let kinds = if options.faults.is_empty() { Kind::all() } else { options.faults.clone() };
     let missing = probed.missing(&kinds);
     let mut skipped: Vec<(String, String)> =
         probed.lacking().into_iter().map(|(name, reason)| (name.to_owned(), reason.to_owned())).collect();
     skipped.extend(missing.iter().map(|missing| (format!("fault {}", missing.kind), missing.reason.clone())));
-    skipped.push((
-        "delay and reordering of single frames".into(),
-        "this needs netem or NFQUEUE; lines are narrowed instead".into(),
-    ));
     for (name, reason) in &skipped {
         println!("skipped: {name}: {reason}");
     }
@@ -84,6 +82,12 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
         std::fs::write(report, summary.report().page())
             .with_context(|| format!("write {}", report.display()))?;
         println!("report: {}", report.display());
+    }
+    if let (Some(file), true) = (&options.record, summary.passed()) {
+        let minutes = summary.lasted.as_secs_f64() / 60.0;
+        let faults = summary.inflicted.iter().map(|inflicted| inflicted.what.len()).sum();
+        let run = survived::Run::Real { seed, minutes, faults };
+        survived::record(file, &report::commit_and_changes(), &run)?;
     }
     if !summary.passed() {
         let path = dir.join("history.json");
@@ -129,7 +133,7 @@ impl Course {
         let count = self.options.masters;
         let hosts: Vec<String> = masters::hosts(count).into_iter().chain(balancers::hosts(probed)).collect();
         let network = Network::new(&hosts, dir).await.context("hosts and a switch")?;
-        let masters = Masters::start(dir, count, &groups, probed).await?;
+        let masters = Masters::start(dir, count, &groups, probed, self.options.older.as_deref()).await?;
         let balancers = Balancers::start(dir, masters.all.len(), probed).await?;
         let world = Arc::new(World { network, masters, balancers, groups });
         world.masters.wait_healed(START_TIMEOUT).await.context("start")?;
@@ -257,20 +261,22 @@ impl Course {
     }
 
     fn summary(&self, history: &History, skipped: Vec<(String, String)>) -> Summary {
-        let mut promises: Vec<Promise> = check::ALL
-            .iter()
-            .map(|(name, checker)| Promise { name: (*name).to_owned(), violations: checker(history) })
+        let mut promises: Vec<Promise> = check::all(history)
+            .into_iter()
+            .map(|(name, violations)| Promise { name: name.to_owned(), violations })
             .collect();
         promises
             .push(Promise { name: "one leader per term".into(), violations: self.elections.violations() });
         let faults: Vec<String> = self.options.faults.iter().map(Kind::to_string).collect();
         let faults =
             if faults.is_empty() { String::new() } else { format!(" --faults {}", faults.join(",")) };
+        let older = self.options.older.as_ref();
+        let older = older.map_or(String::new(), |older| format!(" --older {}", older.display()));
         Summary {
             seed: self.seed,
             commit: report::commit(),
             repeat: format!(
-                "trireme-chaos real --seed {} --minutes {} --masters {} --clients {}{faults}",
+                "trireme-chaos real --seed {} --minutes {} --masters {} --clients {}{faults}{older}",
                 self.seed, self.options.minutes, self.options.masters, self.options.clients
             ),
             machine: machine(),

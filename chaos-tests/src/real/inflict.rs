@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,6 +17,7 @@ use super::masters::{Master, Masters};
 use super::network::{CLIENTS, Network, Rules};
 use super::plan::{Fault, Kind, Whom};
 use super::tools;
+use super::wire::{Line, Wire};
 
 /// For a master to lead, where the leader is meant.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -51,6 +53,7 @@ pub(super) enum Active {
     /// What the switch is told less.
     Rules(Box<dyn FnOnce(&mut Rules) + Send>),
     Narrow(String),
+    Wire(Box<Wire>),
     HostLink(String),
     SwitchLink(String),
     Full(usize),
@@ -120,6 +123,18 @@ pub(super) async fn begin(world: &World, fault: &Fault) -> Result<(String, Activ
             world.network.narrow(&master.host, Some(amount)).await?;
             Ok((format!("{to}: {amount} kbit/s"), Active::Narrow(master.host.clone())))
         }
+        Kind::Delay | Kind::Reorder => {
+            let delay = Duration::from_millis(amount.into());
+            let line = Line {
+                delay,
+                jitter: delay / 2,
+                reorders: fault.kind == Kind::Reorder,
+                seed: fault.amount.unsigned_abs(),
+            };
+            let wire = Wire::begin(&master.host, line).await?;
+            let most = (delay + line.jitter).as_millis();
+            Ok((format!("{to}: {amount} to {most} ms each way"), Active::Wire(Box::new(wire))))
+        }
         Kind::Reset => {
             let ended = world.network.reset(&master.host).await?;
             Ok((format!("{to}: {ended} connections"), Active::Over))
@@ -157,6 +172,14 @@ pub(super) async fn begin(world: &World, fault: &Fault) -> Result<(String, Activ
             put_back_an_old_copy(master).await?;
             Ok((to, Active::Over))
         }
+        Kind::Upgrade => {
+            master.service.down().await?;
+            let was_older = master.is_older.fetch_xor(true, Ordering::Relaxed);
+            master.service.up();
+            let older = masters.iter().filter(|master| master.is_older.load(Ordering::Relaxed)).count();
+            let words = if was_older { "to the newer release" } else { "back to the older release" };
+            Ok((format!("{to}, {words}; {older} of {} are older", masters.len()), Active::Over))
+        }
         Kind::Balancer => {
             let n = world.balancers.holder(&world.network, ADDRESS_TIMEOUT).await?;
             let balancer = &world.balancers.all[n];
@@ -189,6 +212,7 @@ pub(super) async fn end(world: &World, active: Active) -> Result<()> {
         }
         Active::Rules(take_back) => world.network.change(take_back).await,
         Active::Narrow(host) => world.network.narrow(&host, None).await,
+        Active::Wire(wire) => wire.end().await.map(|_| ()),
         Active::HostLink(host) => world.network.host_link(&host, true).await,
         Active::SwitchLink(host) => world.network.switch_link(&host, true).await,
         Active::Full(n) => master(n)?.disk.empty(),

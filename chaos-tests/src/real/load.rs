@@ -86,6 +86,8 @@ impl Load {
             let stop = load.stop_watchers.clone();
             load.store_watchers.spawn(traffic::store::watchers(n, seed, from, kv, recorder, stop));
         }
+        let (kv, stop) = (world.masters.store_at(world.masters.endpoints())?, load.stop_watchers.clone());
+        load.watchers.spawn(traffic::store::compactors(kv, recorder.clone(), stop));
         for n in 1..=API_WATCHERS {
             let (api, stop) = (api(world, meter)?, load.stop_watchers.clone());
             load.watchers.spawn(traffic::api::watchers(FIRST_API_WATCHER * n, api, recorder.clone(), stop));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -32,6 +33,8 @@ pub(super) struct Master {
     pub service: Service,
     pub disk: Disk,
     pub clock: Option<Clock>,
+    /// It runs the older of two releases.
+    pub is_older: Arc<AtomicBool>,
     /// A connection of its own, for its status alone.
     status: Arc<dyn Kv>,
 }
@@ -52,7 +55,14 @@ pub(super) fn hosts(count: u8) -> Vec<String> {
 
 impl Masters {
     /// Starts them; they need not be well yet.
-    pub(super) async fn start(dir: &Path, count: u8, groups: &Groups, probed: &Probed) -> Result<Masters> {
+    /// Where there is an `older` release, they begin with that.
+    pub(super) async fn start(
+        dir: &Path,
+        count: u8,
+        groups: &Groups,
+        probed: &Probed,
+        older: Option<&Path>,
+    ) -> Result<Masters> {
         let binary = binary()?;
         let pki = dir.join("pki");
         let server = format!("https://{VIRTUAL_ADDRESS}:{API_PORT}");
@@ -80,8 +90,11 @@ impl Masters {
                     folders.push(groups.make(controller, &host)?.to_string_lossy().into_owned());
                 }
             }
+            let is_older = Arc::new(AtomicBool::new(older.is_some()));
             let start = Start {
                 binary: binary.clone(),
+                older: older.map_or_else(|| binary.clone(), Path::to_owned),
+                is_older: is_older.clone(),
                 host: host.clone(),
                 name: name.clone(),
                 data: disk.dir.join("data"),
@@ -93,7 +106,7 @@ impl Masters {
             let service = Service::start(&name, dir.join(format!("{name}.log")), move || start.command());
             let store = format!("{}:{STORE_PORT}", address(&host));
             let status = crate::remote::connect(&pki, "store-ca.crt", "store-client", vec![store])?;
-            all.push(Master { host, name, service, disk, clock, status });
+            all.push(Master { host, name, service, disk, clock, is_older, status });
         }
         Ok(Masters { all, pki })
     }
@@ -196,6 +209,8 @@ impl Masters {
 /// How one master is started, time and again.
 struct Start {
     binary: PathBuf,
+    older: PathBuf,
+    is_older: Arc<AtomicBool>,
     host: String,
     name: String,
     data: PathBuf,
@@ -217,7 +232,7 @@ impl Start {
         command
             .args(["-c", ENTER, "sh", &format!("--net={}", namespace_path(&self.host)), "--", "env"])
             .args(self.environment.iter().map(|(name, value)| format!("{name}={value}")))
-            .arg(&self.binary)
+            .arg(if self.is_older.load(Ordering::Relaxed) { &self.older } else { &self.binary })
             .args(["server", "--name", &self.name, "--data-dir"])
             .arg(&self.data)
             .arg("--pki-dir")

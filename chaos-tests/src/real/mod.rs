@@ -35,6 +35,7 @@ mod process;
 mod summary;
 mod tools;
 mod whole;
+mod wire;
 
 use std::path::PathBuf;
 
@@ -64,6 +65,12 @@ pub struct Options {
     /// Where the report goes, a page of HTML
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
+    /// Write what was survived into the row of this commit of the table in FILE, such as docs/survived.md
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Begin with this older release of trireme, to which masters are upgraded one by one
+    #[arg(long, value_name = "BINARY")]
+    pub older: Option<PathBuf>,
     /// Where disks, logs and the history go, a folder that is new or empty; kept afterwards [default: a
     /// temporary one, kept after a failure]
     #[arg(long)]

@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 
 use super::tools::{run, run_in};
 
-const SWITCH: &str = "switch";
-const BRIDGE: &str = "bridge0";
+pub(super) const SWITCH: &str = "switch";
+pub(super) const BRIDGE: &str = "bridge0";
 /// Where the harness itself, and with it the clients, are.
 pub(super) const CLIENTS: &str = "clients";
 /// As the shipped configurations of HAProxy and keepalived have it.
@@ -32,6 +32,7 @@ pub(super) fn address(host: &str) -> String {
     match kind {
         "m" => format!("10.0.0.{}", 10 + n),
         "b" => format!("10.0.0.{}", 20 + n),
+        "p" => format!("10.0.0.{}", 30 + n),
         _ => "10.0.0.2".to_owned(),
     }
 }

@@ -92,6 +92,11 @@ fn inside(options: &Options, seed: u64, dir: &Path, run: u32) -> Result<bool> {
     if let Some(report) = &options.report {
         command.arg("--report").arg(std::path::absolute(report).context("--report")?);
     }
+    for (name, file) in [("--record", &options.record), ("--older", &options.older)] {
+        if let Some(file) = file {
+            command.arg(name).arg(std::path::absolute(file).context(name)?);
+        }
+    }
     if options.rolled_back {
         command.arg("--rolled-back");
     }

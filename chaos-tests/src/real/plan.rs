@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Loss,
     Twice,
     Narrow,
+    Delay,
+    Reorder,
     Reset,
     HostLink,
     SwitchLink,
@@ -41,6 +43,7 @@ pub(super) enum Kind {
     Clock,
     Wipe,
     OldCopy,
+    Upgrade,
     Balancer,
     Address,
 }
@@ -66,6 +69,13 @@ const TABLE: &[(Kind, &str, &str, &[&str])] = &[
     (Kind::Loss, "loss", "frames are lost (nftables)", &["nftables"]),
     (Kind::Twice, "twice", "frames come twice (nftables)", &["twice"]),
     (Kind::Narrow, "narrow", "a host's line is narrow, and frames wait (tbf)", &["tbf"]),
+    (Kind::Delay, "delay", "a host's frames take their time, in order (a line through a tap)", &["tap"]),
+    (
+        Kind::Reorder,
+        "reorder",
+        "a host's frames take their time and overtake each other (a line through a tap)",
+        &["tap"],
+    ),
     (Kind::Reset, "reset", "a host's connections are ended (ss -K)", &["sockets"]),
     (Kind::HostLink, "host-link", "a host's interface goes down", &[]),
     (Kind::SwitchLink, "switch-link", "a host's cable is pulled at the switch", &[]),
@@ -77,6 +87,7 @@ const TABLE: &[(Kind, &str, &str, &[&str])] = &[
     (Kind::Clock, "clock", "a master's clock jumps (a preloaded library)", &["clock"]),
     (Kind::Wipe, "wipe", "a master loses its disk", &["mount"]),
     (Kind::OldCopy, "old-copy", "a master's disk is put back from a copy", &["mount"]),
+    (Kind::Upgrade, "upgrade", "a master goes over to the other of two releases", &["older"]),
     (Kind::Balancer, "balancer", "HAProxy is gone where the address is", &["keepalived"]),
     (Kind::Address, "address", "the host with the balancer's address is cut off", &["keepalived"]),
 ];
@@ -111,6 +122,10 @@ impl Kind {
                 | Kind::OutOfMemory
                 | Kind::Balancer
                 | Kind::Address
+                | Kind::Upgrade
+                // The port is the switch's and the line's in turn: others act on the port.
+                | Kind::Delay
+                | Kind::Reorder
         )
     }
 }
@@ -183,6 +198,7 @@ impl Plan {
             Kind::Loss => random.random_range(1..40),
             Kind::Twice => random.random_range(10..100),
             Kind::Narrow => [128, 512, 2_048].choose(random).copied().unwrap_or(512),
+            Kind::Delay | Kind::Reorder => random.random_range(1..150),
             Kind::SyncSlow => random.random_range(20..400),
             Kind::Clock => sign * random.random_range(1..3_600),
             _ => random.random_range(0..60),

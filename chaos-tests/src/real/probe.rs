@@ -3,17 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::cgroups::{Controller, Groups};
-use super::network::Network;
+use super::network::{Network, Rules};
 use super::plan::Kind;
 use super::tools::{need, run};
+use super::wire::{Line, Wire};
 use super::{clock, disk};
 
 /// The host that the probes of the network are made on.
-const HOST: &str = "probe";
+const HOST: &str = "p1";
+const PORT: u16 = 9;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Probed {
@@ -59,7 +63,7 @@ impl Probed {
 }
 
 /// Does everything once, and leaves nothing behind.
-pub(super) async fn probe(dir: &Path, groups: &Groups) -> Result<Probed> {
+pub(super) async fn probe(dir: &Path, groups: &Groups, older: Option<&Path>) -> Result<Probed> {
     let mut probed = Probed::default();
     std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     for (controller, name) in
@@ -79,8 +83,14 @@ pub(super) async fn probe(dir: &Path, groups: &Groups) -> Result<Probed> {
     probed.note("mount", file_system(dir, disk::Kind::Memory).await);
     probed.note("keepalived", need("keepalived", "keepalived"));
     probed.note("kubectl", need("kubectl", "kubernetes-client"));
+    probed.note("older", release(older).await);
     network(dir, &mut probed).await?;
     Ok(probed)
+}
+
+async fn release(older: Option<&Path>) -> Result<(), String> {
+    let older = older.ok_or("no older release is given (--older)")?;
+    words(run(&older.to_string_lossy(), &["--version"]).await.map(|_| ()))
 }
 
 fn words(found: Result<()>) -> Result<(), String> {
@@ -140,8 +150,32 @@ async fn network(dir: &Path, probed: &mut Probed) -> Result<()> {
             missing => missing,
         },
     );
+    probed.note("tap", words(slow_line(&network).await));
     probed.note("sockets", kills_sockets(&network).await);
     network.remove(&[HOST.to_owned()]).await
+}
+
+/// Whether a line through this program carries frames, as late as it is to.
+async fn slow_line(network: &Network) -> Result<()> {
+    // What was tried before is in its way.
+    network.change(|rules| *rules = Rules::default()).await?;
+    let delay = Duration::from_millis(20);
+    let line = Line { delay, jitter: Duration::ZERO, reorders: false, seed: 0 };
+    let wire = Wire::begin(HOST, line).await?;
+    let begin = Instant::now();
+    // Nobody listens there: the host's kernel says so, or nothing was carried.
+    let connect = tokio::net::TcpStream::connect((super::network::address(HOST), PORT));
+    let refused = tokio::time::timeout(ANSWER_TIMEOUT, connect).await;
+    let took = begin.elapsed();
+    wire.end().await?;
+    match refused {
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
+        Ok(Err(error)) => return Err(error).context("reach a host over a slow line"),
+        Ok(Ok(_)) => anyhow::bail!("somebody listens at port {PORT} of a host that has just been made"),
+        Err(_) => anyhow::bail!("a slow line carries nothing"),
+    }
+    anyhow::ensure!(took >= 2 * delay, "a slow line is not slow: {} ms", took.as_millis());
+    Ok(())
 }
 
 /// Whether the kernel ends a connection that it is told to end.

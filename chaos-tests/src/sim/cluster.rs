@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use trireme_client::Transport;
+use trireme_raft::log::SimDir;
 use trireme_raft::{Join, MemberChange, MemberError, MemberId, PeerPort, Replica, Role, Tls};
 use trireme_store::Kv;
 use trireme_store::log::FEATURE_LEVEL;
@@ -23,9 +25,11 @@ use super::faults::Undo;
 use super::fuse::Fuse;
 use super::host::{End, Member, Refused, address, name};
 use super::kv::SimKv;
+use super::load::Told;
 use super::network::{FAIR, Host, Incoming, Socket};
 use super::plan::Whom;
 use super::promises::Promises;
+use super::remote::Remotes;
 use super::world::World;
 use crate::history::{Recorder, Sample};
 
@@ -33,8 +37,8 @@ use crate::history::{Recorder, Sample};
 pub(super) const HOSTS: usize = 5;
 /// The machine of clients and operators.
 pub(super) const CLIENTS: Host = HOSTS;
-/// The machine of nodes, where there is a control plane.
-pub(super) const NODES: Host = HOSTS + 1;
+/// Machines of nodes, where there is a control plane: from the first of these numbers up to the second.
+pub(super) const NODES: Range<Host> = HOSTS + 1..HOSTS + 4;
 /// A process that has ended is started again after this, as its supervisor would.
 const RESTART: Duration = Duration::from_millis(500);
 /// How much a lying disk may lose.
@@ -43,6 +47,11 @@ const LIE_MS: u128 = 100;
 const LOOK_EVERY_MS: u128 = 20;
 /// Between two tries to take a member out.
 const LEAVE_AGAIN: Duration = Duration::from_secs(1);
+
+/// One of the machines of nodes.
+pub(super) fn node_machine(n: usize) -> Host {
+    NODES.start + n % NODES.len()
+}
 
 /// A member that is taken out: until it is known to be out, it is asked for again.
 pub(super) struct Leaving {
@@ -66,6 +75,8 @@ pub(super) struct Sim {
     pub undo: Vec<(Duration, Undo)>,
     pub leaving: Option<Leaving>,
     pub promises: Promises,
+    /// What clients tell of themselves while they work.
+    pub load: Arc<Told>,
     recorder: Arc<Recorder>,
     addresses: Arc<BTreeMap<String, Host>>,
     tls: Tls,
@@ -86,7 +97,7 @@ impl Sim {
     ) -> Sim {
         let mut random = StdRng::seed_from_u64(seed);
         let founders = if random.random_bool(0.7) { 3 } else { 5 };
-        let world = World::begin(seed, HOSTS + 2);
+        let world = World::begin(seed, NODES.end);
         let mut members: Vec<_> = (0..HOSTS).map(|host| Member::new(dir, host)).collect();
         let is_old = random.random_bool(0.3);
         for member in &mut members[..founders] {
@@ -106,6 +117,7 @@ impl Sim {
             undo: Vec::new(),
             leaving: None,
             promises: Promises::default(),
+            load: Arc::default(),
             recorder,
             addresses,
             tls,
@@ -133,6 +145,7 @@ impl Sim {
         self.say(&format!("{} starts", name(host)));
         let member = &mut self.members[host];
         member.restart_at = None;
+        member.must_refuse = member.disks.log.astray();
         member.fuse = Fuse::default();
         member.disks.watch(&member.fuse);
         let (fatal, fuse, disks) = (self.world.fatal.clone(), member.fuse.clone(), member.disks.clone());
@@ -201,6 +214,10 @@ impl Sim {
         member.fuse.blow();
         let mut disks = ended_itself.unwrap_or_else(|| member.disks.after(end, seed));
         (member.ends_as, member.may_fail) = (End::PowerLoss, false);
+        // Where nothing came behind what went astray, nothing tells that it is missing: such a log is no log.
+        if disks.log.astray().is_some_and(|astray| !astray.is_inside) {
+            (disks.log, member.may_refuse) = (SimDir::default(), true);
+        }
         if let Some(old) = &member.believed {
             disks.log = old.after_power_loss_between_pages(seed);
         }
@@ -231,6 +248,7 @@ impl Sim {
             }
             if now.as_millis().is_multiple_of(LOOK_EVERY_MS) {
                 self.look();
+                self.look_at_room();
             }
         }
         Ok(())
@@ -239,6 +257,12 @@ impl Sim {
     /// What became of a member's process in the last step.
     fn follow(&mut self, host: Host) -> Result<()> {
         let refused = self.members[host].refused.lock().take();
+        if refused.is_none()
+            && self.replica(host).is_some()
+            && let Some(astray) = self.members[host].must_refuse.take()
+        {
+            self.promises.started_astray(host, format!("{astray:?}"));
+        }
         if let Some(Refused { why, is_damage, is_permanent }) = refused {
             if !is_permanent {
                 self.say(&format!("{} does not start yet: {why}", name(host)));
@@ -302,6 +326,41 @@ impl Sim {
                 self.say(&format!("{} votes", name(host)));
             }
         }
+    }
+
+    /// Whether writes are refused for want of room where there is some, and whether the rest goes on.
+    fn look_at_room(&mut self) {
+        let now = self.world.now();
+        let present = self.present();
+        let full = present.iter().filter(|host| self.members[**host].is_full).count();
+        // One that was deposed and has not heard of it refuses, too.
+        let leads = |host: Host| self.replica(host).is_some_and(|replica| replica.role().0 == Role::Leader);
+        let leader_is_full = present.iter().any(|host| self.members[*host].is_full && leads(*host));
+        let lacks = leader_is_full || (present.len() - full) * 2 <= present.len();
+        self.promises.refused(now, self.load.no_space.load(Ordering::Relaxed), lacks);
+        self.promises.done(now, self.load.done());
+    }
+
+    /// Has members whose log may be damaged read it, by starting again.
+    pub(super) fn look_at_logs(&mut self) -> Result<()> {
+        for host in self.present() {
+            let member = &self.members[host];
+            if member.may_refuse && !member.is_lost && self.world.runs(host) {
+                self.end(host, End::Kill);
+                self.pass(RESTART)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the nodes of a machine.
+    pub(super) fn start_nodes(&mut self, host: Host) {
+        let servers: Vec<_> = (0..HOSTS).map(|host| (host, self.members[host].api.clone())).collect();
+        let network = self.world.network.clone();
+        let api = move |user: &str| -> Arc<dyn Transport> {
+            SimApi::new(network.clone(), host, servers.clone(), host, user, &["system:nodes"])
+        };
+        self.world.start(host, control::nodes(host - NODES.start, api));
     }
 
     /// Begins anew with empty disks, as a member that joins.
@@ -401,15 +460,24 @@ impl Sim {
         }
     }
 
+    /// The same as [`client`](Self::client) for one who does not wait between calls.
+    pub(super) fn quick_client(&self, at: usize) -> Arc<dyn Kv> {
+        self.kv(0..HOSTS, at, Duration::ZERO)
+    }
+
     /// Begins with one member, and goes on to the next after every error.
     pub(super) fn client(&self, at: usize) -> Arc<dyn Kv> {
         self.client_of(0..HOSTS, at)
     }
 
     pub(super) fn client_of(&self, hosts: Range<Host>, at: usize) -> Arc<dyn Kv> {
+        self.kv(hosts, at, self.think)
+    }
+
+    fn kv(&self, hosts: Range<Host>, at: usize, think: Duration) -> Arc<dyn Kv> {
         let members = hosts.map(|host| (host, self.members[host].slot.clone())).collect();
-        let (network, at) = (self.world.network.clone(), AtomicUsize::new(at));
-        Arc::new(SimKv { network, from: CLIENTS, members, at, think: self.think })
+        let members = Remotes::new(self.world.network.clone(), CLIENTS, members, at);
+        Arc::new(SimKv { members, think, no_space: self.load.no_space.clone() })
     }
 
     /// The API as somebody on machine `from` has it.
@@ -476,6 +544,7 @@ impl Sim {
 
     pub(super) fn heal(&mut self) {
         self.say("everything is healed");
+        self.load.probe(false);
         self.undo.clear();
         self.world.network.join_all();
         self.world.network.set_weather(FAIR);
@@ -485,6 +554,15 @@ impl Sim {
             self.world.drift(host, 0);
             self.world.freeze(host, Duration::ZERO);
             self.members[host].disks.log.fail_syncs(false);
+            self.give_room(host);
+        }
+        if self.keys.is_some() {
+            for host in NODES {
+                self.world.freeze(host, Duration::ZERO);
+                if !self.world.runs(host) {
+                    self.start_nodes(host);
+                }
+            }
         }
         self.promises.healed();
     }

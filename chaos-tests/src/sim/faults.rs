@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use trireme_raft::Role;
 use trireme_store::log::FEATURE_LEVEL;
 
-use super::cluster::{HOSTS, Leaving, Sim};
+use super::cluster::{HOSTS, Leaving, Sim, node_machine};
 use super::host::{End, name};
 use super::network::{FAIR, Host};
 use super::plan::{Fault, Step, Whom};
@@ -25,13 +25,18 @@ pub(super) enum Undo {
     SlowDisk(Host),
     StuckDisk(Host),
     Syncs(Host),
+    Room(Vec<Host>),
+    NodeStart(Host),
+    NodeWays(Host),
 }
 
 impl Sim {
     /// Does what `step` says, if it can be done now; what lasts is taken back later.
     pub(super) fn inflict(&mut self, step: Step, is_alone: bool) -> Result<()> {
         self.say(&format!("{:?} for {:?}", step.fault, step.lasts));
-        self.promises.healed();
+        if !step.fault.is_of_nodes() {
+            self.promises.healed();
+        }
         if !self.is_done(step, is_alone)? {
             self.say("  which cannot be now");
             return Ok(());
@@ -114,6 +119,37 @@ impl Sim {
                 self.members[host].disks.log.fail_syncs(true);
                 self.undo.push((until, Undo::Syncs(host)));
             }
+            Fault::FullDisk(whom, left, of_all) => {
+                let hosts = if of_all { all } else { vec![self.find(whom)] };
+                let (was_whole, done) = (self.is_whole(), self.load.done());
+                for host in &hosts {
+                    let member = &mut self.members[*host];
+                    member.is_full = true;
+                    member.disks.log.fill_but(left);
+                }
+                self.undo.push((until, Undo::Room(hosts)));
+                self.load.probe(true);
+                if is_alone && was_whole && self.undo.len() == 1 {
+                    self.promises.full(now, done);
+                }
+            }
+            Fault::NodeKill(n) => {
+                let host = node_machine(n);
+                if !self.world.runs(host) {
+                    return Ok(false);
+                }
+                self.world.kill(host, true);
+                self.undo.push((until, Undo::NodeStart(host)));
+            }
+            Fault::NodeFreeze(n) => self.world.freeze(node_machine(n), step.lasts),
+            Fault::NodeCut(n) => {
+                let host = node_machine(n);
+                for other in 0..HOSTS {
+                    self.world.network.cut(host, other);
+                    self.world.network.cut(other, host);
+                }
+                self.undo.push((until, Undo::NodeWays(host)));
+            }
             Fault::MoveLeader => self.hand_over(),
             Fault::Upgrade => return Ok(self.upgrade()),
             Fault::Drift(whom, ppm) => {
@@ -128,6 +164,7 @@ impl Sim {
             | Fault::Wipe(_)
             | Fault::LoseLog(_)
             | Fault::OldCopy(_)
+            | Fault::Misdirected(..)
             | Fault::Join
             | Fault::Leave(_) => return self.lose(step.fault),
         }
@@ -178,6 +215,24 @@ impl Sim {
                 member.may_refuse = true;
                 self.pass(SETTLE)?;
             }
+            Fault::Misdirected(whom, seed) => {
+                let host = self.find(whom);
+                if !self.world.runs(host) || self.world.is_frozen(host) {
+                    return Ok(false);
+                }
+                let log = self.members[host].disks.log.clone();
+                log.misdirect_next(Some(seed));
+                // What went astray at the end of a log is a torn end: until something is behind it, nothing
+                // else happens.
+                let until = self.world.now() + SETTLE;
+                while self.world.now() < until && !log.astray().is_some_and(|astray| astray.is_inside) {
+                    self.pass(Duration::from_millis(10))?;
+                }
+                log.misdirect_next(None);
+                let Some(astray) = log.astray() else { return Ok(false) };
+                self.say(&format!("  {astray:?} of {}", name(host)));
+                self.members[host].may_refuse = true;
+            }
             Fault::Join => {
                 let Some(host) = (0..HOSTS).find(|host| !self.members[*host].is_member) else {
                     return Ok(false);
@@ -212,12 +267,25 @@ impl Sim {
         member.fuse.light(count, Box::new(move || disks.after(end, seed)));
     }
 
+    /// Has one more member go over to the newer version; now and then one back, while another is old and so
+    /// nothing newer can have been agreed on.
     fn upgrade(&mut self) -> bool {
-        let old = |host: &Host| self.members[*host].feature_level < FEATURE_LEVEL && self.world.runs(*host);
-        let Some(host) = self.present().into_iter().find(old) else { return false };
+        let running = self.present().into_iter().filter(|host| self.world.runs(*host));
+        let (old, new): (Vec<Host>, Vec<Host>) =
+            running.partition(|host| self.members[*host].feature_level < FEATURE_LEVEL);
+        let Some(first) = old.first().copied() else { return false };
+        let back = new.first().copied().filter(|_| self.is_whole() && self.random.random_bool(0.4));
+        let (host, level) = back.map_or((first, FEATURE_LEVEL), |host| (host, FEATURE_LEVEL - 1));
+        self.say(&format!("  {} goes over to level {level}, {} are old", name(host), old.len()));
         self.end(host, End::Kill);
-        self.members[host].feature_level = FEATURE_LEVEL;
+        self.members[host].feature_level = level;
         true
+    }
+
+    pub(super) fn give_room(&mut self, host: Host) {
+        let member = &mut self.members[host];
+        member.is_full = false;
+        member.disks.log.set_space(None);
     }
 
     pub(super) fn take_back(&mut self, undo: Undo) {
@@ -229,6 +297,15 @@ impl Sim {
                 self.promises.healed();
                 self.world.stick_disk(host, Duration::ZERO);
             }
+            Undo::Room(hosts) => {
+                self.promises.healed();
+                for host in hosts {
+                    self.give_room(host);
+                }
+                self.load.probe(self.members.iter().any(|member| member.is_full));
+            }
+            Undo::NodeStart(host) => self.start_nodes(host),
+            Undo::NodeWays(host) => self.world.network.rejoin(host),
             Undo::Syncs(host) => self.members[host].disks.log.fail_syncs(false),
         }
     }

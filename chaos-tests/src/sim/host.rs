@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use trireme_raft::log::{Change, SimDir};
+use trireme_raft::log::{Astray, Change, SimDir};
 use trireme_raft::{Join, Limits, ReplicaConfig, Tls};
 use trireme_store::engine::{Engine, Model};
 use trireme_store::log::FEATURE_LEVEL;
@@ -17,6 +17,7 @@ use super::control::ApiSlot;
 use super::fuse::Fuse;
 use super::kv::Slot;
 use super::network::Host;
+use super::room::Shared;
 
 pub(super) fn name(host: Host) -> String {
     format!("member-{host}")
@@ -91,6 +92,10 @@ pub(super) struct Member {
     pub may_fail: bool,
     /// Its data is damaged: it may end by itself, and refuse to start.
     pub may_refuse: bool,
+    /// Somebody has taken the room of its disk.
+    pub is_full: bool,
+    /// A write of its log went astray: it must not start from it.
+    pub must_refuse: Option<Astray>,
     /// It has lost its data, and does not vote again yet.
     pub is_lost: bool,
     /// What a lying disk really has: a log of some time ago.
@@ -117,6 +122,8 @@ impl Member {
             ends_as: End::PowerLoss,
             may_fail: false,
             may_refuse: false,
+            is_full: false,
+            must_refuse: None,
             is_lost: false,
             believed: None,
             copy: None,
@@ -135,8 +142,11 @@ impl Member {
         tls: Tls,
         on_fatal: impl Fn(&str) + Send + Sync + 'static,
     ) -> ReplicaConfig {
-        let (log, state) = (self.disks.log.clone(), self.disks.state.clone());
-        let open_engine = Arc::new(move |_: &Path| Ok(state.clone() as Arc<dyn Engine>));
+        let log = self.disks.log.clone();
+        let disks = self.disks.clone();
+        let open_engine = Arc::new(move |_: &Path| {
+            Ok(Arc::new(Shared::new(disks.state.clone(), disks.log.clone())) as Arc<dyn Engine>)
+        });
         let mut config = ReplicaConfig::new(&self.dir, "sim", &name(host), tls, open_engine);
         config.peer_address = address(host);
         config.client_address = format!("{}:2379", name(host));
@@ -179,6 +189,7 @@ impl Member {
             std::fs::remove_dir_all(&self.dir)?;
             std::fs::rename(dir, &self.dir)?;
             self.disks = disks;
+            self.disks.log.set_space(None);
         }
         Ok(())
     }

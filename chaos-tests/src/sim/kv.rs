@@ -1,14 +1,13 @@
 //! The store as a client of the simulated world has it: through one member at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use trireme_raft::Replica;
 use trireme_store::{
@@ -16,20 +15,17 @@ use trireme_store::{
     TxnRequest, TxnResponse, WatchRequest, WatchStream,
 };
 
-use super::network::{Host, Network};
+use super::remote::{self, Here, Lost, Remotes};
 
 /// A member's replica while it runs.
-pub(super) type Slot = Arc<Mutex<Option<Replica>>>;
+pub(super) type Slot = remote::Slot<Replica>;
 
 pub(super) struct SimKv {
-    pub network: Network,
-    /// Where the client is.
-    pub from: Host,
-    pub members: Vec<(Host, Slot)>,
-    /// The member in use, counted on after every error.
-    pub at: AtomicUsize,
+    pub members: Remotes<Replica>,
     /// Before each call.
     pub think: Duration,
+    /// Counts the answers that say that there is no room.
+    pub no_space: Arc<AtomicU64>,
 }
 
 type Answer<T> = Result<T, Error>;
@@ -41,36 +37,32 @@ impl SimKv {
         lost: Error,
         op: impl FnOnce(Replica) -> BoxFuture<'static, Answer<T>> + Send + 'static,
     ) -> Answer<T> {
+        self.ask_from_here(lost, |replica, _| op(replica)).await
+    }
+
+    async fn ask_from_here<T: Send + 'static>(
+        &self,
+        lost: Error,
+        op: impl FnOnce(Replica, Here) -> BoxFuture<'static, Answer<T>> + Send + 'static,
+    ) -> Answer<T> {
         if !self.think.is_zero() {
             tokio::time::sleep(self.think).await;
         }
-        let at = self.at.load(Ordering::Relaxed);
-        let (to, slot) = self.members[at % self.members.len()].clone();
-        let (reply, answer) = oneshot::channel();
-        let reply = Arc::new(Mutex::new(Some(reply)));
-        let refuse = reply.clone();
-        let say = |reply: &Mutex<Option<oneshot::Sender<Answer<T>>>>, answer| {
-            if let Some(reply) = reply.lock().take() {
-                let _ = reply.send(answer);
-            }
+        let at = self.members.current();
+        let op = move |replica: Option<Replica>, here| match replica {
+            Some(replica) => op(replica, here),
+            None => async { Err(Error::Unavailable("the member is starting".into())) }.boxed(),
         };
-        let (network, from) = (self.network.clone(), self.from);
-        let job = move || {
-            async move {
-                let replica = slot.lock().clone();
-                let answer = match replica {
-                    Some(replica) => op(replica).await,
-                    None => Err(Error::Unavailable("the member is starting".into())),
-                };
-                network.tell(to, from, 0, move || say(&reply, answer));
-            }
-            .boxed()
+        let answer = match self.members.ask(at, op).await {
+            Ok(answer) => answer,
+            Err(Lost::Nobody) => Err(Error::Unavailable("nobody is there".into())),
+            Err(Lost::Broken) => Err(lost),
         };
-        let refused = move || say(&refuse, Err(Error::Unavailable("nobody is there".into())));
-        self.network.ask(from, to, job, refused);
-        let answer = answer.await.unwrap_or(Err(lost));
         if answer.is_err() {
-            let _ = self.at.compare_exchange(at, at + 1, Ordering::Relaxed, Ordering::Relaxed);
+            self.members.leave(at);
+        }
+        if matches!(answer, Err(Error::NoSpace)) {
+            self.no_space.fetch_add(1, Ordering::Relaxed);
         }
         answer
     }
@@ -92,28 +84,14 @@ impl Kv for SimKv {
 
     async fn watch(&self, request: WatchRequest) -> Answer<WatchStream> {
         let (items, stream) = mpsc::unbounded_channel();
-        let (network, to) = (self.network.clone(), self.from);
-        let from = self.members[self.at.load(Ordering::Relaxed) % self.members.len()].0;
-        let follow = move |replica: Replica| {
+        let follow = move |replica: Replica, here: Here| {
             async move {
-                let mut watch = replica.watch(request).await?;
-                tokio::spawn(async move {
-                    let mut not_before = 0;
-                    while let Some(item) = watch.next().await {
-                        let items = items.clone();
-                        if items.is_closed() {
-                            return;
-                        }
-                        not_before = network.tell(from, to, not_before, move || {
-                            let _ = items.send(item);
-                        });
-                    }
-                });
+                here.send_on(replica.watch(request).await?, items);
                 Ok(())
             }
             .boxed()
         };
-        self.ask(gone(), follow).await?;
+        self.ask_from_here(gone(), follow).await?;
         Ok(Box::pin(UnboundedReceiverStream::new(stream)))
     }
 

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trireme_client::{Client, Transport};
-use trireme_store::Revision;
+use trireme_client::Client;
+use trireme_store::{DeleteRequest, KeyRange, Kv, Op, PutRequest, RangeRequest, Revision, TxnRequest};
 
 use super::cluster::{CLIENTS, HOSTS, NODES, Sim};
 use super::control::settled::unsettled;
@@ -31,6 +31,77 @@ const API_WRITERS: u32 = 2;
 /// waited for, and its pods with it.
 const SETTLE: Duration = Duration::from_secs(120);
 const ADMIN: (&str, &[&str]) = ("admin", &["system:masters"]);
+
+/// Asked for while disks may be full; it is never there, so that nothing changes.
+const NO_KEY: &str = "/nobody/has/this";
+const BETWEEN_PROBES: Duration = Duration::from_millis(400);
+const PROBE_MAX: Duration = Duration::from_secs(1);
+
+/// Written while disks may be full, so that they are: beside the keys of the traffic.
+const BALLAST_KEY: &str = "/ballast";
+const BALLAST_BYTES: usize = 16 << 10;
+const BETWEEN_BALLAST: Duration = Duration::from_millis(20);
+/// Once there is no room, it is enough to ask now and then.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// What clients tell of themselves while they work.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Answers that said that there is no room.
+    pub no_space: Arc<AtomicU64>,
+    /// Whether disks are to be filled, and reads and deletes to be tried.
+    probes: AtomicBool,
+    /// Those that were done, both of them.
+    probed: AtomicU64,
+}
+
+impl Told {
+    pub(super) fn done(&self) -> u64 {
+        self.probed.load(Ordering::Relaxed)
+    }
+
+    /// Has disks filled and reads and deletes tried, or not any more.
+    pub(super) fn probe(&self, probes: bool) {
+        self.probes.store(probes, Ordering::Relaxed);
+    }
+}
+
+/// Reads, and deletes what is not there, while it is to: whether that goes on is looked at from outside.
+async fn probe(kv: Arc<dyn Kv>, told: Arc<Told>, stop: CancellationToken) {
+    let delete = || TxnRequest {
+        success: vec![Op::Delete(DeleteRequest { range: KeyRange::key(NO_KEY), prev_kv: false })],
+        ..TxnRequest::default()
+    };
+    while !stop.is_cancelled() {
+        tokio::time::sleep(BETWEEN_PROBES).await;
+        if !told.probes.load(Ordering::Relaxed) {
+            continue;
+        }
+        let both = async {
+            kv.range(RangeRequest::new(KeyRange::key(NO_KEY))).await?;
+            kv.txn(delete()).await
+        };
+        if matches!(tokio::time::timeout(PROBE_MAX, both).await, Ok(Ok(_))) {
+            told.probed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Uses up what room there is while it is to, as who fills a disk goes on doing.
+async fn fill(kv: Arc<dyn Kv>, told: Arc<Told>, stop: CancellationToken) {
+    let put = || {
+        let put = Op::Put(PutRequest::new(BALLAST_KEY, vec![b'x'; BALLAST_BYTES]));
+        TxnRequest { success: vec![put], ..TxnRequest::default() }
+    };
+    while !stop.is_cancelled() {
+        if !told.probes.load(Ordering::Relaxed) {
+            tokio::time::sleep(BETWEEN_PROBES).await;
+            continue;
+        }
+        let written = tokio::time::timeout(PROBE_MAX, kv.txn(put())).await;
+        tokio::time::sleep(if matches!(written, Ok(Ok(_))) { BETWEEN_BALLAST } else { AGAIN }).await;
+    }
+}
 
 /// The load of a world while it runs.
 pub(super) struct Load {
@@ -58,12 +129,7 @@ impl Load {
         let traffic = load.traffic(sim, seed);
         sim.world.start(CLIENTS, traffic);
         if sim.keys.is_some() {
-            let servers: Vec<_> = (0..HOSTS).map(|host| (host, sim.members[host].api.clone())).collect();
-            let network = sim.world.network.clone();
-            let api = move |user: &str| -> Arc<dyn Transport> {
-                control::SimApi::new(network.clone(), NODES, servers.clone(), 0, user, &["system:nodes"])
-            };
-            sim.world.start(NODES, control::nodes(api));
+            NODES.for_each(|host| sim.start_nodes(host));
         }
         load
     }
@@ -97,6 +163,8 @@ impl Load {
             starts.push(Box::pin(control::operator(seed, admin(2), wanted.clone(), stop)));
         }
         let any = sim.client(0);
+        starts.push(Box::pin(probe(sim.quick_client(1), sim.load.clone(), stop_clients.clone())));
+        starts.push(Box::pin(fill(sim.quick_client(2), sim.load.clone(), stop_clients.clone())));
         let members: Vec<_> = (0..HOSTS).map(|n| (name(n), sim.client_of(n..n + 1, 0))).collect();
         for (n, (name, kv)) in (0..).zip(&members).take(sim.founders) {
             let (name, kv) = (name.clone(), kv.clone());
@@ -104,8 +172,13 @@ impl Load {
             starts.push(Box::pin(traffic::store::resident(n, seed, name, kv, recorder, stop)));
         }
         let wrong = self.wrong.clone();
+        let compacting = sim.keys.is_some().then(|| sim.client(0));
         async move {
             let mut watching = JoinSet::new();
+            let (mut noting, noted) = (JoinSet::new(), CancellationToken::new());
+            if let Some(kv) = compacting {
+                noting.spawn(traffic::store::compactors(kv, recorder.clone(), noted.clone()));
+            }
             watches.into_iter().for_each(|watch| drop(watching.spawn(watch)));
             starts.into_iter().for_each(|client| drop(writing.spawn(client)));
             writing.join_all().await;
@@ -122,6 +195,8 @@ impl Load {
                 let _ = traffic::api::look(api, &recorder).await;
             }
             watching.join_all().await;
+            noted.cancel();
+            noting.join_all().await;
             stage.store(2, Ordering::Relaxed);
         }
     }

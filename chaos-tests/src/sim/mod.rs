@@ -11,8 +11,8 @@
 //!
 //! **What is real**: raft, the log's format and recovery, the store, and the messages between members
 //! as gRPC encodes them. **What is simulated**: time, the network below HTTP/2, disks, processes. What
-//! is left out: TLS, HTTP/2, the etcd face, RocksDB, full disks, damage of the state (its tables'
-//! checksums are RocksDB's).
+//! is left out: TLS, HTTP/2, the etcd face, RocksDB, damage of the state (its tables' checksums are
+//! RocksDB's).
 
 mod cluster;
 mod control;
@@ -27,11 +27,16 @@ mod plan;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 mod promises;
+mod remote;
+mod room;
 mod run;
 mod shrink;
 mod world;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -40,7 +45,7 @@ use clap::Args;
 use parking_lot::Mutex;
 
 use crate::check::VIOLATIONS_SHOWN_MAX;
-use crate::report::commit;
+use crate::report::{commit, commit_and_changes, survived};
 pub use run::Verdict;
 
 #[derive(Args, Clone, Debug)]
@@ -78,6 +83,9 @@ pub struct Options {
     /// Worlds at a time [default: the machine's cores]
     #[arg(long)]
     pub jobs: Option<usize>,
+    /// Write what was survived into the row of this commit of the table in FILE, such as docs/survived.md
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Do not look for a smaller way to a failure
     #[arg(long)]
     pub no_shrink: bool,
@@ -142,7 +150,7 @@ pub fn run(options: &Options) -> Result<bool> {
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (todo, total) = (Mutex::new(seeds), Mutex::new(Total::default()));
+    let (todo, total) = (Mutex::new(seeds.clone()), Mutex::new(Total::default()));
     std::thread::scope(|scope| {
         let work = || {
             while let Some(seed) = { todo.lock().next() } {
@@ -155,12 +163,17 @@ pub fn run(options: &Options) -> Result<bool> {
         }
     });
     let total = total.into_inner();
-    let (simulated, took) = (total.simulated.as_secs_f64(), total.took.as_secs_f64());
-    println!(
-        "{:.2} simulated hours, {:.0} in each hour of a core",
-        simulated / 3600.0,
-        simulated / took.max(1e-9)
-    );
+    println!("{total}");
+    if let Some(file) = &options.record {
+        let run = survived::Run::Simulated {
+            control_plane: options.control_plane,
+            seeds: total.seeds(&seeds),
+            hours: total.simulated.as_secs_f64() / 3600.0,
+            per_core_hour: total.per_core_hour(),
+            faults: total.faults.values().sum(),
+        };
+        survived::record(file, &commit_and_changes(), &run)?;
+    }
     for seed in &total.failed {
         let least = if options.no_shrink { options.clone() } else { shrink::shrink(*seed, options) };
         println!(
@@ -215,14 +228,44 @@ fn in_a_process(seed: u64, options: &Options) -> Result<Verdict> {
 /// What a simulated minute may take on a machine that does much else.
 const WORLD_MAX: Duration = Duration::from_secs(120);
 
+/// Of the worlds that kept every promise, and which did not.
 #[derive(Default)]
 struct Total {
     simulated: Duration,
     took: Duration,
+    faults: BTreeMap<String, usize>,
     failed: Vec<u64>,
 }
 
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = |time: Duration| time.as_secs_f64() / 3600.0;
+        let faults: Vec<_> = self.faults.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        write!(
+            f,
+            "survived: {:.2} simulated hours in {:.3} hours of a core, {:.0} in each; {} faults: {}",
+            hours(self.simulated),
+            hours(self.took),
+            self.per_core_hour(),
+            self.faults.values().sum::<usize>(),
+            faults.join(", ")
+        )
+    }
+}
+
 impl Total {
+    fn per_core_hour(&self) -> f64 {
+        self.simulated.as_secs_f64() / self.took.as_secs_f64().max(1e-9)
+    }
+
+    fn seeds(&self, seeds: &Range<u64>) -> String {
+        let failed = match self.failed.len() {
+            0 => String::new(),
+            count => format!(" ({count} failed)"),
+        };
+        format!("{}..{}{failed}", seeds.start, seeds.end)
+    }
+
     fn add(&mut self, seed: u64, options: &Options, verdict: Result<Verdict>) {
         let verdict = match verdict {
             Ok(verdict) => verdict,
@@ -232,8 +275,6 @@ impl Total {
                 return;
             }
         };
-        self.simulated += verdict.simulated;
-        self.took += verdict.took;
         let twice = if options.twice { ", twice the same" } else { "" };
         println!("seed {seed}: {verdict}{twice}");
         for (name, violations) in &verdict.violations {
@@ -244,6 +285,12 @@ impl Total {
         }
         if !verdict.violations.is_empty() {
             self.failed.push(seed);
+            return;
+        }
+        self.simulated += verdict.simulated;
+        self.took += verdict.took;
+        for (kind, count) in verdict.faults {
+            *self.faults.entry(kind).or_default() += count;
         }
     }
 }

@@ -298,6 +298,21 @@ impl Network {
         }
     }
 
+    /// The ways to and from `host` are whole again.
+    pub(super) fn rejoin(&self, host: Host) {
+        let mut inner = self.0.lock();
+        let of_it = |from: Host, to: Host| from == host || to == host;
+        inner.cut.retain(|(from, to), _| !of_it(*from, *to));
+        let (now, later) =
+            std::mem::take(&mut inner.held).into_iter().partition(|(from, to, _)| of_it(*from, *to));
+        inner.held = later;
+        let now: Vec<(Host, Host, Event)> = now;
+        for (_, _, event) in now {
+            inner.delivered += 1;
+            event(&mut inner);
+        }
+    }
+
     /// Has `job` done at `to`; at the earliest after one message's time. `refused` is called at `from`
     /// when nobody is there.
     pub(super) fn ask(

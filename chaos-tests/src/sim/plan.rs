@@ -62,10 +62,18 @@ pub(super) enum Fault {
     Leave(Whom),
     /// A member goes over to the newer of two versions.
     Upgrade,
+    /// Of a member's disk, or of the disks of all, somebody takes all but so many bytes.
+    FullDisk(Whom, usize, bool),
+    /// A write of a member's log is done elsewhere, or not at all, and is said to be done.
+    Misdirected(Whom, u64),
+    /// A machine of nodes, by number: `kill -9`, a pause, or no message to it or from it.
+    NodeKill(usize),
+    NodeFreeze(usize),
+    NodeCut(usize),
 }
 
 /// Kinds of faults by name; the place is what [`Plan::next`] draws.
-pub(super) const KINDS: [&str; 24] = [
+pub(super) const KINDS: [&str; 29] = [
     "kills",
     "power-losses",
     "power-losses-of-all",
@@ -90,7 +98,17 @@ pub(super) const KINDS: [&str; 24] = [
     "joins",
     "leaves",
     "upgrades",
+    "full-disks",
+    "misdirected-writes",
+    "node-kills",
+    "node-freezes",
+    "node-cuts",
 ];
+
+/// Kinds from here on came later: what they draw they draw apart, so that other worlds stay what they were.
+const LATER: usize = 24;
+/// Kinds from here on are of machines of nodes.
+const OF_NODES: usize = 26;
 
 impl Fault {
     pub(super) fn kind(self) -> &'static str {
@@ -119,8 +137,18 @@ impl Fault {
             Fault::Join => 21,
             Fault::Leave(_) => 22,
             Fault::Upgrade => 23,
+            Fault::FullDisk(..) => 24,
+            Fault::Misdirected(..) => 25,
+            Fault::NodeKill(_) => 26,
+            Fault::NodeFreeze(_) => 27,
+            Fault::NodeCut(_) => 28,
         };
         KINDS[place]
+    }
+
+    /// Whether it leaves the members alone, and so may last while others come.
+    pub(super) fn is_of_nodes(self) -> bool {
+        matches!(self, Fault::NodeKill(_) | Fault::NodeFreeze(_) | Fault::NodeCut(_))
     }
 }
 
@@ -144,10 +172,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Leaves out the kinds of these names: the rest comes as it would.
-    pub(super) fn new(seed: u64, without: &[String]) -> Plan {
+    /// Leaves out the kinds of these names: the rest comes as it would. Kinds of faults of nodes are drawn
+    /// where there are nodes.
+    pub(super) fn new(seed: u64, without: &[String], has_nodes: bool) -> Plan {
         let mut random = StdRng::seed_from_u64(seed ^ 3);
-        let mut kinds: Vec<_> = (0..KINDS.len()).filter(|_| random.random_bool(0.4)).collect();
+        let mut kinds: Vec<_> = (0..LATER).filter(|_| random.random_bool(0.4)).collect();
+        let mut later = StdRng::seed_from_u64(seed ^ 6);
+        kinds.extend((LATER..OF_NODES).filter(|_| later.random_bool(0.4)));
+        if has_nodes {
+            kinds.extend((OF_NODES..KINDS.len()).filter(|_| later.random_bool(0.6)));
+        }
         if kinds.is_empty() {
             kinds.push(0);
         }
@@ -196,12 +230,30 @@ impl Plan {
             20 => Fault::MoveLeader,
             21 => Fault::Join,
             22 => Fault::Leave(whom),
-            _ => Fault::Upgrade,
+            23 => Fault::Upgrade,
+            24 => {
+                let left = [0, 20_000, 150_000, 400_000].choose(random).copied().unwrap_or(0);
+                Fault::FullDisk(whom, left, random.random_bool(0.2))
+            }
+            25 => Fault::Misdirected(whom, seed),
+            26 => Fault::NodeKill(random.random_range(0..8)),
+            27 => Fault::NodeFreeze(random.random_range(0..8)),
+            _ => Fault::NodeCut(random.random_range(0..8)),
         };
         let between = |random: &mut StdRng, (least, most): (u64, u64)| {
             Duration::from_millis(random.random_range(least..=most))
         };
-        Some(Step { pause: between(random, self.pauses_ms), fault, lasts: between(random, self.lasts_ms) })
+        let pause = between(random, self.pauses_ms);
+        let mut lasts = between(random, self.lasts_ms);
+        if let Fault::FullDisk(..) = fault {
+            // Until it is noticed, and somewhat longer.
+            lasts += Duration::from_millis(random.random_range(1_000..6_000));
+        }
+        if fault.is_of_nodes() && random.random_bool(0.5) {
+            // Until its nodes are given up, and their pods.
+            lasts += Duration::from_secs(random.random_range(30..80));
+        }
+        Some(Step { pause, fault, lasts })
     }
 }
 
@@ -213,7 +265,7 @@ mod tests {
     fn every_kind_comes_and_has_its_name() {
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {
-            let mut plan = Plan::new(seed, &[]);
+            let mut plan = Plan::new(seed, &[], true);
             for _ in 0..50 {
                 seen.extend(plan.next().map(|step| step.fault.kind()));
             }
@@ -225,7 +277,7 @@ mod tests {
     fn what_is_left_out_does_not_come() {
         let without: Vec<String> = KINDS[1..].iter().map(|name| (*name).to_owned()).collect();
         for seed in 0..50 {
-            let mut plan = Plan::new(seed, &without);
+            let mut plan = Plan::new(seed, &without, seed.is_multiple_of(2));
             assert!((0..50).filter_map(|_| plan.next()).all(|step| matches!(step.fault, Fault::Kill(..))));
         }
     }

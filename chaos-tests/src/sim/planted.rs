@@ -106,6 +106,7 @@ fn find(bug: Bug, options: &PlantedOptions) -> Option<Found> {
         verbose: false,
         lying_disks: false,
         jobs: None,
+        record: None,
         no_shrink: true,
         in_this_process: false,
         plant: Some(bug.name().to_owned()),

@@ -72,20 +72,18 @@ pub(super) fn world(seed: u64, options: &Options, folder: &Path) -> Result<Verdi
         std::process::abort();
     }));
     let keys = options.control_plane.then(Keys::new).transpose()?;
-    // Controllers write, too.
-    let recorder = Arc::new(if options.control_plane { Recorder::default() } else { Recorder::alone() });
+    let recorder = Arc::new(Recorder::default());
     let mut sim = Sim::new(seed, folder, certificates()?, keys, recorder.clone(), options.clone());
     let outcome = sim.play(seed, Duration::from_secs(options.minutes * 60), &recorder);
     let ended = outcome.err().map(|error| format!("{error:#}"));
     let history = futures::executor::block_on(recorder.with(std::mem::take));
-    let mut violations: Vec<(String, Vec<String>)> = check::ALL
-        .iter()
-        .map(|(name, checker)| ((*name).to_owned(), checker(&history)))
+    let mut violations: Vec<(String, Vec<String>)> = check::all(&history)
+        .into_iter()
+        .map(|(name, wrong)| (name.to_owned(), wrong))
         .filter(|(_, wrong)| !wrong.is_empty())
         .collect();
-    let broken = std::mem::take(&mut sim.promises.broken);
-    if !broken.is_empty() {
-        violations.push(("a leader whose disk hangs goes".to_owned(), broken));
+    for (promise, broken) in std::mem::take(&mut sim.promises.broken) {
+        violations.push((promise.to_owned(), broken));
     }
     violations.extend(ended.map(|why| ("the world heals".to_owned(), vec![why])));
     Ok(Verdict {
@@ -138,7 +136,7 @@ impl Sim {
         }
         self.wait("a leader", START, |sim| sim.leader().is_some())?;
         let load = Load::start(self, seed, recorder);
-        let mut plan = Plan::new(seed, &self.options.without);
+        let mut plan = Plan::new(seed, &self.options.without, self.keys.is_some());
         while self.world.now() < time {
             let Some(step) = plan.next() else {
                 self.pass(time.saturating_sub(self.world.now()))?;
@@ -150,10 +148,11 @@ impl Sim {
             if first.is_none_or(|first| self.steps >= first) && last.is_none_or(|last| self.steps <= last) {
                 self.inflict(step, !plan.overlaps)?;
             }
-            if !plan.overlaps {
+            if !plan.overlaps && !step.fault.is_of_nodes() {
                 self.pass(step.lasts)?;
             }
         }
+        self.look_at_logs()?;
         self.heal();
         self.wait("every member to follow one leader and to have what it has", HEAL, Sim::is_level)?;
         self.pass(AFTER)?;

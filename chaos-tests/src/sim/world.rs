@@ -19,7 +19,7 @@ use super::network::{Host, Network};
 /// How far the clock moves when all wait. What is due in between happens late by this much at most.
 const STEP_NS: u64 = 1_000_000;
 /// A runtime is at rest when it would have slept this often: the first time lets due timers fire.
-const RESTS: u32 = 3;
+const RESTS: u32 = 2;
 
 thread_local! {
     static RESTED: Cell<u32> = const { Cell::new(0) };
@@ -142,6 +142,11 @@ impl World {
 
     pub(super) fn runs(&self, host: Host) -> bool {
         self.processes[host].runtime.is_some()
+    }
+
+    /// Whether a process stands still.
+    pub(super) fn is_frozen(&self, host: Host) -> bool {
+        self.processes[host].frozen_until_ns > self.now_ns
     }
 
     /// Lets a process stand still.

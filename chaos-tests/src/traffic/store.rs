@@ -11,6 +11,7 @@
 //! write was done.
 
 mod acts;
+mod compactors;
 mod leases;
 mod mix;
 mod registry;
@@ -30,6 +31,7 @@ use trireme_store::Kv;
 use super::PAUSE;
 use crate::history::{Answer, Call, Compare, Keys, Op, OpAnswer, Outcome, Range, Recorder, Sample, Txn};
 use acts::Client;
+pub use compactors::compactors;
 pub use mix::{Action, Mix};
 use session::Session;
 pub use watching::watchers;

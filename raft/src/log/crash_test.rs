@@ -357,6 +357,28 @@ fn a_snapshot_past_the_end_leaves_no_hole() {
 }
 
 #[test]
+fn a_write_that_went_elsewhere_is_found_once_another_is_behind_it() {
+    run(async {
+        for seed in 0..60 {
+            let dir = SimDir::default();
+            let mut log = open(&dir).unwrap();
+            for index in 0..seed % 7 {
+                append(&mut log, [entry(1, index, 300)]).await;
+            }
+            dir.misdirect_next(Some(seed));
+            append(&mut log, [entry(1, seed % 7, 300)]).await;
+            let astray = dir.astray().expect("a write was misdirected");
+            assert!(!astray.is_inside, "{seed}: {astray:?}");
+            append(&mut log, [entry(1, seed % 7 + 1, 300)]).await;
+            let again = dir.after_kill();
+            assert!(again.astray().is_some_and(|astray| astray.is_inside), "{seed}: {astray:?}");
+            let found = open(&again).err();
+            assert!(found.as_ref().is_some_and(OpenError::is_damage), "{seed}: {astray:?}: {found:?}");
+        }
+    });
+}
+
+#[test]
 fn a_full_disk_stops_admission_and_not_the_log() {
     run(async {
         let dir = SimDir::default();

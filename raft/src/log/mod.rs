@@ -39,7 +39,7 @@ use std::time::Duration;
 use trireme_store::work::{self, Running, Sender};
 
 pub use file::{LogDir, LogFile, OsDir};
-pub use sim_file::{Change, SimDir};
+pub use sim_file::{Astray, Change, SimDir};
 
 use crate::types::{LogId, Vote};
 use prepare::{Job, Preparer};

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -11,6 +12,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::file::{LogDir, LogFile};
+use super::frame::FRAME_HEADER_BYTES;
 
 /// What a disk writes whole.
 const PAGE_BYTES: usize = 512;
@@ -21,6 +23,8 @@ struct Content {
     durable: Vec<u8>,
     /// What reads see: the durable bytes with the writes since.
     current: Vec<u8>,
+    /// Where those writes were.
+    dirty: Option<Range<usize>>,
     /// Size the disk allows this directory to reach; shared by all files through `SimDir`.
     limit: Option<Arc<Mutex<Space>>>,
 }
@@ -36,30 +40,60 @@ pub enum Change {
 
 type Hook = Arc<dyn Fn(Change) + Send + Sync>;
 
+type Files = Mutex<BTreeMap<String, Arc<SimFile>>>;
+
 #[derive(Default)]
 struct Space {
     used: usize,
     max: Option<usize>,
     fail_syncs: bool,
     before: Option<Hook>,
+    /// Seed of where the next write goes instead of where it should.
+    misdirect: Option<u64>,
+    astray: Option<Astray>,
+    files: Weak<Files>,
+}
+
+/// A write that was said to be done and is not where it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Astray {
+    /// The file and the place in it that kept what they had.
+    pub file: String,
+    pub offset: u64,
+    /// Where what comes next is written.
+    pub end: u64,
+    /// The file and the place where it was done; nowhere, where there are none.
+    pub landed: Option<(String, u64)>,
+    /// Something behind it in its file has reached the disk since: so its place is a hole, and no torn end.
+    pub is_inside: bool,
 }
 
 /// The directory; clones are the same one.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct SimDir {
-    files: Arc<Mutex<BTreeMap<String, Arc<SimFile>>>>,
+    files: Arc<Files>,
     space: Arc<Mutex<Space>>,
 }
 
-#[derive(Default)]
-pub(super) struct SimFile(Mutex<Content>);
+impl Default for SimDir {
+    fn default() -> Self {
+        let files = Arc::<Files>::default();
+        let space = Space { files: Arc::downgrade(&files), ..Space::default() };
+        Self { files, space: Arc::new(Mutex::new(space)) }
+    }
+}
+
+pub(super) struct SimFile {
+    name: String,
+    content: Mutex<Content>,
+}
 
 impl SimDir {
     /// The directory after a power loss: of each file, what was synced.
     pub fn after_power_loss(&self) -> SimDir {
         self.copied(|content| {
             let durable = content.durable.clone();
-            Content { current: durable.clone(), durable, limit: None }
+            Content { current: durable.clone(), durable, ..Content::default() }
         })
     }
 
@@ -77,7 +111,7 @@ impl SimDir {
                     bytes[from..to].copy_from_slice(page);
                 }
             }
-            Content { durable: bytes.clone(), current: bytes, limit: None }
+            Content { durable: bytes.clone(), current: bytes, ..Content::default() }
         })
     }
 
@@ -91,30 +125,80 @@ impl SimDir {
         let copy = SimDir::default();
         // All of one moment: a crash does not show a write without the one that it waited for.
         let files = self.files.lock();
-        let contents: Vec<_> = files.iter().map(|(name, file)| (name, file.0.lock())).collect();
+        let contents: Vec<_> = files.iter().map(|(name, file)| (name, file.content.lock())).collect();
         for (name, content) in &contents {
             let content = Content { limit: Some(copy.space.clone()), ..pick(content) };
-            copy.files.lock().insert(name.to_string(), Arc::new(SimFile(Mutex::new(content))));
+            copy.insert(name, content);
+        }
+        {
+            let (from, mut to) = (self.space.lock(), copy.space.lock());
+            to.astray = from.astray.clone();
+            // As much is left as before.
+            to.max = from.max.map(|max| to.used + max.saturating_sub(from.used));
         }
         copy
     }
 
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
-        let content = Content { durable: bytes.clone(), current: bytes, limit: Some(self.space.clone()) };
-        self.files.lock().insert(name.into(), Arc::new(SimFile(Mutex::new(content))));
+        self.insert(
+            name,
+            Content { durable: bytes.clone(), current: bytes, dirty: None, limit: Some(self.space.clone()) },
+        );
+    }
+
+    fn insert(&self, name: &str, content: Content) {
+        let bytes = content.current.len();
+        let file = Arc::new(SimFile { name: name.to_owned(), content: Mutex::new(content) });
+        let before = self.files.lock().insert(name.to_owned(), file);
+        let freed = before.map_or(0, |file| file.content.lock().current.len());
+        let mut space = self.space.lock();
+        space.used = (space.used + bytes).saturating_sub(freed);
     }
 
     pub fn bytes(&self, name: &str) -> Vec<u8> {
-        self.files.lock()[name].0.lock().current.clone()
+        self.files.lock()[name].content.lock().current.clone()
     }
 
     pub fn names(&self) -> Vec<String> {
         self.files.lock().keys().cloned().collect()
     }
 
-    /// Lets the files together grow to `bytes`.
+    /// Lets the files together, and what others have taken, grow to `bytes`.
     pub fn set_space(&self, bytes: Option<usize>) {
         self.space.lock().max = bytes;
+    }
+
+    /// Has somebody take all of the disk but `bytes`.
+    pub fn fill_but(&self, bytes: usize) {
+        let mut space = self.space.lock();
+        space.max = Some(space.used + bytes);
+    }
+
+    /// Whether there is an end to what can be written.
+    pub fn is_limited(&self) -> bool {
+        self.space.lock().max.is_some()
+    }
+
+    /// Takes room for what is on the same disk and no file of this directory; whether there was as much.
+    pub fn take_room(&self, bytes: usize) -> bool {
+        let mut space = self.space.lock();
+        let fits = space.max.is_none_or(|max| space.used + bytes <= max);
+        if fits {
+            space.used += bytes;
+        }
+        fits
+    }
+
+    /// Has the next write go to another place, drawn from `seed`, or nowhere, and be said to be done.
+    /// What is written as zeros goes where it should, and so does a mere header of a frame.
+    pub fn misdirect_next(&self, seed: Option<u64>) {
+        self.space.lock().misdirect = seed;
+    }
+
+    /// What went astray, while the file that lacks it is there.
+    pub fn astray(&self) -> Option<Astray> {
+        let astray = self.space.lock().astray.clone()?;
+        self.files.lock().contains_key(&astray.file).then_some(astray)
     }
 
     pub fn fail_syncs(&self, fail: bool) {
@@ -131,13 +215,14 @@ impl SimDir {
     pub fn flip_bit(&self, seed: u64) -> Option<String> {
         let mut random = StdRng::seed_from_u64(seed);
         let files = self.files.lock();
-        let written =
-            |file: &SimFile| file.0.lock().durable.iter().rposition(|byte| *byte != 0).map(|last| last + 1);
+        let written = |file: &SimFile| {
+            file.content.lock().durable.iter().rposition(|byte| *byte != 0).map(|last| last + 1)
+        };
         let written: Vec<_> =
             files.iter().filter_map(|(name, file)| Some((name, file, written(file)?))).collect();
         let (name, file, end) = written.choose(&mut random)?;
         let (at, bit) = (random.random_range(0..*end), random.random_range(0..8));
-        let content = &mut *file.0.lock();
+        let content = &mut *file.content.lock();
         content.durable[at] ^= 1 << bit;
         content.current[at] ^= 1 << bit;
         Some(format!("bit {bit} of byte {at} of {name}"))
@@ -174,7 +259,7 @@ impl LogDir for SimDir {
     fn remove(&self, name: &str) -> io::Result<()> {
         Space::before(&self.space, Change::Remove);
         let file = self.files.lock().remove(name).ok_or(io::ErrorKind::NotFound)?;
-        let freed = file.0.lock().current.len();
+        let freed = file.content.lock().current.len();
         let mut space = self.space.lock();
         space.used = space.used.saturating_sub(freed);
         Ok(())
@@ -192,20 +277,58 @@ impl LogDir for SimDir {
 
 impl SimFile {
     fn before(&self, change: Change) {
-        let space = self.0.lock().limit.clone();
+        let space = self.content.lock().limit.clone();
         if let Some(space) = space {
             Space::before(&space, change);
         }
+    }
+
+    /// Whether this write goes elsewhere, and is done there.
+    fn goes_astray(&self, data: &[u8], offset: u64) -> bool {
+        if data.len() <= FRAME_HEADER_BYTES || data.iter().all(|byte| *byte == 0) {
+            return false;
+        }
+        let Some(space) = self.content.lock().limit.clone() else { return false };
+        let (seed, files) = {
+            let mut space = space.lock();
+            let Some(seed) = space.misdirect.take() else { return false };
+            (seed, space.files.clone())
+        };
+        let mut random = StdRng::seed_from_u64(seed);
+        let all: Vec<Arc<SimFile>> =
+            files.upgrade().map(|files| files.lock().values().cloned().collect()).unwrap_or_default();
+        let landed = all.choose(&mut random).filter(|_| random.random_bool(0.7)).and_then(|file| {
+            let content = &mut *file.content.lock();
+            let pages = (content.current.len().checked_sub(data.len())? / PAGE_BYTES).max(1);
+            let at = random.random_range(0..pages) * PAGE_BYTES;
+            let range = at..at + data.len();
+            if file.name == self.name && at as u64 == offset || range.end > content.current.len() {
+                return None;
+            }
+            // The disk has done it, whatever is synced.
+            content.durable.resize(content.durable.len().max(range.end), 0);
+            content.durable[range.clone()].copy_from_slice(data);
+            content.current[range].copy_from_slice(data);
+            Some((file.name.clone(), at as u64))
+        });
+        space.lock().astray = Some(Astray {
+            file: self.name.clone(),
+            offset,
+            end: offset + data.len() as u64,
+            landed,
+            is_inside: false,
+        });
+        true
     }
 }
 
 impl LogFile for SimFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.lock().current.len() as u64)
+        Ok(self.content.lock().current.len() as u64)
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let content = self.0.lock();
+        let content = self.content.lock();
         let end = offset as usize + buffer.len();
         let source = content.current.get(offset as usize..end).ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(source);
@@ -214,7 +337,10 @@ impl LogFile for SimFile {
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.before(Change::Write);
-        let mut content = self.0.lock();
+        if self.goes_astray(data, offset) {
+            return Ok(());
+        }
+        let mut content = self.content.lock();
         let end = offset as usize + data.len();
         if end > content.current.len() {
             let grown = end - content.current.len();
@@ -228,16 +354,32 @@ impl LogFile for SimFile {
             content.current.resize(end, 0);
         }
         content.current[offset as usize..end].copy_from_slice(data);
+        let dirty = content.dirty.take().unwrap_or(offset as usize..end);
+        content.dirty = Some(dirty.start.min(offset as usize)..dirty.end.max(end));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         self.before(Change::Sync);
-        let mut content = self.0.lock();
-        if content.limit.as_ref().is_some_and(|space| space.lock().fail_syncs) {
-            return Err(io::Error::other("sync failed"));
+        let mut content = self.content.lock();
+        if let Some(space) = content.limit.clone() {
+            let mut space = space.lock();
+            if space.fail_syncs {
+                return Err(io::Error::other("sync failed"));
+            }
+            if let Some(astray) = &mut space.astray
+                && astray.file == self.name
+                && !astray.is_inside
+            {
+                astray.is_inside = content.dirty.as_ref().is_some_and(|dirty| dirty.end as u64 > astray.end);
+            }
         }
-        content.durable = content.current.clone();
+        // Most files are much larger than what is written between two syncs.
+        let Content { durable, current, dirty, .. } = &mut *content;
+        if let Some(dirty) = dirty.take() {
+            durable.resize(current.len(), 0);
+            durable[dirty.clone()].copy_from_slice(&current[dirty]);
+        }
         Ok(())
     }
 }

@@ -3,15 +3,17 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
 use trireme_store::planted::{self, Bug};
-use trireme_store::work::{Next, Worker};
+use trireme_store::work::{self, Next, Worker};
 
 use super::frame::{
-    self, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HEADER_BYTES, LOG_ID_BYTES, SegmentHeader, VOTE_BYTES,
+    self, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HEADER_BYTES, LOG_ID_BYTES, SegmentHeader,
+    VOTE_BYTES,
 };
 use super::prepare::{Preparer, segment_name};
 use super::state::{FrameRef, Segment, Settled, Shared};
@@ -24,6 +26,9 @@ const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The group buffer is given back above this size, so that one large entry does not stay in
 /// memory for good.
 const BUFFER_KEEP_BYTES: usize = 1024 * 1024;
+
+/// In a simulated world, where nothing blocks: between two looks for a segment that the disk refused.
+const SEGMENT_RETRY: Duration = Duration::from_millis(100);
 
 pub(super) enum Op {
     Append { entries: Vec<Entry>, flushed: IOFlushed<TypeConfig> },
@@ -59,6 +64,9 @@ pub(super) struct Writer {
     times_ns: [u64; 3],
     dead: bool,
     group: Group,
+    /// In a simulated world: what waits for a segment.
+    held: Option<Op>,
+    is_simulated: bool,
 }
 
 /// Entries on their way into one frame.
@@ -76,14 +84,23 @@ impl Worker<Op> for Writer {
 
     fn work(&mut self, op: Option<Op>, more: &mut dyn FnMut() -> Option<Op>) -> Next {
         self.shared.sync_started_ms.store(0, Ordering::Relaxed);
-        let Some(op) = op else {
+        let mut op = self.held.take().or(op);
+        if op.is_none() {
             self.start_frame();
             self.prepare_ahead();
             return Next::Job;
-        };
+        }
         let mut group = std::mem::take(&mut self.group);
+        let mut go_on = true;
         // Whatever came in during the last sync joins this one.
-        let go_on = self.take(op, &mut group) && std::iter::from_fn(more).all(|op| self.take(op, &mut group));
+        while let Some(next) = op.take() {
+            if self.is_simulated && self.lacks_segment(&next) {
+                self.held = Some(next);
+                break;
+            }
+            go_on = self.take(next, &mut group);
+            op = if go_on { more() } else { None };
+        }
         self.flush(&mut group);
         self.group = group;
         if self.committed_pending {
@@ -93,7 +110,7 @@ impl Worker<Op> for Writer {
             return Next::Nothing;
         }
         self.prepare_ahead();
-        Next::Job
+        if self.held.is_some() { Next::Pause(SEGMENT_RETRY) } else { Next::Job }
     }
 }
 
@@ -116,7 +133,24 @@ impl Writer {
             times_ns: [0; 3],
             dead: false,
             group: Group::default(),
+            held: None,
+            is_simulated: work::is_simulated(),
         }
+    }
+
+    /// Whether `op` may need a segment that the disk has no room for yet.
+    fn lacks_segment(&mut self, op: &Op) -> bool {
+        let bytes = match op {
+            Op::Append { entries, .. } => entries.iter().map(codec::encoded_len).sum(),
+            Op::Vote { .. } => VOTE_BYTES,
+            Op::Truncate { .. } | Op::Purge(_) => LOG_ID_BYTES,
+            // Written where there is room, or left out.
+            Op::Committed(_) | Op::Stop => return false,
+        };
+        let bytes = self.buffer.len() + bytes;
+        let headers = (2 + 2 * bytes / self.frame_bytes_max()) * (FRAME_HEADER_BYTES + FRAME_ALIGN as usize);
+        self.tail.offset + (bytes + headers) as u64 > self.tail.segment.capacity
+            && !self.preparer.has(self.tail.sequence + 1, self.shared.config.segment_bytes)
     }
 
     /// Takes one operation; false when it is time to end.

@@ -236,11 +236,15 @@ impl Inner {
         }
     }
 
-    /// While the disk is full only what frees space is taken: while that of this member is, or,
-    /// where it leads, those of so many others that what it takes could not be committed.
+    /// While the disk of this member is full, or those of so many others that what it takes could not
+    /// be committed, only what frees space is taken. Who leads judges: a member without room on its
+    /// own disk passes on what it is asked, for the others may have it.
     fn has_room_for(&self, proposal: &Proposal) -> bool {
+        if self.leading_term().is_none() {
+            return true;
+        }
         let a_quorum_has = || {
-            !self.peers.any_full() || self.leading_term().is_none() || {
+            !self.peers.any_full() || {
                 let voters = self.voters();
                 voters.len() - self.peers.count_full(&voters) > voters.len() / 2
             }

@@ -1,5 +1,5 @@
 //! The rest of a control plane in a simulated world: on each master an API server, controllers and
-//! scheduler as they are, and a machine of hollow nodes.
+//! scheduler as they are, and machines of hollow nodes.
 //!
 //! ```text
 //!   clients, nodes ──► network ──► API server ──► member of the store, of the same process
@@ -19,7 +19,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use anyhow::Result;
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use trireme_apiserver::{InProcess, Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
 use trireme_client::Transport;
@@ -27,18 +26,19 @@ use trireme_controllers::runtime::{Clock, LeaseTiming, MemberWitness, Metrics, W
 use trireme_controllers::scheduler;
 use trireme_raft::Replica;
 
-use super::kv::Slot;
+use super::kv::Slot as MemberSlot;
+use super::remote::Slot;
 use own::OwnMember;
 
 pub(super) use api::SimApi;
 pub(super) use workloads::{Wanted, operator};
 
 const AGENT: &str = "trireme-chaos";
-/// Hollow nodes, all on one machine.
-const NODES: usize = 3;
+/// Hollow nodes on one machine.
+const NODES_OF_A_MACHINE: usize = 1;
 
 /// A master's API server while it runs.
-pub(super) type ApiSlot = Arc<Mutex<Option<Server>>>;
+pub(super) type ApiSlot = Slot<Server>;
 
 /// What API servers are configured with, and nothing here uses.
 #[derive(Clone)]
@@ -61,7 +61,13 @@ impl Keys {
 }
 
 /// Starts the API server, the controllers and the scheduler of a master, in its runtime.
-pub(super) fn start(name: &str, replica: &Replica, member: &Slot, keys: &Keys, slot: &ApiSlot) -> Result<()> {
+pub(super) fn start(
+    name: &str,
+    replica: &Replica,
+    member: &MemberSlot,
+    keys: &Keys,
+    slot: &ApiSlot,
+) -> Result<()> {
     let server = Server::new(ServerConfig {
         kv: Arc::new(OwnMember(member.clone())),
         tls: TlsMaterial {
@@ -115,9 +121,9 @@ pub(super) fn start(name: &str, replica: &Replica, member: &Slot, keys: &Keys, s
     Ok(())
 }
 
-/// Plays the nodes, which reach the API servers by `api`.
-pub(super) async fn nodes(api: impl Fn(&str) -> Arc<dyn Transport> + Send + Sync + 'static) {
-    let names: Vec<String> = (1..=NODES).map(|n| format!("hollow-{n}")).collect();
+/// Plays the nodes of a machine, the `n`-th, which reach the API servers by `api`.
+pub(super) async fn nodes(n: usize, api: impl Fn(&str) -> Arc<dyn Transport> + Send + Sync + 'static) {
+    let names: Vec<String> = (1..=NODES_OF_A_MACHINE).map(|node| format!("hollow-{n}-{node}")).collect();
     let config = trireme_node::HollowConfig {
         transport: api(&format!("system:node:{}", names[0])),
         transport_for: Some(Arc::new(move |name: &str| api(&format!("system:node:{name}")))),

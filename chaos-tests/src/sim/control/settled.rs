@@ -1,8 +1,8 @@
 //! Whether what the operator wants is there, and nothing else: looked at through one API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_client::resource::{DEPLOYMENTS, PODS, REPLICA_SETS};
+use trireme_client::resource::{DEPLOYMENTS, NODES, PODS, REPLICA_SETS};
 use trireme_client::{Client, Error, ListParams};
 
 use super::workloads::NAMESPACE;
@@ -30,8 +30,17 @@ pub(in crate::sim) async fn unsettled(
             wrong.push(format!("ReplicaSet {} has no owner and is there", set.name()));
         }
     }
+    let nodes = api.list_all(&NODES, None, &ListParams::default()).await?.items;
+    let alive: BTreeSet<&str> = nodes.iter().filter(|node| is_ready(node)).map(|node| node.name()).collect();
     let pods = api.list_all(&PODS, Some(NAMESPACE), &params).await?.items;
     for pod in &pods {
+        if pod.deletion_timestamp().is_some() {
+            wrong.push(format!("Pod {} was deleted and is there", pod.name()));
+        }
+        let node = pod.spec()["nodeName"].str_or_empty();
+        if !alive.contains(node) {
+            wrong.push(format!("Pod {} runs on {node:?}, which does not live", pod.name()));
+        }
         if !sets.iter().any(|set| set.uid() == owner(pod)) {
             wrong.push(format!("Pod {} has no owner and is there", pod.name()));
         }
@@ -56,9 +65,10 @@ pub(in crate::sim) async fn unsettled(
     Ok(wrong)
 }
 
-fn is_ready(pod: &trireme_api::Object) -> bool {
-    let conditions = pod["status"]["conditions"].items();
-    pod.deletion_timestamp().is_none()
+/// A pod or a node.
+fn is_ready(object: &trireme_api::Object) -> bool {
+    let conditions = object["status"]["conditions"].items();
+    object.deletion_timestamp().is_none()
         && conditions
             .iter()
             .any(|c| c["type"].as_str() == Some("Ready") && c["status"].as_str() == Some("True"))

@@ -37,6 +37,11 @@ fn deployment(name: &str, replicas: u64, version: u64) -> Object {
                 "metadata": {"labels": {"app": name, "chaos": "workload"}},
                 "spec": {
                     "terminationGracePeriodSeconds": 1,
+                    // So that a node that is silent for a while is driven off, and not after minutes.
+                    "tolerations": [
+                        {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5},
+                        {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5},
+                    ],
                     "containers": [{"name": "c", "image": (format!("example.test/c:{version}"))}],
                 },
             },
