@@ -20,6 +20,16 @@ struct Alone {
     _turn: MutexGuard<'static, ()>,
 }
 
+/// A run in the background; killed where its test does not come to the end.
+struct Run(Child);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn alone() -> Alone {
     static TURN: Mutex<()> = Mutex::new(());
     static LABELLED: OnceLock<()> = OnceLock::new();
@@ -54,15 +64,16 @@ impl Alone {
         trireme(&arguments)
     }
 
-    fn start(&self, scenario: &str, more: &[&str]) -> Child {
+    fn start(&self, scenario: &str, more: &[&str]) -> Run {
         let said = std::fs::File::create(self.cluster.dir.join("run.log")).expect("log");
-        Command::new(TRIREME)
+        let child = Command::new(TRIREME)
             .args(self.arguments(scenario, more))
             .stdin(Stdio::null())
             .stdout(said.try_clone().expect("log"))
             .stderr(said)
             .spawn()
-            .expect("run trireme")
+            .expect("run trireme");
+        Run(child)
     }
 
     fn said(&self) -> String {
@@ -270,7 +281,7 @@ fn a_clock_that_jumped_shows_in_objects_and_is_right_again() {
     alone.shows(&leader, "its clock is off by 600 s");
     let shifted = ahead(made("shifted"));
     assert!(shifted > 500.0, "{shifted}");
-    let ended = run.wait().expect("its end");
+    let ended = run.0.wait().expect("its end");
     assert!(ended.success(), "{}", alone.said());
     alone.is_undone();
     assert!(ahead(made("right-again")) < 60.0);
@@ -375,9 +386,9 @@ fn ctrl_c_takes_it_back_and_judges() {
     let flags = ["--yes", "--for", "290", "--within", PATIENCE, "--member", &leader];
     let mut run = alone.start("disk-full", &flags);
     alone.shows(&leader, "it was told that its disk is full");
-    let interrupted = Command::new("kill").args(["-INT", &run.id().to_string()]).status();
+    let interrupted = Command::new("kill").args(["-INT", &run.0.id().to_string()]).status();
     assert!(interrupted.expect("kill").success());
-    let ended = eventually("its end", || run.try_wait().expect("its state").ok_or_else(|| alone.said()));
+    let ended = eventually("its end", || run.0.try_wait().expect("its state").ok_or_else(|| alone.said()));
     assert_eq!(ended.code(), Some(0), "{}", alone.said());
     assert!(alone.said().contains("The run was interrupted"), "{}", alone.said());
     alone.is_undone();
@@ -389,8 +400,8 @@ fn what_was_begun_ends_though_nobody_takes_it_back() {
     let leader = alone.cluster.leader();
     let mut run = alone.start("partition", &["--yes", "--for", "8", "--member", &leader]);
     alone.shows(&leader, "it is kept from the other members");
-    run.kill().expect("kill");
-    run.wait().expect("its end");
+    run.0.kill().expect("kill");
+    run.0.wait().expect("its end");
     alone.is_well();
     // The next one finds what is left of it.
     let refused = alone.run("disk-full", &["--yes", "--for", "2"]);
