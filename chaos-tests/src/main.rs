@@ -21,6 +21,9 @@ enum Command {
     Sim(trireme_chaos::sim::Options),
     /// Measure against Debian's etcd on this machine
     Bench(trireme_chaos::bench::Options),
+    /// Take writes and keep nothing: what `bench` compares stores with
+    #[command(hide = true)]
+    ServeNothing(trireme_chaos::bench::NothingOptions),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
         Command::Real(options) => trireme_chaos::real::run(&options),
         Command::Sim(options) => trireme_chaos::sim::run(&options),
         Command::Bench(options) => block_on(trireme_chaos::bench::run(&options)).map(|()| true),
+        Command::ServeNothing(options) => {
+            block_on(trireme_chaos::bench::serve_nothing(&options)).map(|()| true)
+        }
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -29,7 +29,6 @@ bugs! {
     AckBeforeSync "ack-before-sync" "the log calls entries durable before they are synced"
     VoteNotSynced "vote-not-synced" "a vote is given before it is on the disk"
     VoteNotWritten "vote-not-written" "a vote is given and not written at all"
-    TruncateNotWritten "truncate-not-written" "that entries of a deposed leader are dropped is not in the log"
     LastFrameLost "last-frame-lost" "the last frame of the log is taken for torn when a member starts"
     VoteForAll "vote-for-all" "a member votes for whoever asks, whatever its log holds"
     AppendNotTaken "append-not-taken" "a follower answers for entries that it did not take"

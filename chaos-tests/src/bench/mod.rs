@@ -11,6 +11,8 @@ mod store;
 mod table;
 mod usage;
 
+pub use store::{NothingOptions, serve_nothing};
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -36,12 +36,15 @@ mod world;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 
 use crate::check::VIOLATIONS_SHOWN_MAX;
@@ -128,6 +131,7 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 pub fn run(options: &Options) -> Result<bool> {
     if let (true, Some(seed)) = (options.in_this_process, options.seed) {
         let options = options.clone();
+        limit_cpu(options.minutes)?;
         #[cfg(feature = "planted-bugs")]
         planted::plant(options.plant.as_deref())?;
         // Its name is drawn here: on the world's thread it would be another world's of the same seed.
@@ -201,8 +205,8 @@ fn in_a_process(seed: u64, options: &Options) -> Result<Verdict> {
     world.arg("sim").args(options.of_world(seed)).arg("--in-this-process");
     world.args(options.verbose.then_some("--verbose"));
     let mut world = world.stdout(Stdio::piped()).spawn().context("start a process for a world")?;
-    // A world that hangs is a failure of the code in it, or of the simulation.
-    let time = WORLD_MAX * u32::try_from(options.minutes.max(1)).unwrap_or(u32::MAX);
+    // One that waits for ever without using a core; the others end at the limit of their CPU time.
+    let time = Duration::from_secs(WORLD_WAITS_MAX_S * options.minutes.max(1));
     let deadline = std::time::Instant::now() + time;
     let mut out = world.stdout.take().context("what a world's process says")?;
     let reader = std::thread::spawn(move || {
@@ -216,17 +220,28 @@ fn in_a_process(seed: u64, options: &Options) -> Result<Verdict> {
         if std::time::Instant::now() > deadline {
             world.kill()?;
             world.wait()?;
-            bail!("it does not end: it was killed after {} s", time.as_secs());
+            bail!("{DOES_NOT_END}: it was killed after {} s", time.as_secs());
         }
         std::thread::sleep(Duration::from_millis(5));
     };
+    ensure!(status.signal() != Some(Signal::SIGXCPU as i32), "{DOES_NOT_END}: it used too much of a core");
     ensure!(status.success(), "its process ended with {status}");
     let said = reader.join().map_err(|_| anyhow::anyhow!("what a world's process says was not read"))??;
     serde_json::from_slice(&said).context("what a world's process says")
 }
 
-/// What a simulated minute may take on a machine that does much else.
-const WORLD_MAX: Duration = Duration::from_secs(120);
+/// What a simulated minute may take of a core: many times what it does take.
+const WORLD_CPU_MAX_S: u64 = 120;
+/// What it may take on a machine that does much else.
+const WORLD_WAITS_MAX_S: u64 = 1200;
+const DOES_NOT_END: &str = "it does not end";
+
+/// A world that hangs is a failure of the code in it, or of the simulation, and not of a machine that
+/// is busy: its process ends when it has used so much of a core.
+fn limit_cpu(minutes: u64) -> Result<()> {
+    let seconds = WORLD_CPU_MAX_S * minutes.max(1);
+    setrlimit(Resource::RLIMIT_CPU, seconds, seconds + 5).context("limit the CPU time of a world")
+}
 
 /// Of the worlds that kept every promise, and which did not.
 #[derive(Default)]

@@ -181,11 +181,7 @@ impl Writer {
                 self.shared.state.lock().truncate_frames(self.next_index);
                 self.buffer.reserve(LOG_ID_BYTES);
                 frame::put_log_id(&mut self.buffer, after);
-                if planted::is(Bug::TruncateNotWritten) {
-                    self.start_frame();
-                } else {
-                    self.write_control(FrameKind::Truncate);
-                }
+                self.write_control(FrameKind::Truncate);
                 if !self.dead {
                     let _ = done.send(());
                 }

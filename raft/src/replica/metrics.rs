@@ -1,10 +1,10 @@
 //! A scrape: what was counted, and what is looked up at that moment.
 
+use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::{Raft, ServerState};
 
 use super::Inner;
-use super::status::{ReplicaStatus, Role};
+use super::status::{ReplicaStatus, Role, role};
 use crate::etcd::ETCD_VERSION;
 use crate::machine::Machine;
 use crate::metrics::{Metrics, Text};
@@ -14,14 +14,7 @@ use crate::types::{MemberId, TypeConfig};
 pub(super) fn role_of(raft: &Raft<TypeConfig, Machine>) -> &'static str {
     let metrics = raft.metrics();
     let state = metrics.borrow_watched().state;
-    match state {
-        ServerState::Leader => Role::Leader,
-        ServerState::Follower => Role::Follower,
-        ServerState::Candidate => Role::Candidate,
-        ServerState::Learner => Role::Learner,
-        ServerState::Shutdown => Role::Stopped,
-    }
-    .as_str()
+    role(state).as_str()
 }
 
 /// As etcd writes ids in labels.

@@ -75,7 +75,7 @@ pub struct ReplicaStatus {
     pub problems: Vec<String>,
 }
 
-fn role(state: ServerState) -> Role {
+pub(super) fn role(state: ServerState) -> Role {
     match state {
         ServerState::Leader => Role::Leader,
         ServerState::Follower => Role::Follower,

@@ -1,6 +1,5 @@
 //! What operators and their tools ask of members: hashes, alarms, leadership, health, reflection.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,11 +13,10 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 use trireme_raft::{Limits, etcd};
-use trireme_store::engine::{Engine, Model};
 use trireme_store::{DeleteRequest, KeyRange, Kv, Op, Revision, TxnRequest};
 
 use crate::cluster::{Cluster, put_surely, small_limits, wait_for};
-use crate::no_room::Small;
+use crate::no_room::make_small;
 use crate::pb::etcdserverpb as pb;
 use crate::side_by_side::connect;
 use pb::maintenance_client::MaintenanceClient;
@@ -108,10 +106,7 @@ async fn leadership_moves_as_etcds_does() {
 async fn a_member_without_room_raises_an_alarm_everywhere() {
     let full = Arc::new(AtomicBool::new(false));
     let mut cluster = Cluster::prepare(3, Limits { log_segment_bytes: 16 << 20, ..small_limits() });
-    cluster.members[1].config.open_engine = Arc::new({
-        let full = full.clone();
-        move |_: &Path| Ok(Arc::new(Small { model: Model::new(), full: full.clone() }) as Arc<dyn Engine>)
-    });
+    make_small(&mut cluster.members[1].config, &full);
     for i in 0..3 {
         cluster.start_member(i).await;
     }

@@ -124,12 +124,16 @@ fn damage_is_found_when_it_is_verified() {
 
 #[cfg(feature = "rocksdb")]
 mod rocks {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+    use std::time::{Duration, SystemTime};
+
     use super::*;
     use crate::engine::{RocksEngine, RocksOptions};
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
 
-    fn open(dir: &std::path::Path) -> Store {
+    fn open(dir: &Path) -> Store {
         // Buffers so small that the engine flushes by itself between ours.
         let options = RocksOptions { write_buffer_bytes: 64 << 10, ..Default::default() };
         Store::open(Arc::new(RocksEngine::open(dir, options).expect("open"))).expect("open")
@@ -175,16 +179,48 @@ mod rocks {
         }
     }
 
-    fn copy(from: &std::path::Path, to: &std::path::Path) {
-        std::fs::create_dir(to).expect("a directory");
-        for entry in std::fs::read_dir(from).expect("read") {
-            let entry = entry.expect("read");
-            let target = to.join(entry.file_name());
-            if entry.file_type().expect("type").is_dir() {
-                copy(&entry.path(), &target);
+    /// Copies what stands still: the engine flushes and compacts behind its back, and what it removes
+    /// in the middle of a copy would be missing from it.
+    fn copy(from: &Path, to: &Path) {
+        let still = (0..200).find(|_| {
+            let before = files(from);
+            let copied = before.is_some() && try_copy(from, to).is_ok();
+            if copied && files(from) == before {
+                return true;
+            }
+            let _ = std::fs::remove_dir_all(to);
+            std::thread::sleep(Duration::from_millis(20));
+            false
+        });
+        assert!(still.is_some(), "the database never stood still");
+    }
+
+    /// Names, lengths and times of change; `None` where one went meanwhile.
+    fn files(dir: &Path) -> Option<BTreeMap<PathBuf, (u64, SystemTime)>> {
+        let mut found = BTreeMap::new();
+        for entry in std::fs::read_dir(dir).ok()? {
+            let entry = entry.ok()?;
+            let metadata = entry.metadata().ok()?;
+            if metadata.is_dir() {
+                found.extend(files(&entry.path())?);
             } else {
-                std::fs::copy(entry.path(), target).expect("copy");
+                found.insert(entry.path(), (metadata.len(), metadata.modified().ok()?));
             }
         }
+        Some(found)
+    }
+
+    fn try_copy(from: &Path, to: &Path) -> std::io::Result<()> {
+        std::fs::create_dir(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                try_copy(&entry.path(), &target)?;
+            } else {
+                std::fs::copy(entry.path(), target)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -82,7 +82,7 @@ impl Etcd {
 }
 
 /// With openssl, as an operator would: P-256 as in our own.
-fn make_certificates(dir: &Path) -> Result<()> {
+pub(super) fn make_certificates(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).context("folder of certificates")?;
     std::fs::write(
         dir.join("ext"),

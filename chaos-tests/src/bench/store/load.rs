@@ -9,6 +9,7 @@ use tonic::Status;
 use super::client::Client;
 use super::side::Side;
 use super::{Figure, Percentiles};
+use crate::bench::usage::Usage;
 
 const WARM_UP: Duration = Duration::from_secs(1);
 const AFTER_FAILURE: Duration = Duration::from_millis(5);
@@ -34,16 +35,18 @@ pub(super) async fn measure<C: Caller>(
     let callers =
         (0..clients).map(|id| caller(id, connections[id % connections.len()].clone())).collect::<Vec<_>>();
     let (callers, _) = run(callers, 0, WARM_UP, Duration::ZERO).await?;
-    let usage = side.usage();
-    let (cpu, begin) = (usage.cpu(), Instant::now());
+    let (usage, own) = (side.usage(), Usage::of(vec![nix::unistd::getpid()]));
+    let (cpu, own_cpu, begin) = (usage.cpu(), own.cpu(), Instant::now());
     let (_, seen) = run(callers, 1 << 32, time, Duration::ZERO).await?;
     let (took, cpu) = (begin.elapsed(), usage.cpu().saturating_sub(cpu));
+    let own_cpu = own.cpu().saturating_sub(own_cpu);
     ensure!(!seen.latencies.is_empty(), "{}: none of the {what} was answered", side.name);
     let count = seen.latencies.len() as f64;
     let (per_second, cpu_ms) = (count / took.as_secs_f64(), cpu.as_secs_f64() * 1e3 / count);
+    let client_ms = own_cpu.as_secs_f64() * 1e3 / count;
     let latencies = Percentiles::of(seen.latencies);
     println!(
-        "  {:>7}: {clients:>4} clients: {per_second:>8.0} {what}/s, {cpu_ms:.3} CPU ms, p50 {:.2} ms, p99 {:.2} ms, {} failed",
+        "  {:>7}: {clients:>4} clients: {per_second:>8.0} {what}/s, {cpu_ms:.3} CPU ms and {client_ms:.3} of the client, p50 {:.2} ms, p99 {:.2} ms, {} failed",
         side.name,
         latencies.at(0.5),
         latencies.at(0.99),
@@ -55,6 +58,7 @@ pub(super) async fn measure<C: Caller>(
     Ok(vec![
         figure("per second", per_second),
         figure("CPU ms of all members", cpu_ms),
+        figure("CPU ms of the client", client_ms),
         figure("p50 ms", latencies.at(0.5)),
         figure("p99 ms", latencies.at(0.99)),
     ])

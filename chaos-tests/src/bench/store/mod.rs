@@ -6,6 +6,7 @@ mod client;
 mod etcd;
 mod load;
 mod messages;
+mod nothing;
 mod side;
 mod size;
 mod watchers;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value, json};
 use super::Options;
 use super::table::Table;
 pub(super) use load::fill;
+pub use nothing::{NothingOptions, serve as serve_nothing};
 pub(super) use side::Side;
 
 /// One figure of one side. Both sides give theirs in the same order.
@@ -58,6 +60,19 @@ pub(super) async fn measure(options: &Options, table: &mut Table) -> Result<Valu
         for (ours, theirs) in ours.iter().zip(&theirs) {
             table.ratio(&ours.name, ours.value, theirs.value, ours.failed + theirs.failed, bound(&ours.name));
             figures.insert(ours.name.clone(), json!({ "trireme": ours.value, "etcd": theirs.value }));
+        }
+    }
+    if options.wants("writes") {
+        for (what, synced) in [("the calls alone", false), ("and two of three files synced", true)] {
+            let nothing = Side::nothing(folder.path(), synced).await?;
+            for &clients in &options.clients {
+                for figure in calls::writes(&nothing, clients, time(options)).await? {
+                    let name = format!("{what}: {}", figure.name);
+                    table.figure(&name, format!("{:.3}", figure.value), "one process without a store");
+                    figures.insert(name, json!(figure.value));
+                }
+            }
+            nothing.stop().await?;
         }
     }
     if options.wants("growth") {
@@ -113,7 +128,9 @@ async fn all(options: &Options, side: &Side) -> Result<Vec<Figure>> {
 
 /// What a figure cannot pass on this machine.
 fn bound(name: &str) -> &'static str {
-    if name.contains("CPU") {
+    if name.ends_with("of the client") {
+        "on the same cores"
+    } else if name.contains("CPU") {
         "all members; idle work of the API server and controllers is in ours"
     } else if name.contains(", 1 clients") && !name.contains("reads") {
         "a sync on the leader and on a follower, and the way between them"

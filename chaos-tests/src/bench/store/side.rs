@@ -1,4 +1,5 @@
-//! The two that are compared: Debian's etcd and Trireme, three members each on this machine.
+//! What is compared: Debian's etcd and Trireme, three members each on this machine, and beside them a
+//! server that keeps nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use nix::unistd::Pid;
 
 use super::client::Client;
 use super::etcd::Etcd;
+use super::nothing::Nothing;
 use crate::bench::usage::{Usage, resident_bytes};
 use crate::cluster::{Cluster, free_ports};
 
@@ -16,6 +18,7 @@ const CONNECTIONS_MAX: usize = 16;
 enum Members {
     Etcd(Etcd),
     Trireme(Cluster),
+    Nothing(Nothing),
 }
 
 /// Three running members with nothing in them.
@@ -43,6 +46,19 @@ impl Side {
         })
     }
 
+    pub(super) async fn nothing(folder: &Path, synced: bool) -> Result<Side> {
+        let nothing = Nothing::start(folder, free_ports()?, synced).await?;
+        Ok(Side {
+            name: if synced { "synced" } else { "nothing" },
+            endpoints: vec![nothing.endpoint.clone()],
+            pids: nothing.pids(),
+            pki: nothing.pki.clone(),
+            ca: "ca.crt",
+            certificate: "member",
+            members: Members::Nothing(nothing),
+        })
+    }
+
     pub(in crate::bench) async fn trireme(folder: &Path, masters: u16) -> Result<Side> {
         let cluster = Cluster::start(&folder.join("cluster"), free_ports()?, masters, 0).await?;
         let masters = cluster.masters();
@@ -61,7 +77,7 @@ impl Side {
     /// The members, where they are ours.
     pub(in crate::bench) fn cluster(&self) -> Option<&Cluster> {
         match &self.members {
-            Members::Etcd(_) => None,
+            Members::Etcd(_) | Members::Nothing(_) => None,
             Members::Trireme(cluster) => Some(cluster),
         }
     }
@@ -90,6 +106,7 @@ impl Side {
         match self.members {
             Members::Etcd(etcd) => etcd.stop().await,
             Members::Trireme(cluster) => cluster.stop().await,
+            Members::Nothing(nothing) => nothing.stop().await,
         }
     }
 }
