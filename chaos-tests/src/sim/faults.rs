@@ -18,6 +18,11 @@ use super::plan::{Fault, Step, Whom};
 /// An old copy that was started has been told of by then.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// How long a member hears nothing before the others are lost.
+const LAG: Duration = Duration::from_secs(1);
+/// Time for an election without those who know.
+const LEADERLESS: Duration = Duration::from_secs(3);
+
 /// What ends by itself.
 pub(super) enum Undo {
     Ways,
@@ -163,6 +168,7 @@ impl Sim {
             Fault::FlipBit(..)
             | Fault::Wipe(_)
             | Fault::LoseLog(_)
+            | Fault::LoseLogAndLeader
             | Fault::OldCopy(_)
             | Fault::Misdirected(..)
             | Fault::Join
@@ -184,10 +190,29 @@ impl Sim {
             }
             Fault::LoseLog(whom) => {
                 let host = self.find(whom);
-                self.end(host, End::PowerLoss);
-                let member = &mut self.members[host];
-                member.disks.log = Default::default();
-                member.may_refuse = true;
+                self.lose_log(host);
+            }
+            Fault::LoseLogAndLeader => {
+                let Some(leader) = self.leader().filter(|_| self.undo.is_empty()) else { return Ok(false) };
+                let followers: Vec<Host> =
+                    self.present().into_iter().filter(|host| *host != leader).collect();
+                // With the one that loses its log they are as many as can elect.
+                let (lag, others) = followers.split_at(followers.len() / 2);
+                let Some((loses, off)) = others.split_first() else { return Ok(false) };
+                for host in lag {
+                    for other in others.iter().chain([&leader]) {
+                        self.world.network.cut(*host, *other);
+                        self.world.network.cut(*other, *host);
+                    }
+                }
+                self.pass(LAG)?;
+                self.lose_log(*loses);
+                let back_at = self.world.now() + LEADERLESS;
+                for host in off.iter().chain([&leader]) {
+                    self.end(*host, End::PowerLoss);
+                    self.members[*host].restart_at = Some(back_at);
+                }
+                self.take_back(Undo::Ways);
             }
             Fault::FlipBit(whom, seed, is_down) => {
                 let host = self.find(whom);
@@ -252,6 +277,13 @@ impl Sim {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn lose_log(&mut self, host: Host) {
+        self.end(host, End::PowerLoss);
+        let member = &mut self.members[host];
+        member.disks.log = Default::default();
+        member.may_refuse = true;
     }
 
     /// Ends a member after `count` more of what lasts or is seen.

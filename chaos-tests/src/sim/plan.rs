@@ -66,6 +66,9 @@ pub(super) enum Fault {
     FullDisk(Whom, usize, bool),
     /// A write of a member's log is done elsewhere, or not at all, and is said to be done.
     Misdirected(Whom, u64),
+    /// One member lags, another's log is lost, and nobody leads until both run: had the second a voice
+    /// still, the two would elect, and forget what the first never had.
+    LoseLogAndLeader,
     /// A machine of nodes, by number: `kill -9`, a pause, or no message to it or from it.
     NodeKill(usize),
     NodeFreeze(usize),
@@ -73,7 +76,7 @@ pub(super) enum Fault {
 }
 
 /// Kinds of faults by name; the place is what [`Plan::next`] draws.
-pub(super) const KINDS: [&str; 29] = [
+pub(super) const KINDS: [&str; 30] = [
     "kills",
     "power-losses",
     "power-losses-of-all",
@@ -100,6 +103,7 @@ pub(super) const KINDS: [&str; 29] = [
     "upgrades",
     "full-disks",
     "misdirected-writes",
+    "lost-logs-and-leaders",
     "node-kills",
     "node-freezes",
     "node-cuts",
@@ -108,7 +112,7 @@ pub(super) const KINDS: [&str; 29] = [
 /// Kinds from here on came later: what they draw they draw apart, so that other worlds stay what they were.
 const LATER: usize = 24;
 /// Kinds from here on are of machines of nodes.
-const OF_NODES: usize = 26;
+const OF_NODES: usize = 27;
 
 impl Fault {
     pub(super) fn kind(self) -> &'static str {
@@ -139,9 +143,10 @@ impl Fault {
             Fault::Upgrade => 23,
             Fault::FullDisk(..) => 24,
             Fault::Misdirected(..) => 25,
-            Fault::NodeKill(_) => 26,
-            Fault::NodeFreeze(_) => 27,
-            Fault::NodeCut(_) => 28,
+            Fault::LoseLogAndLeader => 26,
+            Fault::NodeKill(_) => 27,
+            Fault::NodeFreeze(_) => 28,
+            Fault::NodeCut(_) => 29,
         };
         KINDS[place]
     }
@@ -236,8 +241,9 @@ impl Plan {
                 Fault::FullDisk(whom, left, random.random_bool(0.2))
             }
             25 => Fault::Misdirected(whom, seed),
-            26 => Fault::NodeKill(random.random_range(0..8)),
-            27 => Fault::NodeFreeze(random.random_range(0..8)),
+            26 => Fault::LoseLogAndLeader,
+            27 => Fault::NodeKill(random.random_range(0..8)),
+            28 => Fault::NodeFreeze(random.random_range(0..8)),
             _ => Fault::NodeCut(random.random_range(0..8)),
         };
         let between = |random: &mut StdRng, (least, most): (u64, u64)| {
