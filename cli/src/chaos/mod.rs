@@ -58,7 +58,7 @@ pub(crate) struct Options {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Show what can be played, and whether this cluster can do it now
-    List(ListOptions),
+    List(Box<ListOptions>),
     /// Play a scenario on a cluster that is not production, judge it, and write a page about it
     Run(Box<RunOptions>),
 }
