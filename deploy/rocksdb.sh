@@ -73,16 +73,17 @@ echo "building RocksDB ${crate#*+} once into $dir (10 to 30 minutes on two cores
     cd "$work"
     unset ROCKSDB_LIB_DIR
     ROCKSDB_COMPILE=1 CC=clang CXX=clang++ CXXFLAGS="$cxxflags" CARGO_TARGET_DIR="$work/target" \
-        cargo build --release -p librocksdb-sys >"$work/log" 2>&1 9>&-
+        exec cargo build --release -p librocksdb-sys >"$work/log" 2>&1 9>&-
 ) &
 builder=$!
-trap 'kill $builder 2>/dev/null || true' INT TERM
+trap 'kill $builder 2>/dev/null || true' EXIT INT TERM
 registry=${CARGO_HOME:-${HOME:-/root}/.cargo}/registry/src
 started=$SECONDS
 shown=0
 while kill -0 $builder 2>/dev/null; do
-    done_files=$(find "$work/target/release/build" -path '*librocksdb-sys-*/out/*.o' 2>/dev/null | wc -l)
-    total=$(cat "$registry"/*/librocksdb-sys-"$crate"/rocksdb_lib_sources.txt 2>/dev/null | wc -l)
+    # Neither exists at first on a fresh machine, which is no error.
+    done_files=$({ find "$work/target/release/build" -path '*librocksdb-sys-*/out/*.o' || true; } 2>/dev/null | wc -l)
+    total=$({ cat "$registry"/*/librocksdb-sys-"$crate"/rocksdb_lib_sources.txt || true; } 2>/dev/null | wc -l)
     elapsed=$((SECONDS - started))
     line=$(printf 'RocksDB: %d of %d files, %d:%02d' "$done_files" "$total" $((elapsed / 60)) $((elapsed % 60)))
     if [ -t 1 ]; then

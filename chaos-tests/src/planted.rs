@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 use trireme_chaos::sim;
 
 /// Plants bugs in simulated worlds, which must find them
@@ -23,6 +24,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // What a world's members say goes to standard error, by TRIREME_LOG; without it nothing does.
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| EnvFilter::new("off")))
+        .with_writer(std::io::stderr)
+        .init();
     let outcome = match Cli::parse().command {
         Command::All(options) => sim::planted::run(&options),
         Command::Sim(options) => sim::run(&options),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
+use trireme_store::planted::{self, Bug};
 use trireme_store::{Error, EventKind, KeyRange, RangeRequest, Revision, WatchItem, WatchRequest};
 
 use super::{Cache, Entry, KindCache};
@@ -94,6 +95,9 @@ async fn follow(cache: &Cache, revision: i64, position: &mut Option<i64>) -> Res
                 for event in events {
                     let Some((kind, suffix)) = cache.locate(&event.kv.key) else { continue };
                     let at = event.kv.mod_revision.0;
+                    if planted::is(Bug::CacheSkips) && at % 10 == 3 {
+                        continue;
+                    }
                     let new = match event.kind {
                         EventKind::Put => match load(kind, suffix, &event.kv.value, at) {
                             Some(entry) => Some(entry),

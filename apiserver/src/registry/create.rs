@@ -3,6 +3,7 @@
 use http::{Response, StatusCode};
 use trireme_api::Value;
 use trireme_api::kinds::Context;
+use trireme_store::planted::{self, Bug};
 use trireme_store::{Compare, Revision};
 
 use super::storage::{self, Extra, Outcome, Write};
@@ -97,6 +98,12 @@ pub(crate) async fn run(
         let name = value["metadata"]["name"].str_or_empty().to_owned();
         request.name.clone_from(&name);
         slow::about(&name);
+        if planted::is(Bug::UidAgain) {
+            let mut name_alone = std::hash::DefaultHasher::new();
+            std::hash::Hash::hash(&(&namespace, &name), &mut name_alone);
+            let hash = std::hash::Hasher::finish(&name_alone);
+            value.make(&["metadata"]).set("uid", uuid::Uuid::from_u64_pair(hash, hash).to_string());
+        }
         let mut extra = namespace_holds(call, &request)?;
         admission::validate(&request, Some(&value), None).await?;
         let allocation = crate::services::allocate(core, resource, &mut value, None, options.dry_run).await?;

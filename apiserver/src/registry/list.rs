@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{Response, StatusCode};
+use trireme_store::planted::{self, Bug};
 use trireme_store::{Error, KeyRange, RangeRequest, Revision};
 
 use super::Resource;
@@ -79,11 +80,15 @@ pub(crate) async fn select(core: &Core, resource: &Resource, options: &ListOptio
             return Ok(from_cache(core, resource, options, revision, &token.start));
         }
         cache.wait_for_client(token.revision).await?;
+        if planted::is(Bug::PageMoves) {
+            return Ok(from_cache(core, resource, options, token.revision, &token.start));
+        }
         return at_revision(core, resource, options, token.revision, &token.start).await;
     }
     match options.as_of()? {
         AsOf::Newest => {
-            let revision = cache.barrier().await?;
+            let revision =
+                if planted::is(Bug::CachedList) { cache.revision() } else { cache.barrier().await? };
             Ok(from_cache(core, resource, options, revision, ""))
         }
         AsOf::Any => {

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use trireme_api::field_error::{FieldError, Path};
 use trireme_api::types::core::service_ips;
 use trireme_api::{Value, value};
+use trireme_store::planted::{self, Bug};
 use trireme_store::{Compare, DeleteRequest, KeyRange, Op, PutRequest, Revision};
 
 use crate::cache::Filter;
@@ -54,6 +55,9 @@ pub(crate) async fn allocate(
     let (new_addresses, new_ports) = (addresses(new), ports(new));
     let path = Path::new("spec");
     for address in new_addresses.iter().filter(|a| !old_addresses.contains(a)) {
+        if planted::is(Bug::AddressTwice) {
+            continue;
+        }
         if taken.contains(address.as_str()) {
             let shown: Vec<Value> = new_addresses.iter().map(|a| a.as_str().into()).collect();
             let field = path.child("clusterIPs");
@@ -67,6 +71,9 @@ pub(crate) async fn allocate(
         out.extra.ops.push(Op::Put(PutRequest::new(address_key(address), ip_address(address, new))));
     }
     for port in new_ports.iter().filter(|p| !old_ports.contains(p)) {
+        if planted::is(Bug::PortTwice) {
+            continue;
+        }
         out.extra.compare.push(Compare::mod_revision(port_key(*port), Revision(0)));
         let owner = format!(
             "{}/{}",
@@ -198,7 +205,9 @@ fn node_ports(core: &Core, new: &mut Value, old_ports: &[i64], errors: &mut Vec<
     let mut taken: HashSet<i64> = HashSet::new();
     if let Some(row) = row("", "services") {
         for entry in core.cache.kind(row).select(&Filter::namespace("")) {
-            if (entry.namespace(), entry.name()) != (own.0.as_str(), own.1.as_str()) {
+            if (entry.namespace(), entry.name()) != (own.0.as_str(), own.1.as_str())
+                && !planted::is(Bug::PortTwice)
+            {
                 taken.extend(ports(&entry.object()));
             }
         }

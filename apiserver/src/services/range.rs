@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use rand::RngExt;
+use trireme_store::planted::{self, Bug};
 
 use crate::config::Error;
 
@@ -53,11 +54,17 @@ impl ServiceRange {
 
     /// Some address. The lower part of the range is left to those who name one, as upstream does.
     pub(crate) fn random(&self) -> Ipv4Addr {
+        if planted::is(Bug::AddressTwice) {
+            return Ipv4Addr::from(self.base + rand::rng().random_range(16..24));
+        }
         let band = (self.size() / 16).clamp(16, 256).min(self.size() / 2);
         Ipv4Addr::from(self.base + rand::rng().random_range(band..self.size() - 1))
     }
 
     pub(crate) fn random_port(&self) -> u16 {
+        if planted::is(Bug::PortTwice) {
+            return self.node_ports.start() + rand::rng().random_range(0..8);
+        }
         rand::rng().random_range(self.node_ports.clone())
     }
 

@@ -6,6 +6,7 @@
 //!   history ──► replay: the revisions in order, who made each, what it left
 //!                 ├─► serial     answers are those of their revision, nothing falls behind
 //!                 ├─► watches    one checker a promise
+//!                 ├─► fences     epochs of leaders
 //!                 └─► leases     their ends
 //!           ──► registers        a second opinion that does not believe revisions
 //!           ──► members          leaders and states
@@ -14,6 +15,7 @@
 
 mod api;
 mod compactions;
+mod fences;
 mod known;
 mod leases;
 mod members;
@@ -101,6 +103,7 @@ const ALL: &[(&str, Checker)] = &[
     ("progress covers everything before it", Shared(watches::bookmarkable)),
     ("watches give the version before", Shared(watches::previous_versions)),
     ("watches give what is asked for alone", Alone(watches::filtered)),
+    ("deposed leaders write nothing", Shared(fences::deposed_leaders_write_nothing)),
     ("leases never end early", Shared(leases::never_end_early)),
     ("leases have the time they were given", Alone(leases::have_the_time_they_were_given)),
     ("one member leads a term", Alone(members::one_leads_a_term)),

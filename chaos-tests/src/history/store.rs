@@ -128,6 +128,12 @@ pub struct Txn {
     pub compare: Vec<Compare>,
     pub success: Vec<Op>,
     pub failure: Vec<Op>,
+    /// Done only while this is the epoch of whoever leads the clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<u64>,
+    /// Its success begins the next epoch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub raises: bool,
 }
 
 impl Txn {
@@ -232,6 +238,10 @@ pub enum Refusal {
     },
     FutureRevision,
     LeaseNotFound,
+    /// Somebody else leads, in this epoch.
+    Fenced {
+        current: u64,
+    },
     Other(String),
 }
 

@@ -502,7 +502,7 @@ impl Sim {
         Ok(())
     }
 
-    fn standing(&self) -> String {
+    pub(super) fn standing(&self) -> String {
         let members = self.present().into_iter().map(|host| match self.replica(host).map(|r| r.status()) {
             Some(s) => format!(
                 "{}: {} of term {}, applied {} of {}{}",

@@ -169,6 +169,7 @@ impl Sim {
             | Fault::Wipe(_)
             | Fault::LoseLog(_)
             | Fault::LoseLogAndLeader
+            | Fault::OldCopyAndLeader
             | Fault::OldCopy(_)
             | Fault::Misdirected(..)
             | Fault::Join
@@ -192,28 +193,8 @@ impl Sim {
                 let host = self.find(whom);
                 self.lose_log(host);
             }
-            Fault::LoseLogAndLeader => {
-                let Some(leader) = self.leader().filter(|_| self.undo.is_empty()) else { return Ok(false) };
-                let followers: Vec<Host> =
-                    self.present().into_iter().filter(|host| *host != leader).collect();
-                // With the one that loses its log they are as many as can elect.
-                let (lag, others) = followers.split_at(followers.len() / 2);
-                let Some((loses, off)) = others.split_first() else { return Ok(false) };
-                for host in lag {
-                    for other in others.iter().chain([&leader]) {
-                        self.world.network.cut(*host, *other);
-                        self.world.network.cut(*other, *host);
-                    }
-                }
-                self.pass(LAG)?;
-                self.lose_log(*loses);
-                let back_at = self.world.now() + LEADERLESS;
-                for host in off.iter().chain([&leader]) {
-                    self.end(*host, End::PowerLoss);
-                    self.members[*host].restart_at = Some(back_at);
-                }
-                self.take_back(Undo::Ways);
-            }
+            Fault::LoseLogAndLeader => return self.forget_without_leader(false),
+            Fault::OldCopyAndLeader => return self.forget_without_leader(true),
             Fault::FlipBit(whom, seed, is_down) => {
                 let host = self.find(whom);
                 if is_down {
@@ -234,10 +215,7 @@ impl Sim {
                 if !self.members[host].has_old_copy() || !self.undo.is_empty() {
                     return Ok(false);
                 }
-                self.end(host, End::PowerLoss);
-                let member = &mut self.members[host];
-                member.restore_copy()?;
-                member.may_refuse = true;
+                self.bring_back_copy(host)?;
                 self.pass(SETTLE)?;
             }
             Fault::Misdirected(whom, seed) => {
@@ -277,6 +255,53 @@ impl Sim {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Has one member forget while nobody is there who knows better: those who lag, and it, are as many as
+    /// can elect.
+    fn forget_without_leader(&mut self, by_old_copy: bool) -> Result<bool> {
+        let Some(leader) = self.leader().filter(|_| self.undo.is_empty()) else { return Ok(false) };
+        let followers: Vec<Host> = self.present().into_iter().filter(|host| *host != leader).collect();
+        let (lag, others) = followers.split_at(followers.len() / 2);
+        let Some((forgets, off)) = others.split_first() else { return Ok(false) };
+        if by_old_copy {
+            self.members[*forgets].make_copy()?;
+            // Those who lag have seen a later start of it.
+            self.end(*forgets, End::Kill);
+            self.pass(SETTLE)?;
+            if !self.members[*forgets].has_old_copy() || self.leader() != Some(leader) {
+                return Ok(false);
+            }
+        }
+        for host in lag {
+            for other in others.iter().chain([&leader]) {
+                self.world.network.cut(*host, *other);
+                self.world.network.cut(*other, *host);
+            }
+        }
+        self.pass(LAG)?;
+        if by_old_copy {
+            self.bring_back_copy(*forgets)?;
+        } else {
+            self.lose_log(*forgets);
+        }
+        let back_at = self.world.now() + LEADERLESS;
+        for host in off.iter().chain([&leader]) {
+            self.end(*host, End::PowerLoss);
+            self.members[*host].restart_at = Some(back_at);
+        }
+        self.take_back(Undo::Ways);
+        self.pass(LEADERLESS - LAG)?;
+        self.say(&format!("  {}", self.standing()));
+        Ok(true)
+    }
+
+    fn bring_back_copy(&mut self, host: Host) -> Result<()> {
+        self.end(host, End::PowerLoss);
+        let member = &mut self.members[host];
+        member.restore_copy()?;
+        member.may_refuse = true;
+        Ok(())
     }
 
     fn lose_log(&mut self, host: Host) {

@@ -23,6 +23,8 @@ use crate::history::Recorder;
 use crate::traffic;
 
 const WRITERS: u32 = 4;
+/// Clients that lead one after the other.
+const LEADERS: u32 = 2;
 /// Clients of the API count on from here, so that no two clients have a number.
 const FIRST_API_CLIENT: u32 = 100;
 const FIRST_API_WATCHER: u32 = 1_000;
@@ -161,6 +163,10 @@ impl Load {
             watches.push(Box::pin(traffic::api::watchers(FIRST_API_WATCHER, admin(1), recorder, stop)));
             let stop = stop_clients.clone();
             starts.push(Box::pin(control::operator(seed, admin(2), wanted.clone(), stop)));
+        }
+        for n in 0..LEADERS {
+            let (kv, recorder, stop) = (sim.client(n as usize), recorder.clone(), stop_clients.clone());
+            starts.push(Box::pin(traffic::store::leader(n, seed, kv, recorder, stop)));
         }
         let any = sim.client(0);
         starts.push(Box::pin(probe(sim.quick_client(1), sim.load.clone(), stop_clients.clone())));

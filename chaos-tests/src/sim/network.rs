@@ -250,6 +250,10 @@ impl Network {
     pub(super) fn down(&self, host: Host, is_heard: bool) {
         let mut inner = self.0.lock();
         (inner.hosts[host], inner.dark[host], inner.fuses[host]) = (None, !is_heard, None);
+        if !is_heard {
+            // What waits for a way to be whole waits in the sender's kernel, which is gone, too.
+            inner.held.retain(|(from, ..)| *from != host);
+        }
         inner.end_calls_of(host, is_heard);
     }
 

@@ -66,9 +66,11 @@ pub(super) enum Fault {
     FullDisk(Whom, usize, bool),
     /// A write of a member's log is done elsewhere, or not at all, and is said to be done.
     Misdirected(Whom, u64),
-    /// One member lags, another's log is lost, and nobody leads until both run: had the second a voice
-    /// still, the two would elect, and forget what the first never had.
+    /// Some members lag, another's log is lost, and nobody else is there until all of these run: had that
+    /// one a voice still, they would elect, and forget what those who lag never had.
     LoseLogAndLeader,
+    /// The same with an old copy of everything that the one has.
+    OldCopyAndLeader,
     /// A machine of nodes, by number: `kill -9`, a pause, or no message to it or from it.
     NodeKill(usize),
     NodeFreeze(usize),
@@ -76,7 +78,7 @@ pub(super) enum Fault {
 }
 
 /// Kinds of faults by name; the place is what [`Plan::next`] draws.
-pub(super) const KINDS: [&str; 30] = [
+pub(super) const KINDS: [&str; 31] = [
     "kills",
     "power-losses",
     "power-losses-of-all",
@@ -104,6 +106,7 @@ pub(super) const KINDS: [&str; 30] = [
     "full-disks",
     "misdirected-writes",
     "lost-logs-and-leaders",
+    "old-copies-and-leaders",
     "node-kills",
     "node-freezes",
     "node-cuts",
@@ -112,7 +115,7 @@ pub(super) const KINDS: [&str; 30] = [
 /// Kinds from here on came later: what they draw they draw apart, so that other worlds stay what they were.
 const LATER: usize = 24;
 /// Kinds from here on are of machines of nodes.
-const OF_NODES: usize = 27;
+const OF_NODES: usize = 28;
 
 impl Fault {
     pub(super) fn kind(self) -> &'static str {
@@ -144,9 +147,10 @@ impl Fault {
             Fault::FullDisk(..) => 24,
             Fault::Misdirected(..) => 25,
             Fault::LoseLogAndLeader => 26,
-            Fault::NodeKill(_) => 27,
-            Fault::NodeFreeze(_) => 28,
-            Fault::NodeCut(_) => 29,
+            Fault::OldCopyAndLeader => 27,
+            Fault::NodeKill(_) => 28,
+            Fault::NodeFreeze(_) => 29,
+            Fault::NodeCut(_) => 30,
         };
         KINDS[place]
     }
@@ -242,8 +246,9 @@ impl Plan {
             }
             25 => Fault::Misdirected(whom, seed),
             26 => Fault::LoseLogAndLeader,
-            27 => Fault::NodeKill(random.random_range(0..8)),
-            28 => Fault::NodeFreeze(random.random_range(0..8)),
+            27 => Fault::OldCopyAndLeader,
+            28 => Fault::NodeKill(random.random_range(0..8)),
+            29 => Fault::NodeFreeze(random.random_range(0..8)),
             _ => Fault::NodeCut(random.random_range(0..8)),
         };
         let between = |random: &mut StdRng, (least, most): (u64, u64)| {

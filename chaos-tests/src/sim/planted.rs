@@ -98,7 +98,7 @@ fn find(bug: Bug, options: &PlantedOptions) -> Option<Found> {
         seed: None,
         seeds: None,
         minutes: options.minutes,
-        control_plane: false,
+        control_plane: bug.is_of_api(),
         without: Vec::new(),
         from_step: None,
         to_step: None,
@@ -116,7 +116,10 @@ fn find(bug: Bug, options: &PlantedOptions) -> Option<Found> {
             Ok(verdict) => {
                 let Some((name, first)) = verdict.violations.into_iter().next() else { continue };
                 match name.as_str() {
-                    "the world heals" => first.into_iter().next().unwrap_or(name),
+                    // The first of what is not as it should be.
+                    "the world heals" => {
+                        first.first().and_then(|why| why.split(';').next()).map_or(name, str::to_owned)
+                    }
                     _ => name,
                 }
             }

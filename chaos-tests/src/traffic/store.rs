@@ -3,6 +3,7 @@
 //! ```text
 //!   client    what a mix of etcd's kind asks for, through any member
 //!   watchers  one watch of everything from the beginning to the end, and others that come and go
+//!   leader    leads with others in turn, and writes as who leads
 //!   resident  reads that one member alone answers, and how it says that it stands
 //!   look      everything once more when all has healed, from each member
 //! ```
@@ -12,6 +13,7 @@
 
 mod acts;
 mod compactors;
+mod leaders;
 mod leases;
 mod mix;
 mod registry;
@@ -32,6 +34,7 @@ use super::PAUSE;
 use crate::history::{Answer, Call, Compare, Keys, Op, OpAnswer, Outcome, Range, Recorder, Sample, Txn};
 use acts::Client;
 pub use compactors::compactors;
+pub use leaders::leader;
 pub use mix::{Action, Mix};
 use session::Session;
 pub use watching::watchers;
@@ -178,7 +181,7 @@ async fn last_write(session: &Session) -> Option<i64> {
         let put = Op::Put { key: END_KEY.into(), value: format!("end.{n}"), lease: 0, prev_kv: false };
         let look = Op::Range(Range { keys: Keys::one(END_KEY), ..Range::default() });
         let compare = vec![Compare::unchanged(END_KEY, 0)];
-        let call = Call::Txn(Txn { compare, success: vec![put], failure: vec![look] });
+        let call = Call::Txn(Txn { compare, success: vec![put], failure: vec![look], ..Txn::default() });
         if let Outcome::Done(Answer::Txn { revision, succeeded, results }) = session.call(call).await {
             return match results.first() {
                 Some(OpAnswer::Range(found)) if !succeeded => found.kvs.first().map(|kv| kv.mod_revision),

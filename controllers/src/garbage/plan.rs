@@ -79,6 +79,10 @@ pub(super) fn plan_ending(object: &Object, dependents: Vec<Arc<Object>>) -> Acti
 /// An object that is not being deleted, with its owners' states in the order of its references.
 pub(super) fn plan_living(object: &Object, owners: &[Owner], has_dependents: bool) -> Action {
     let references = object.metadata()["ownerReferences"].items();
+    #[cfg(feature = "planted-bugs")]
+    if let Some(wrong) = planted(object) {
+        return wrong;
+    }
     if references.is_empty() || owners.iter().all(|o| *o == Owner::Solid) {
         return Action::Nothing;
     }
@@ -95,6 +99,17 @@ pub(super) fn plan_living(object: &Object, owners: &[Owner], has_dependents: boo
         Propagation::Background
     };
     Action::Delete(policy)
+}
+
+#[cfg(feature = "planted-bugs")]
+fn planted(object: &Object) -> Option<Action> {
+    use trireme_store::planted::{Bug, is};
+    let by_lot = object.uid().ends_with(['0', '1', '2', '3', '4', '5']);
+    match () {
+        () if is(Bug::GarbageStays) => Some(Action::Nothing),
+        () if is(Bug::GarbageTakesOwned) && by_lot => Some(Action::Delete(Propagation::Background)),
+        () => None,
+    }
 }
 
 /// A dependent's references without the owner that lets it go.

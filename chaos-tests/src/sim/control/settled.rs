@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trireme_client::resource::{DEPLOYMENTS, NODES, PODS, REPLICA_SETS};
+use trireme_client::resource::{CONFIG_MAPS, DEPLOYMENTS, NODES, PODS, REPLICA_SETS};
 use trireme_client::{Client, Error, ListParams};
 
-use super::workloads::NAMESPACE;
+use super::workloads::{NAMESPACE, config_name};
 
 const SELECTOR: &str = "chaos=workload";
 
@@ -45,11 +45,21 @@ pub(in crate::sim) async fn unsettled(
             wrong.push(format!("Pod {} has no owner and is there", pod.name()));
         }
     }
+    let configs = api.list_all(&CONFIG_MAPS, Some(NAMESPACE), &params).await?.items;
+    for config in &configs {
+        if !deployments.iter().any(|deployment| deployment.uid() == owner(config)) {
+            wrong.push(format!("ConfigMap {} has no owner and is there", config.name()));
+        }
+    }
     for (name, replicas) in wanted {
         let Some(deployment) = found.get(name.as_str()) else {
             wrong.push(format!("Deployment {name} is not there"));
             continue;
         };
+        let config = config_name(name);
+        if !configs.iter().any(|found| found.name() == config) {
+            wrong.push(format!("ConfigMap {config} was collected, and Deployment {name}, its owner, lives"));
+        }
         let status = |field: &str| deployment["status"][field].as_i64().unwrap_or(0);
         if status("observedGeneration") != deployment.generation() {
             wrong.push(format!("Deployment {name}: its last change was not taken up"));

@@ -1,4 +1,5 @@
-//! An operator who makes, scales and deletes Deployments, and tries again until each is done.
+//! An operator who makes, scales and deletes Deployments, each with a ConfigMap that it owns, and tries
+//! again until each is done.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use trireme_api::{Object, value};
-use trireme_client::resource::DEPLOYMENTS as RESOURCE;
+use trireme_client::resource::{CONFIG_MAPS, DEPLOYMENTS as RESOURCE};
 use trireme_client::{Client, DeleteOptions, Error};
 
 use crate::traffic::{ANSWER_TIMEOUT, PAUSE};
@@ -45,6 +46,26 @@ fn deployment(name: &str, replicas: u64, version: u64) -> Object {
                     "containers": [{"name": "c", "image": (format!("example.test/c:{version}"))}],
                 },
             },
+        },
+    }))
+}
+
+/// What goes with a Deployment, and nobody makes again.
+pub(super) fn config_name(deployment: &str) -> String {
+    format!("{deployment}-config")
+}
+
+fn config(owner: &Object) -> Object {
+    Object(value!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": (config_name(owner.name())),
+            "namespace": NAMESPACE,
+            "labels": {"chaos": "workload"},
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "Deployment", "name": (owner.name()), "uid": (owner.uid())},
+            ],
         },
     }))
 }
@@ -92,7 +113,8 @@ async fn delete(api: &Client, name: &str) -> Result<(), Error> {
     }
 }
 
-/// Makes it what it should be, whatever it is.
+/// Makes it what it should be, whatever it is, and what goes with it.
 async fn put(api: &Client, object: &Object) -> Result<(), Error> {
-    api.apply(&RESOURCE, object, "operator", true).await.map(drop)
+    let owner = api.apply(&RESOURCE, object, "operator", true).await?;
+    api.apply(&CONFIG_MAPS, &config(&owner), "operator", true).await.map(drop)
 }

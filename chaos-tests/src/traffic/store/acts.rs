@@ -179,8 +179,12 @@ impl Client {
     pub(super) async fn guarded(&mut self, key: &str, known: i64, op: Op) -> bool {
         let deletes = matches!(op, Op::Delete { .. });
         let look = Op::Range(Range { keys: Keys::one(key), ..Range::default() });
-        let txn =
-            Txn { compare: vec![Compare::unchanged(key, known)], success: vec![op], failure: vec![look] };
+        let txn = Txn {
+            compare: vec![Compare::unchanged(key, known)],
+            success: vec![op],
+            failure: vec![look],
+            ..Txn::default()
+        };
         let outcome = self.session.call(Call::Txn(txn)).await;
         match &outcome {
             Outcome::Done(Answer::Txn { revision, succeeded: true, .. }) => {
@@ -220,7 +224,7 @@ impl Client {
         let compare = (0..self.random.random_range(0..3)).map(|_| self.compare(&keys)).collect();
         let success = self.branch(&keys);
         let failure = if self.random.random_bool(0.5) { self.branch(&keys) } else { Vec::new() };
-        Txn { compare, success, failure }
+        Txn { compare, success, failure, ..Txn::default() }
     }
 
     fn compare(&mut self, keys: &[String]) -> Compare {

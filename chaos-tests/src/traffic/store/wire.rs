@@ -9,6 +9,8 @@ use crate::history::{
     Target, Txn,
 };
 
+/// Whose epochs fence the traffic of leaders.
+const SCOPE: &str = "chaos/leader";
 /// Values are filled up with spaces to this many bytes, so that they weigh what real ones do.
 const VALUE_BYTES: usize = 200;
 
@@ -51,7 +53,8 @@ pub(super) fn txn(txn: &Txn) -> store::TxnRequest {
         compare: txn.compare.iter().map(compare).collect(),
         success: txn.success.iter().map(op).collect(),
         failure: txn.failure.iter().map(op).collect(),
-        ..store::TxnRequest::default()
+        fences: txn.fence.map(|epoch| store::Fence { scope: SCOPE.to_owned(), epoch }).into_iter().collect(),
+        raise_fences: txn.raises.then(|| SCOPE.to_owned()).into_iter().collect(),
     }
 }
 
@@ -139,6 +142,7 @@ pub(super) fn failure(error: &Error) -> Outcome {
         Error::Compacted { compact_revision } => Refusal::Compacted { revision: compact_revision.0 },
         Error::FutureRevision { .. } => Refusal::FutureRevision,
         Error::LeaseNotFound => Refusal::LeaseNotFound,
+        Error::Fenced { current, .. } => Refusal::Fenced { current: *current },
         other => Refusal::Other(other.to_string()),
     })
 }
