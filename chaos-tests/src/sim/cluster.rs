@@ -1,6 +1,6 @@
 //! The members of a world: started, ended, started again, and built anew where they lost their data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -336,7 +336,9 @@ impl Sim {
         // One that was deposed and has not heard of it refuses, too.
         let leads = |host: Host| self.replica(host).is_some_and(|replica| replica.role().0 == Role::Leader);
         let leader_is_full = present.iter().any(|host| self.members[*host].is_full && leads(*host));
-        let lacks = leader_is_full || (present.len() - full) * 2 <= present.len();
+        // Nor does one that stands still with its disk know that it has room again.
+        let stands = self.undo.iter().any(|(_, undo)| matches!(undo, Undo::StuckDisk(_)));
+        let lacks = leader_is_full || stands || (present.len() - full) * 2 <= present.len();
         self.promises.refused(now, self.load.no_space.load(Ordering::Relaxed), lacks);
         self.promises.done(now, self.load.done());
     }
@@ -389,6 +391,19 @@ impl Sim {
                 };
                 !member.is_lost && !member.may_refuse && self.replica(*host).is_some_and(level)
             })
+            && self.all_vote_and_nobody_else()
+    }
+
+    /// Not so while a change of members is half done, or one that is gone still counts: another loss may
+    /// then be one too many.
+    fn all_vote_and_nobody_else(&self) -> bool {
+        let replicas: Option<Vec<_>> = self.present().into_iter().map(|host| self.replica(host)).collect();
+        let Some(replicas) = replicas else { return false };
+        let ids: BTreeSet<_> = replicas.iter().map(Replica::member).collect();
+        replicas.iter().all(|replica| {
+            let members = replica.status().members.into_iter();
+            members.filter(|member| member.votes).map(|member| member.id).collect::<BTreeSet<_>>() == ids
+        })
     }
 
     fn follow_leaving(&mut self) {
@@ -522,7 +537,7 @@ impl Sim {
         let present = self.present();
         let all: Option<Vec<_>> = present.iter().map(|host| Some(self.replica(*host)?.status())).collect();
         all.is_some_and(|all| {
-            let leaders: std::collections::BTreeSet<_> = all.iter().map(|status| status.leader).collect();
+            let leaders: BTreeSet<_> = all.iter().map(|status| status.leader).collect();
             let newest = all.iter().map(|status| status.committed_index).max().unwrap_or(0);
             // Clients go on writing: a few entries are always under way.
             leaders.len() == 1
@@ -530,6 +545,7 @@ impl Sim {
                 && all.iter().all(|status| status.caught_up && status.applied_index + 50 >= newest)
                 && present.iter().all(|host| !self.members[*host].is_lost)
                 && self.leaving.is_none()
+                && self.all_vote_and_nobody_else()
         })
     }
 

@@ -33,7 +33,7 @@ mod suite_test;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use trireme_store::work::{self, Running, Sender};
@@ -42,7 +42,7 @@ pub use file::{LogDir, LogFile, OsDir};
 pub use sim_file::{Astray, Change, SimDir};
 
 use crate::types::{LogId, Vote};
-use prepare::{Job, Preparer};
+use prepare::{Job, Preparer, Room};
 pub(crate) use state::Meter;
 use state::Shared;
 use writer::{Op, Writer};
@@ -127,7 +127,7 @@ pub struct Log {
 struct OpSender {
     ops: Sender<Op>,
     prepare: Sender<Job>,
-    full: Arc<AtomicBool>,
+    room: Arc<Room>,
     running: parking_lot::Mutex<Vec<Running>>,
 }
 
@@ -136,7 +136,7 @@ impl Drop for OpSender {
         let _ = self.ops.send(Op::Stop);
         // A writer that waits for a segment which the disk refuses must not keep a member from
         // stopping: what it has not written was not acknowledged.
-        if self.full.load(Ordering::Relaxed) {
+        if self.room.full.load(Ordering::Relaxed) {
             let _ = self.prepare.send(Job::Stop);
         }
         for running in self.running.lock().drain(..) {
@@ -149,19 +149,19 @@ impl Log {
     /// Opens the log in `dir`, or makes one. Cuts a tail that was torn by a crash.
     pub fn open(dir: Arc<dyn LogDir>, config: LogConfig) -> Result<Self, OpenError> {
         let recovered = recover::recover(dir.as_ref(), &config)?;
-        let full = Arc::new(AtomicBool::new(false));
-        let (preparer, preparing) = Preparer::start(dir.clone(), config.clone(), full.clone())?;
+        let room = Arc::<Room>::default();
+        let (preparer, preparing) = Preparer::start(dir.clone(), config.clone(), room.clone())?;
         let prepare = preparer.jobs();
-        let shared = Arc::new(Shared::new(recovered.state, config, full.clone()));
+        let shared = Arc::new(Shared::new(recovered.state, config, room.clone()));
         let writer = Writer::new(shared.clone(), preparer, recovered.tail);
         let (ops, writing) = work::start("raft-log", writer)?;
-        let ops = OpSender { ops, prepare, full, running: parking_lot::Mutex::new(vec![writing, preparing]) };
+        let ops = OpSender { ops, prepare, room, running: parking_lot::Mutex::new(vec![writing, preparing]) };
         Ok(Self { shared, ops: Arc::new(ops), dir })
     }
 
     /// False while the disk is full: what makes the state grow must not be proposed.
     pub fn has_room(&self) -> bool {
-        !self.shared.full.load(Ordering::Relaxed) && !self.is_told_full()
+        !self.shared.room.full.load(Ordering::Relaxed) && !self.is_told_full()
     }
 
     /// Takes the disk for full from now on, for so long; zero ends that. Nothing on it changes.
@@ -189,7 +189,9 @@ impl Log {
     }
 
     fn has_room_up_to(&self, used_16ths: u32) -> bool {
-        self.has_room() || self.shared.tail_used_16ths.load(Ordering::Relaxed) < used_16ths
+        self.has_room()
+            || self.shared.room.next_is_made.load(Ordering::Relaxed)
+            || self.shared.tail_used_16ths.load(Ordering::Relaxed) < used_16ths
     }
 
     /// Says that somebody found the disk full: the reserve is given back to it, and there is no

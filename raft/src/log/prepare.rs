@@ -31,6 +31,15 @@ pub(super) fn parse_segment_name(name: &str) -> Option<u64> {
     (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
+/// What there is room for, as far as who makes segments has found.
+#[derive(Default)]
+pub(super) struct Room {
+    /// The disk has none.
+    pub full: AtomicBool,
+    /// The next segment is made: for so long the log goes on whatever the disk says.
+    pub next_is_made: AtomicBool,
+}
+
 /// A segment of zeros, on the disk with its name.
 pub(super) struct Prepared {
     pub name: String,
@@ -70,22 +79,22 @@ type Slot = (Mutex<Made>, Condvar);
 pub(super) struct Preparer {
     jobs: Sender<Job>,
     slot: Arc<Slot>,
+    room: Arc<Room>,
     asked: u64,
 }
 
 impl Preparer {
-    /// `full` is true while the disk has no room.
     pub(super) fn start(
         dir: Arc<dyn LogDir>,
         config: LogConfig,
-        full: Arc<AtomicBool>,
+        room: Arc<Room>,
     ) -> io::Result<(Self, Running)> {
         let slot = Arc::new(Slot::default());
         let reserved =
             dir.open(RESERVE).and_then(|file| file.size()).is_ok_and(|size| size == config.reserve_bytes);
-        let maker = Maker { dir, config, slot: slot.clone(), full, reserved, wanted: None };
+        let maker = Maker { dir, config, slot: slot.clone(), room: room.clone(), reserved, wanted: None };
         let (jobs, running) = work::start_for_waiting("raft-log-prep", maker)?;
-        Ok((Self { jobs, slot, asked: 0 }, running))
+        Ok((Self { jobs, slot, room, asked: 0 }, running))
     }
 
     /// A way to who makes segments, for those who find the disk full.
@@ -116,6 +125,7 @@ impl Preparer {
         let mut slot = lock.lock();
         loop {
             if let Some((_, prepared)) = slot.prepared.take_if(|(found, _)| *found == sequence) {
+                self.room.next_is_made.store(false, Ordering::Relaxed);
                 return Some(prepared);
             }
             if slot.stopped || work::is_simulated() {
@@ -140,7 +150,7 @@ struct Maker {
     dir: Arc<dyn LogDir>,
     config: LogConfig,
     slot: Arc<Slot>,
-    full: Arc<AtomicBool>,
+    room: Arc<Room>,
     /// The reserve is there.
     reserved: bool,
     /// A segment that could not be made.
@@ -156,7 +166,7 @@ impl Worker<Job> for Maker {
             (self.config.on_fatal)(&format!("preparing a segment of the raft log: {error}"));
             return Next::Nothing;
         }
-        match self.full.load(Ordering::Relaxed) || !self.reserved {
+        match self.room.full.load(Ordering::Relaxed) || !self.reserved {
             true => Next::JobWithin(RETRY),
             false => Next::Job,
         }
@@ -187,7 +197,7 @@ impl Maker {
             }
             Some(Job::Prepare { sequence, bytes }) => {
                 self.wanted = Some((sequence, bytes));
-                match self.full.load(Ordering::Relaxed) {
+                match self.room.full.load(Ordering::Relaxed) {
                     true => self.restore(),
                     false => self.prepare(),
                 }
@@ -204,6 +214,7 @@ impl Maker {
                 self.wanted = None;
                 let (lock, ready) = &*self.slot;
                 lock.lock().prepared = Some((sequence, prepared));
+                self.room.next_is_made.store(true, Ordering::Relaxed);
                 ready.notify_all();
                 Ok(())
             }
@@ -218,7 +229,7 @@ impl Maker {
     }
 
     fn release(&mut self) {
-        if !self.full.swap(true, Ordering::Relaxed) {
+        if !self.room.full.swap(true, Ordering::Relaxed) {
             tracing::error!("the disk is full: writes are refused, deletes and compaction are not");
         }
         if std::mem::take(&mut self.reserved) {
@@ -231,7 +242,7 @@ impl Maker {
     fn restore(&mut self) -> io::Result<()> {
         let reserve = self.config.reserve_bytes;
         let needed = 2 * reserve + self.wanted.map_or(0, |(_, bytes)| bytes);
-        if self.reserved && !self.full.load(Ordering::Relaxed) || self.dir.free_bytes()? < needed {
+        if self.reserved && !self.room.full.load(Ordering::Relaxed) || self.dir.free_bytes()? < needed {
             return Ok(());
         }
         if !self.reserved {
@@ -245,7 +256,7 @@ impl Maker {
             }
         }
         self.prepare()?;
-        if self.wanted.is_none() && self.full.swap(false, Ordering::Relaxed) {
+        if self.wanted.is_none() && self.room.full.swap(false, Ordering::Relaxed) {
             tracing::info!("the disk has room again: writes are taken");
         }
         Ok(())

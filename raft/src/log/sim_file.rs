@@ -174,11 +174,6 @@ impl SimDir {
         space.max = Some(space.used + bytes);
     }
 
-    /// Whether there is an end to what can be written.
-    pub fn is_limited(&self) -> bool {
-        self.space.lock().max.is_some()
-    }
-
     /// Takes room for what is on the same disk and no file of this directory; whether there was as much.
     pub fn take_room(&self, bytes: usize) -> bool {
         let mut space = self.space.lock();

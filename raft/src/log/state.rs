@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -13,6 +13,7 @@ use super::LogConfig;
 use super::cache::Cache;
 use super::file::LogFile;
 use super::frame::{self, FRAME_HEADER_BYTES};
+use super::prepare::Room;
 use crate::codec;
 use crate::metrics::{DISK_BOUNDS_S, Histogram, Timeline};
 use crate::types::{Entry, LogId, Vote};
@@ -73,8 +74,8 @@ pub(super) struct Shared {
     pub config: LogConfig,
     /// How much of the last segment is used.
     pub tail_used_16ths: AtomicU32,
-    /// The disk has no room: set and cleared by the preparer, whether anything is written or not.
-    pub full: Arc<AtomicBool>,
+    /// Set and cleared by the preparer, whether anything is written or not.
+    pub room: Arc<Room>,
     /// The disk is taken for full until then, by [`Shared::now_ms`].
     pub told_full_until_ms: AtomicU64,
     /// When the running sync began, by [`Shared::now_ms`]; zero when none runs.
@@ -95,12 +96,12 @@ pub(crate) struct Meter {
 }
 
 impl Shared {
-    pub(super) fn new(state: State, config: LogConfig, full: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(state: State, config: LogConfig, room: Arc<Room>) -> Self {
         Self {
             state: Mutex::new(state),
             config,
             tail_used_16ths: AtomicU32::new(0),
-            full,
+            room,
             told_full_until_ms: AtomicU64::new(0),
             sync_started_ms: AtomicU64::new(0),
             syncs: AtomicU64::new(0),

@@ -190,7 +190,7 @@ impl RaftLogStorage<TypeConfig> for Log {
                 state.cache.push(entry.clone());
             }
         }
-        self.send(Op::Append { entries, flushed: callback })
+        self.send(Op::Append { entries, flushed: Some(callback) })
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {

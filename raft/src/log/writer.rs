@@ -31,9 +31,19 @@ const BUFFER_KEEP_BYTES: usize = 1024 * 1024;
 const SEGMENT_RETRY: Duration = Duration::from_millis(100);
 
 pub(super) enum Op {
-    Append { entries: Vec<Entry>, flushed: IOFlushed<TypeConfig> },
-    Vote { vote: Vote, done: oneshot::Sender<()> },
-    Truncate { after: Option<LogId>, done: oneshot::Sender<()> },
+    /// `flushed` is told when they are durable; nobody, where others of the same append follow.
+    Append {
+        entries: Vec<Entry>,
+        flushed: Option<IOFlushed<TypeConfig>>,
+    },
+    Vote {
+        vote: Vote,
+        done: oneshot::Sender<()>,
+    },
+    Truncate {
+        after: Option<LogId>,
+        done: oneshot::Sender<()>,
+    },
     Committed(LogId),
     Purge(LogId),
     Stop,
@@ -93,10 +103,21 @@ impl Worker<Op> for Writer {
         let mut group = std::mem::take(&mut self.group);
         let mut go_on = true;
         // Whatever came in during the last sync joins this one.
-        while let Some(next) = op.take() {
-            if self.is_simulated && self.lacks_segment(&next) {
-                self.held = Some(next);
-                break;
+        while let Some(mut next) = op.take() {
+            if self.is_simulated {
+                if self.needs_segment(&next) {
+                    self.flush(&mut group);
+                }
+                let rest = self.split(&mut next);
+                if self.needs_segment(&next) && !self.has_segment() {
+                    self.held = Some(rejoin(next, rest));
+                    break;
+                }
+                if rest.is_some() {
+                    self.take(next, &mut group);
+                    op = rest;
+                    continue;
+                }
             }
             go_on = self.take(next, &mut group);
             op = if go_on { more() } else { None };
@@ -111,6 +132,17 @@ impl Worker<Op> for Writer {
         }
         self.prepare_ahead();
         if self.held.is_some() { Next::Pause(SEGMENT_RETRY) } else { Next::Job }
+    }
+}
+
+/// What [`Writer::split`] took apart.
+fn rejoin(op: Op, rest: Option<Op>) -> Op {
+    match (op, rest) {
+        (Op::Append { mut entries, .. }, Some(Op::Append { entries: more, flushed })) => {
+            entries.extend(more);
+            Op::Append { entries, flushed }
+        }
+        (op, _) => op,
     }
 }
 
@@ -138,8 +170,8 @@ impl Writer {
         }
     }
 
-    /// Whether `op` may need a segment that the disk has no room for yet.
-    fn lacks_segment(&mut self, op: &Op) -> bool {
+    /// Whether `op`, with what is gathered, may not fit into the segment in use.
+    fn needs_segment(&self, op: &Op) -> bool {
         let bytes = match op {
             Op::Append { entries, .. } => entries.iter().map(codec::encoded_len).sum(),
             Op::Vote { .. } => VOTE_BYTES,
@@ -147,10 +179,26 @@ impl Writer {
             // Written where there is room, or left out.
             Op::Committed(_) | Op::Stop => return false,
         };
-        let bytes = self.buffer.len() + bytes;
-        let headers = (2 + 2 * bytes / self.frame_bytes_max()) * (FRAME_HEADER_BYTES + FRAME_ALIGN as usize);
-        self.tail.offset + (bytes + headers) as u64 > self.tail.segment.capacity
-            && !self.preparer.has(self.tail.sequence + 1, self.shared.config.segment_bytes)
+        let headers = 2 * (FRAME_HEADER_BYTES + FRAME_ALIGN as usize);
+        self.tail.offset + (self.buffer.len() + bytes + headers) as u64 > self.tail.segment.capacity
+    }
+
+    /// Whether the next segment is there.
+    fn has_segment(&mut self) -> bool {
+        self.preparer.has(self.tail.sequence + 1, self.shared.config.segment_bytes)
+    }
+
+    /// Leaves in `op` what fits into one frame, and so needs one new segment at most; the rest.
+    fn split(&self, op: &mut Op) -> Option<Op> {
+        let Op::Append { entries, flushed } = op else { return None };
+        let mut bytes = 0;
+        let mut fits = |entry: &Entry| {
+            bytes += codec::encoded_len(entry);
+            bytes <= self.frame_bytes_max()
+        };
+        let count = entries.iter().take_while(|entry| fits(entry)).count().max(1);
+        let rest = (count < entries.len()).then(|| entries.split_off(count))?;
+        Some(Op::Append { entries: rest, flushed: flushed.take() })
     }
 
     /// Takes one operation; false when it is time to end.
@@ -196,7 +244,7 @@ impl Writer {
     }
 
     /// Adds entries to the frame being made; a full frame is written at once.
-    fn gather(&mut self, entries: Vec<Entry>, flushed: IOFlushed<TypeConfig>, group: &mut Group) {
+    fn gather(&mut self, entries: Vec<Entry>, flushed: Option<IOFlushed<TypeConfig>>, group: &mut Group) {
         for entry in entries {
             if group.entries > 0 && self.buffer.len() + codec::encoded_len(&entry) > self.frame_bytes_max() {
                 self.flush(group);
@@ -208,7 +256,7 @@ impl Writer {
             self.buffer.reserve(codec::encoded_len(&entry));
             codec::encode_entry(&entry, &mut self.buffer);
         }
-        group.flushed.push(flushed);
+        group.flushed.extend(flushed);
     }
 
     fn frame_bytes_max(&self) -> usize {

@@ -187,7 +187,7 @@ impl Inner {
             MemberChange::Replace { old, new } => {
                 self.require_member(*old)?;
                 self.require_caught_up(*new)?;
-                self.replace(*old, *new).await?;
+                self.replace(&BTreeSet::from([*old]), *new).await?;
                 Ok(*new)
             }
         }
@@ -234,18 +234,24 @@ impl Inner {
         Ok(())
     }
 
-    async fn replace(&self, old: MemberId, new: MemberId) -> Result<(), MemberError> {
+    /// Puts `new` in the place of all of `old`: of the one that votes in one change, and learners, who
+    /// leave no gap, are forgotten.
+    async fn replace(&self, old: &BTreeSet<MemberId>, new: MemberId) -> Result<(), MemberError> {
         let mut voters = self.voters();
-        if !voters.remove(&old) {
-            // A learner leaves no gap.
+        if voters.is_disjoint(old) {
             self.promote(new).await?;
-            return self.remove(old).await;
+        } else {
+            voters.retain(|voter| !old.contains(voter));
+            // All that is counted on are the others: the new one is not proved yet.
+            self.require_quorum(self.healthy(&voters), voters.len() + 1)?;
+            voters.insert(new);
+            self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await?;
         }
-        // All that is counted on are the others: the new one is not proved yet.
-        self.require_quorum(self.healthy(&voters), voters.len() + 1)?;
-        voters.insert(new);
-        self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await?;
-        tracing::info!(%old, %new, "a member was replaced");
+        let nodes = self.nodes();
+        for left in old.iter().filter(|id| nodes.contains_key(id)) {
+            self.remove(*left).await?;
+        }
+        tracing::info!(?old, %new, "a member was replaced");
         Ok(())
     }
 
@@ -281,9 +287,9 @@ impl Inner {
         match nodes.get(&id) {
             None if answer.initialized => return Err(MemberError::Removed(id)),
             None => {
-                let old = self.replaced_by(request, &nodes)?;
-                self.require_gone(old).await?;
-                if old.is_none() && self.voters().len() >= VOTERS_MAX {
+                let old = self.replaced_by(request, &nodes);
+                self.require_gone(&old).await?;
+                if old.is_empty() && self.voters().len() >= VOTERS_MAX {
                     return Err(MemberError::TooMany(VOTERS_MAX));
                 }
                 self.take_in(id, &answer).await?;
@@ -304,38 +310,41 @@ impl Inner {
         if matched_index == 0 || last_index - matched_index > PROMOTION_LAG_MAX {
             return Ok(Joined::Learning { matched_index, last_index });
         }
-        match self.replaced_by(request, &nodes)? {
-            Some(old) if old != id => {
-                self.require_gone(Some(old)).await?;
-                self.replace(old, id).await?;
-            }
-            _ => self.promote(id).await?,
+        let old = self.replaced_by(request, &nodes);
+        if old.is_empty() {
+            self.promote(id).await?;
+        } else {
+            self.require_gone(&old).await?;
+            self.replace(&old, id).await?;
         }
         Ok(Joined::Votes)
     }
 
-    /// The member whose place it takes: the one it names, or one with its name.
+    /// The members whose place it takes: the one it names, or those with its name. They are several where
+    /// one lost its data again before it had a vote.
     fn replaced_by(
         &self,
         request: &pb::JoinRequest,
         nodes: &BTreeMap<MemberId, MemberNode>,
-    ) -> Result<Option<MemberId>, MemberError> {
+    ) -> BTreeSet<MemberId> {
         let name = if request.replaces.is_empty() { &request.name } else { &request.replaces };
-        let found = nodes.iter().find(|(id, node)| node.name == *name && id.0 != request.member);
-        Ok(found.map(|(id, _)| *id))
+        let found = nodes.iter().filter(|(id, node)| node.name == *name && id.0 != request.member);
+        found.map(|(id, _)| *id).collect()
     }
 
-    /// Refuses while the member that is to be replaced is alive: an operator who wants that removes
+    /// Refuses while a member that is to be replaced is alive: an operator who wants that removes
     /// it, and one who gave two machines one name learns of it.
-    async fn require_gone(&self, old: Option<MemberId>) -> Result<(), MemberError> {
-        let Some(old) = old else { return Ok(()) };
-        let Some(node) = self.nodes().remove(&old) else { return Ok(()) };
-        let answers = match self.identify(&node.peer_address).await {
-            Ok(answer) => answer.member == old.0,
-            Err(_) => false,
-        };
-        if answers || self.healthy(&BTreeSet::from([old])) == 1 {
-            return Err(MemberError::NameInUse(node.name));
+    async fn require_gone(&self, old: &BTreeSet<MemberId>) -> Result<(), MemberError> {
+        let mut nodes = self.nodes();
+        for old in old {
+            let Some(node) = nodes.remove(old) else { continue };
+            let answers = match self.identify(&node.peer_address).await {
+                Ok(answer) => answer.member == old.0,
+                Err(_) => false,
+            };
+            if answers || self.healthy(&BTreeSet::from([*old])) == 1 {
+                return Err(MemberError::NameInUse(node.name));
+            }
         }
         Ok(())
     }

@@ -6,13 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use openraft::errors::ClientWriteError;
-use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use trireme_store::Error;
 use trireme_store::limits::REQUEST_BYTES_MAX;
@@ -40,8 +39,8 @@ const ENCODING_BYTES_MAX: usize = 256 * 1024;
 /// A proposal that waits for its outcome.
 struct Pending {
     proposal: Proposal,
-    /// Set once it may have entered a log.
-    sent: Arc<Mutex<bool>>,
+    /// How often it was sent, each time perhaps into a log.
+    sent: Arc<AtomicU32>,
     reply: oneshot::Sender<Answer>,
     deadline: Instant,
     queued_ns: u64,
@@ -54,12 +53,19 @@ type Answer = (Result<Outcome, Error>, Moments);
 impl Pending {
     /// It may enter a log from now on.
     fn send(&mut self, forwarded: bool) {
-        *self.sent.lock() = true;
+        self.sent.fetch_add(1, Ordering::Relaxed);
         self.moments.sent_ns = now_ns();
         self.moments.forwarded = forwarded;
     }
 
     fn answer(self, answer: Result<Outcome, Error>) {
+        // Who refuses it now knows nothing of what became of it where it was sent before.
+        let answer = match answer {
+            Ok(Outcome::Failed(Error::NoSpace)) if self.sent.load(Ordering::Relaxed) > 1 => {
+                Err(Error::OutcomeUnknown)
+            }
+            answer => answer,
+        };
         let _ = self.reply.send((answer, self.moments));
     }
 }
@@ -182,7 +188,7 @@ impl Inner {
                 Err(_) => return Err(Error::OutcomeUnknown),
             }
         }
-        let sent = Arc::new(Mutex::new(tried));
+        let sent = Arc::new(AtomicU32::new(tried.into()));
         let (reply, outcome) = oneshot::channel();
         let (proposal, moments_so_far) = (proposal.clone(), *moments);
         let pending =
@@ -196,7 +202,7 @@ impl Inner {
                 *moments = way;
                 answer.and_then(Outcome::into_result)
             }
-            Ok(Err(_)) | Err(_) if *sent.lock() => Err(Error::OutcomeUnknown),
+            Ok(Err(_)) | Err(_) if sent.load(Ordering::Relaxed) > 0 => Err(Error::OutcomeUnknown),
             Ok(Err(_)) if self.stop.is_cancelled() => {
                 Err(Error::Unavailable("this member is stopping".into()))
             }
@@ -249,7 +255,7 @@ impl Inner {
                 voters.len() - self.peers.count_full(&voters) > voters.len() / 2
             }
         };
-        if self.log.has_room() && !self.progress.waits_for_space() && a_quorum_has() {
+        if self.has_room() && a_quorum_has() {
             return true;
         }
         let frees = match &proposal.command {

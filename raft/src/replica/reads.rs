@@ -22,6 +22,8 @@ const READERS_MAX: usize = 4096;
 const WAITING_MAX: usize = 16 * 1024;
 /// Between two tries while there is no leader.
 const RETRY: Duration = Duration::from_millis(10);
+/// Without room on its disk a member that applies nothing for so long is not waited for.
+const ROOM_PATIENCE: Duration = Duration::from_millis(200);
 
 pub(super) struct Reader {
     reply: oneshot::Sender<Result<Revision, Error>>,
@@ -32,6 +34,13 @@ pub(super) type Readers = mpsc::Sender<Reader>;
 
 pub(super) fn readers() -> (Readers, mpsc::Receiver<Reader>) {
     mpsc::channel(WAITING_MAX)
+}
+
+fn refuse(readers: Vec<Reader>) {
+    let why = "the disk of this member is full, and it waits for room to apply what was agreed on";
+    for reader in readers {
+        let _ = reader.reply.send(Err(Error::Unavailable(why.into())));
+    }
 }
 
 impl Inner {
@@ -110,11 +119,30 @@ impl Inner {
                 let this = self.clone();
                 tokio::spawn(async move {
                     let reached = this.progress.reached(index);
-                    if tokio::time::timeout(this.config.timing.request, reached).await == Ok(true) {
-                        this.answer(readers);
+                    tokio::select! {
+                        reached = tokio::time::timeout(this.config.timing.request, reached) => {
+                            if reached == Ok(true) {
+                                this.answer(readers);
+                            }
+                        }
+                        () = this.stands_for_want_of_room() => refuse(readers),
                     }
                 });
             }
+        }
+    }
+
+    /// Returns once this member, whose disk is full, has applied nothing for a while: others have room,
+    /// and nobody knows when this one does.
+    async fn stands_for_want_of_room(&self) {
+        let mut before = self.progress.next_index();
+        loop {
+            tokio::time::sleep(ROOM_PATIENCE).await;
+            let now = self.progress.next_index();
+            if now == before && !self.has_room() {
+                return;
+            }
+            before = now;
         }
     }
 

@@ -109,6 +109,41 @@ async fn a_member_with_a_wiped_disk_comes_back_as_another() {
     cluster.stop().await;
 }
 
+/// Between the one that votes and is gone, and the one that comes, others of its name had come and were
+/// lost before they had a vote. Taken for the one to be replaced, any of them would leave four voters, one
+/// of them gone for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_lost_its_disk_again_before_it_voted_leaves_nothing_behind() {
+    let mut cluster = Cluster::start(3, Limits::default()).await;
+    let leader = cluster.leader().await;
+    let wiped = (leader + 1) % 3;
+    put_surely(cluster.replica(leader), "before", "v").await;
+    let name = cluster.members[wiped].config.name.clone();
+    cluster.stop_member(wiped, false).await;
+    for _ in 0..4 {
+        // Without a word about whom to join: it asks for no vote.
+        let learner = cluster.add(&name, None);
+        cluster.start_member(learner).await;
+        let peer_address = cluster.members[learner].config.peer_address.clone();
+        let change = MemberChange::AddLearner { peer_address };
+        cluster.replica(leader).change_members(change).await.unwrap();
+        cluster.stop_member(learner, false).await;
+    }
+    assert_eq!(cluster.replica(leader).status().members.len(), 7);
+    cluster.members[wiped].config.data_dir = cluster.dir.join("wiped");
+    cluster.start_member(wiped).await;
+    wait_to_vote(&cluster, wiped).await;
+    wait_for("the others to be forgotten", || {
+        let found = cluster.replica(leader).status().members;
+        assert!(found.iter().filter(|member| member.votes).count() <= 4, "{found:?}");
+        (found.len() == 3 && found.iter().all(|member| member.votes)).then_some(())
+    })
+    .await;
+    put_surely(cluster.replica(wiped), "after", "v").await;
+    cluster.assert_same_state().await;
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_disk_is_not_made_up_for_by_a_minority() {
     let mut cluster = Cluster::start(3, Limits::default()).await;
