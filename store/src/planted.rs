@@ -39,6 +39,7 @@ bugs! {
         VoteNotSynced "vote-not-synced" "a vote is given before it is on the disk"
         VoteNotWritten "vote-not-written" "a vote is given and not written at all"
         LastFrameLost "last-frame-lost" "the last frame of the log is taken for torn when a member starts"
+        AstrayTaken "astray-taken" "a frame that is missing, with others behind it, is taken for a torn end"
         VoteForAll "vote-for-all" "a member votes for whoever asks, whatever its log holds"
         AppendNotTaken "append-not-taken" "a follower answers for entries that it did not take"
         StaleRead "stale-read" "a linearizable read is answered without asking the others"

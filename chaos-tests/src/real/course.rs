@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use tokio_util::sync::CancellationToken;
 use trireme_chaos_report::Promise;
 
+use super::archive::Archive;
 use super::balancers::{self, Balancers};
 use super::cgroups::Groups;
 use super::elections::Elections;
@@ -63,6 +64,7 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
         elections: Arc::default(),
         inflicted: Vec::new(),
         user: None,
+        restored: None,
     };
     let outcome = course.drive(dir, groups, &probed, &kinds).await;
     let mut history = recorder.with(std::mem::take).await;
@@ -73,6 +75,7 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
     }
     history.operations.sort_by_key(|operation| operation.begin);
     let mut summary = course.summary(&history, skipped);
+    summary.promises.extend(course.restored.take());
     let heal = format!("everything heals without a hand, each time within {} s", HEAL_TIMEOUT.as_secs());
     summary.promises.push(Promise {
         name: heal,
@@ -125,6 +128,8 @@ struct Course {
     elections: Arc<Elections>,
     inflicted: Vec<Inflicted>,
     user: Option<Arc<User>>,
+    /// What came of restoring the backup.
+    restored: Option<Promise>,
 }
 
 impl Course {
@@ -151,7 +156,16 @@ impl Course {
         let watching = CancellationToken::new();
         let (looking, meter) = (self.elections.clone(), self.meter.clone());
         let watcher = tokio::spawn(looking.watch(world.clone(), meter, watching.clone()));
-        let done = self.under_load(&world, &api, kinds).await;
+        // With the data of all put back, it would be ahead of them.
+        let archive = match self.options.rolled_back {
+            true => None,
+            false => Some(Archive::start(&world, dir).await.context("start a backup")?),
+        };
+        let mut done = self.under_load(&world, &api, kinds).await;
+        if let (Some(archive), Ok(())) = (archive, &done) {
+            self.restored = Some(archive.judge(&world, dir).await);
+            done = world.masters.wait_healed(HEAL_TIMEOUT).await;
+        }
         watching.cancel();
         let _ = watcher.await;
         nodes.stop().await?;

@@ -16,6 +16,7 @@
 //!
 //! **Invariant**: nothing is done to a process, network or file that the run did not make.
 
+mod archive;
 mod balancers;
 mod cgroups;
 mod clock;

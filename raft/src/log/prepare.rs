@@ -213,8 +213,11 @@ impl Maker {
             Ok(prepared) => {
                 self.wanted = None;
                 let (lock, ready) = &*self.slot;
-                lock.lock().prepared = Some((sequence, prepared));
-                self.room.next_is_made.store(true, Ordering::Relaxed);
+                {
+                    let mut made = lock.lock();
+                    made.prepared = Some((sequence, prepared));
+                    self.room.next_is_made.store(true, Ordering::Relaxed);
+                }
                 ready.notify_all();
                 Ok(())
             }

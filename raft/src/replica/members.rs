@@ -234,23 +234,21 @@ impl Inner {
         Ok(())
     }
 
-    /// Puts `new` in the place of all of `old`: of the one that votes in one change, and learners, who
-    /// leave no gap, are forgotten.
+    /// Puts `new` in the place of all of `old`: learners, who leave no gap, go first, and with the one that
+    /// votes it changes places in one change.
     async fn replace(&self, old: &BTreeSet<MemberId>, new: MemberId) -> Result<(), MemberError> {
         let mut voters = self.voters();
+        for learner in old.difference(&voters) {
+            self.remove(*learner).await?;
+        }
         if voters.is_disjoint(old) {
-            self.promote(new).await?;
-        } else {
-            voters.retain(|voter| !old.contains(voter));
-            // All that is counted on are the others: the new one is not proved yet.
-            self.require_quorum(self.healthy(&voters), voters.len() + 1)?;
-            voters.insert(new);
-            self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await?;
+            return self.promote(new).await;
         }
-        let nodes = self.nodes();
-        for left in old.iter().filter(|id| nodes.contains_key(id)) {
-            self.remove(*left).await?;
-        }
+        voters.retain(|voter| !old.contains(voter));
+        // All that is counted on are the others: the new one is not proved yet.
+        self.require_quorum(self.healthy(&voters), voters.len() + 1)?;
+        voters.insert(new);
+        self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await?;
         tracing::info!(?old, %new, "a member was replaced");
         Ok(())
     }

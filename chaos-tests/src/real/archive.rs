@@ -1,0 +1,121 @@
+//! A continuous backup while hosts break, and what can be restored from it when all is over.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::sleep;
+use trireme_chaos_report::Promise;
+
+use super::course::HEAL_TIMEOUT;
+use super::inflict::World;
+use super::tools::output;
+use crate::cluster::binary;
+
+/// The drill restores, starts and compares a cluster.
+const DRILL_TIMEOUT: Duration = Duration::from_secs(240);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+/// Of what a drill says that fails.
+const LINES_SHOWN: usize = 12;
+
+pub(super) struct Archive {
+    binary: String,
+    folder: String,
+    key: String,
+    /// How the masters' stores are reached.
+    reach: Vec<String>,
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+impl Archive {
+    /// Begins it: a folder that all masters see, as one on a shared file system.
+    pub(super) async fn start(world: &World, dir: &Path) -> Result<Archive> {
+        let reach = [
+            "--pki-dir".into(),
+            text(world.masters.pki()),
+            "--endpoints".into(),
+            world.masters.endpoints().join(","),
+        ];
+        let archive = Archive {
+            binary: text(&binary()?),
+            folder: text(&dir.join("archive")),
+            key: text(&dir.join("archive.key")),
+            reach: reach.into(),
+        };
+        std::fs::create_dir(&archive.folder).context("a folder for the backup")?;
+        archive.trireme(&["backup", "key", &archive.key], &[], dir).await?;
+        let start = ["backup", "start", "--to", &archive.folder, "--key-file", &archive.key];
+        archive.trireme(&start, &archive.reach, dir).await?;
+        Ok(archive)
+    }
+
+    async fn trireme(&self, arguments: &[&str], more: &[String], dir: &Path) -> Result<String> {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).args(more).current_dir(dir);
+        output(command, &format!("trireme {}", arguments.join(" ")), CALL_TIMEOUT).await
+    }
+
+    /// What was written before this call is restored from it, and nothing else, while the cluster goes on.
+    pub(super) async fn judge(&self, world: &World, dir: &Path) -> Promise {
+        let outcome = async {
+            self.wait(world, dir).await?;
+            self.drill(world, dir).await
+        };
+        Promise {
+            name: "what is restored from the backup is what the cluster had".into(),
+            violations: outcome.await.err().map(|error| format!("{error:#}")).into_iter().collect(),
+        }
+    }
+
+    /// Waits until it has what all masters have by now.
+    async fn wait(&self, world: &World, dir: &Path) -> Result<()> {
+        let said = world.masters.status().await;
+        let wanted = said.iter().filter_map(|(_, status)| Some(status.as_ref()?.revision.0)).max();
+        let wanted = wanted.context("no master answers")?;
+        let deadline = Instant::now() + HEAL_TIMEOUT;
+        loop {
+            let status = self.trireme(&["backup", "status", "-o", "json"], &self.reach, dir).await?;
+            let status: Value = serde_json::from_str(&status).context("the backup's status")?;
+            let reached = status["revision"].as_i64().unwrap_or(0);
+            let whole = status["gaps"].as_array().is_some_and(Vec::is_empty);
+            if reached >= wanted && whole {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!(
+                    "{} s after the faults it is not at revision {wanted}: {status}",
+                    HEAL_TIMEOUT.as_secs()
+                );
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn drill(&self, world: &World, dir: &Path) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["chaos", "run", "restore-drill", "--yes", "--insist", "--kubeconfig"])
+            .arg(world.masters.kubeconfig())
+            .args(["--from", &self.folder, "--key-file", &self.key])
+            .env("TMPDIR", dir)
+            .current_dir(dir)
+            .stdin(std::process::Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true);
+        let ended = tokio::time::timeout(DRILL_TIMEOUT, command.output()).await;
+        let output = ended.context("the drill does not end")?.context("run the drill")?;
+        if !output.status.success() {
+            let said = [&output.stdout[..], &output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+            bail!("{}", lines[lines.len().saturating_sub(LINES_SHOWN)..].join(" | "));
+        }
+        Ok(())
+    }
+}
