@@ -254,6 +254,12 @@ impl ApiError {
                 ..Details::default()
             })
     }
+    /// Whether it judges the request, on what was known of the object; others say that something failed on
+    /// its way, and nothing of what had become of it by then.
+    pub fn is_judgement(&self) -> bool {
+        self.code < 500
+    }
+
     /// A write that may or may not have happened. Without `Retry-After`: a client would repeat it.
     pub fn outcome_unknown() -> ApiError {
         Self::new(

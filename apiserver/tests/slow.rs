@@ -3,71 +3,16 @@
 mod support;
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use support::{Pki, Running, memory_store};
-use trireme_store::{
-    Error, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, Local, RangeRequest, RangeResponse, Revision, Status,
-    TxnRequest, TxnResponse, WatchRequest, WatchStream,
-};
+use support::{Pki, Running, Troubled};
 
 const NS: &str = "/api/v1/namespaces/default";
 /// What is slow here; far above what anything takes by itself, were it not for a busy machine.
 const SLOW: Duration = Duration::from_millis(250);
 const DELAY_MS: u64 = 400;
-
-/// A store whose writes and barriers take as long as they are told to.
-struct Slowed {
-    local: Local,
-    txn_ms: AtomicU64,
-    barrier_ms: AtomicU64,
-}
-
-async fn pause(ms: &AtomicU64) {
-    tokio::time::sleep(Duration::from_millis(ms.load(Ordering::SeqCst))).await;
-}
-
-#[async_trait]
-impl Kv for Slowed {
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
-        self.local.range(request).await
-    }
-    async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
-        pause(&self.txn_ms).await;
-        self.local.txn(request).await
-    }
-    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, Error> {
-        self.local.watch(request).await
-    }
-    async fn compact(&self, revision: Revision, physical: bool) -> Result<Revision, Error> {
-        self.local.compact(revision, physical).await
-    }
-    async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<LeaseGrant, Error> {
-        self.local.lease_grant(id, ttl_s).await
-    }
-    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
-        self.local.lease_revoke(id).await
-    }
-    async fn lease_keep_alive(&self, id: LeaseId) -> Result<i64, Error> {
-        self.local.lease_keep_alive(id).await
-    }
-    async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Result<LeaseTimeToLive, Error> {
-        self.local.lease_time_to_live(id, keys).await
-    }
-    async fn leases(&self) -> Result<Vec<LeaseId>, Error> {
-        self.local.leases().await
-    }
-    async fn barrier(&self) -> Result<Revision, Error> {
-        pause(&self.barrier_ms).await;
-        self.local.barrier().await
-    }
-    async fn status(&self) -> Result<Status, Error> {
-        self.local.status().await
-    }
-}
 
 /// What this program logs.
 fn told() -> &'static Mutex<Vec<u8>> {
@@ -110,11 +55,7 @@ fn steps(line: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_request_says_where_its_time_went() {
     told();
-    let kv = Arc::new(Slowed {
-        local: memory_store().expect("a store in memory"),
-        txn_ms: AtomicU64::new(0),
-        barrier_ms: AtomicU64::new(0),
-    });
+    let kv = Arc::new(Troubled::new().expect("a store in memory"));
     let t = Running::start_on(kv.clone(), Arc::new(Pki::new().expect("certificates"))).await;
     t.server.tell_of_slower_than(SLOW);
     let secret = |name: &str| {

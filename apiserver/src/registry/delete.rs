@@ -164,6 +164,8 @@ pub(crate) async fn run(
         let result = attempt(call, resource, namespace, name, options, &old).await;
         match result {
             Ok(Attempt::Done(deleted)) => return Ok(deleted),
+            // What was sent to the store may have been done: the object would not be found any more.
+            Err(error) if !error.is_judgement() => return Err(error),
             Ok(Attempt::Pending(_)) | Err(_) if !old.fresh => {
                 current = storage::newest(core, row, namespace, name).await?;
                 match (&current, result) {

@@ -174,6 +174,8 @@ impl Work<'_> {
                 Ok(Attempt::Done(value)) => return Ok(Done { value, created: false }),
                 // Nothing to change, or a refusal, was decided on what the cache had: look at the
                 // newest before it is given as the answer.
+                // What was sent to the store may have been done: done again, it would be refused, or doubled.
+                Err(error) if !error.is_judgement() => return Err(error),
                 Ok(Attempt::Unchanged(_)) | Err(_) if !fresh => {
                     current = storage::newest(core, row, namespace, name).await?;
                     match (&current, result) {

@@ -5,8 +5,10 @@ use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use base64::Engine as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -14,7 +16,10 @@ use rcgen::{
 };
 use trireme_apiserver::{Server, ServerConfig, ServiceAccountKeys, TlsMaterial};
 use trireme_store::engine::Model;
-use trireme_store::{Kv, Local, Store};
+use trireme_store::{
+    Error as StoreError, Kv, LeaseGrant, LeaseId, LeaseTimeToLive, Local, RangeRequest, RangeResponse,
+    Revision, Status, Store, TxnRequest, TxnResponse, WatchRequest, WatchStream,
+};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -111,6 +116,78 @@ pub fn memory_store() -> Result<Local> {
             .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
     });
     Ok(Local::new(Store::open(Arc::new(Model::new()))?, clock)?)
+}
+
+type StoreResult<T> = std::result::Result<T, StoreError>;
+
+/// A store whose writes and barriers take as long as they are told to, and of whose writes nothing is heard
+/// when that is asked for.
+pub struct Troubled {
+    local: Local,
+    pub txn_ms: AtomicU64,
+    pub barrier_ms: AtomicU64,
+    /// The next write of a ConfigMap is done, and its answer is lost.
+    pub loses_answer: AtomicBool,
+}
+
+impl Troubled {
+    pub fn new() -> Result<Troubled> {
+        Ok(Troubled {
+            local: memory_store()?,
+            txn_ms: AtomicU64::new(0),
+            barrier_ms: AtomicU64::new(0),
+            loses_answer: AtomicBool::new(false),
+        })
+    }
+}
+
+async fn pause(ms: &AtomicU64) {
+    tokio::time::sleep(Duration::from_millis(ms.load(Ordering::SeqCst))).await;
+}
+
+#[async_trait]
+impl Kv for Troubled {
+    async fn range(&self, request: RangeRequest) -> StoreResult<RangeResponse> {
+        self.local.range(request).await
+    }
+    async fn txn(&self, request: TxnRequest) -> StoreResult<TxnResponse> {
+        pause(&self.txn_ms).await;
+        let is_asked_for =
+            request.compare.iter().any(|c| c.range.start.starts_with(b"/registry/configmaps/default/"));
+        let answer = self.local.txn(request).await;
+        if is_asked_for && self.loses_answer.swap(false, Ordering::SeqCst) {
+            return Err(StoreError::OutcomeUnknown);
+        }
+        answer
+    }
+    async fn watch(&self, request: WatchRequest) -> StoreResult<WatchStream> {
+        self.local.watch(request).await
+    }
+    async fn compact(&self, revision: Revision, physical: bool) -> StoreResult<Revision> {
+        self.local.compact(revision, physical).await
+    }
+    async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> StoreResult<LeaseGrant> {
+        self.local.lease_grant(id, ttl_s).await
+    }
+    async fn lease_revoke(&self, id: LeaseId) -> StoreResult<Revision> {
+        self.local.lease_revoke(id).await
+    }
+    async fn lease_keep_alive(&self, id: LeaseId) -> StoreResult<i64> {
+        self.local.lease_keep_alive(id).await
+    }
+    async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> StoreResult<LeaseTimeToLive> {
+        self.local.lease_time_to_live(id, keys).await
+    }
+    async fn leases(&self) -> StoreResult<Vec<LeaseId>> {
+        self.local.leases().await
+    }
+    async fn barrier(&self) -> StoreResult<Revision> {
+        pause(&self.barrier_ms).await;
+        self.local.barrier().await
+    }
+    async fn status(&self) -> StoreResult<Status> {
+        self.local.status().await
+    }
 }
 
 /// An API server over `kv`. Must be called within a runtime.

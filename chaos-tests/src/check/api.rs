@@ -1,12 +1,14 @@
 //! What the API promises of objects: updates, names, UIDs, resource versions, lists, addresses, and
 //! that who was deposed writes nothing.
 
+mod budgets;
 mod replay;
 
 use std::collections::BTreeMap;
 
 use crate::history::{ApiCall, ApiId, ApiObject, ApiOperation, ApiOutcome, History, Tick};
 
+pub(super) use budgets::evictions_keep_to_budgets;
 pub(super) use replay::{addresses_are_given_once, lists_equal_the_replay};
 
 fn name(operation: &ApiOperation) -> String {
@@ -16,6 +18,7 @@ fn name(operation: &ApiOperation) -> String {
         ApiCall::Delete { id, .. } => format!("delete {id}"),
         ApiCall::Get { id } => format!("get {id}"),
         ApiCall::List { resource, .. } => format!("list {resource}"),
+        ApiCall::Evict { id, uid } => format!("evict {id} of UID {uid}"),
         ApiCall::Lead => "take a lease".to_owned(),
     };
     format!("[{what}] of client {} at ticks {}..{}", operation.client, operation.begin.0, operation.end.0)
@@ -127,7 +130,12 @@ pub(super) fn no_update_is_lost(history: &History) -> Vec<String> {
         .collect();
     for (_, object) in shown(history) {
         if let Some(operation) = refused.get(&(&object.id(), object.value.as_str())) {
-            wrong.push(format!("{} was refused and done, at version {}", name(operation), object.version));
+            let ApiOutcome::Refused(why) = &operation.outcome else { continue };
+            wrong.push(format!(
+                "{} was refused and done, at version {}: {why}",
+                name(operation),
+                object.version
+            ));
         }
         if let Some(value) = values.get(&(object.id(), object.version))
             && *value != object.value

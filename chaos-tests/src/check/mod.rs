@@ -115,6 +115,7 @@ const ALL: &[(&str, Checker)] = &[
     ("lists equal the watch's replay", Alone(api::lists_equal_the_replay)),
     ("addresses and ports are given once", Alone(api::addresses_are_given_once)),
     ("no deposed leader writes", Alone(api::no_deposed_leader_writes)),
+    ("evictions keep to budgets", Alone(api::evictions_keep_to_budgets)),
 ];
 
 #[cfg(test)]

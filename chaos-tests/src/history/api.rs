@@ -9,14 +9,14 @@ use super::Tick;
 /// One object at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiObject {
-    /// `configmaps`, `services`.
+    /// `configmaps`, `services`, `pods`.
     pub resource: String,
     /// `<namespace>/<name>`.
     pub name: String,
     pub uid: String,
     /// Its resource version.
     pub version: i64,
-    /// What the traffic wrote into it; no two writes of a run write the same.
+    /// What the traffic wrote into it; no two writes of a run write the same. Of a pod how it stands.
     pub value: String,
     /// Addresses that it was given and that nobody else may have.
     pub addresses: Vec<String>,
@@ -75,6 +75,11 @@ pub enum ApiCall {
     List {
         resource: String,
         paged: bool,
+    },
+    /// Of the pod of this UID.
+    Evict {
+        id: ApiId,
+        uid: String,
     },
     /// A Lease was taken, which began a term.
     Lead,

@@ -35,6 +35,8 @@ const CALM: Duration = Duration::from_secs(6);
 /// Writes that must be acknowledged for a cluster to be healed.
 const PROGRESS_WRITES: usize = 20;
 const NODES: &str = "2";
+/// Before the data of all masters is put back.
+const LOST_WRITES: usize = 200;
 
 pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> Result<Summary> {
     let stop = stopped();
@@ -64,6 +66,7 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
         elections: Arc::default(),
         inflicted: Vec::new(),
         user: None,
+        ended: None,
         restored: None,
     };
     let outcome = course.drive(dir, groups, &probed, &kinds).await;
@@ -128,6 +131,8 @@ struct Course {
     elections: Arc<Elections>,
     inflicted: Vec<Inflicted>,
     user: Option<Arc<User>>,
+    /// When clients ended: what follows is looked at, and no time without writes.
+    ended: Option<Duration>,
     /// What came of restoring the backup.
     restored: Option<Promise>,
 }
@@ -187,9 +192,12 @@ impl Course {
         let faulted = self.faults(world, kinds).await;
         if self.options.rolled_back {
             inflict::copy_all(world).await?;
+            // What is to be lost.
+            load::progress(&self.meter, LOST_WRITES, HEAL_TIMEOUT).await?;
         }
         let well = self.heal(world).await;
         load.stop_clients().await?;
+        self.ended = Some(self.meter.now());
         if self.options.rolled_back {
             inflict::put_all_back(world).await?;
         }
@@ -295,7 +303,7 @@ impl Course {
             ),
             machine: machine(),
             masters: usize::from(self.options.masters),
-            lasted: self.meter.now(),
+            lasted: self.ended.unwrap_or_else(|| self.meter.now()),
             samples: self.meter.samples(),
             inflicted: self.inflicted.clone(),
             elections: self.elections.all(),

@@ -19,6 +19,8 @@ use crate::traffic::{self, store::Mix};
 
 /// Clients of the API count on from here, so that no two clients have a number.
 const FIRST_API_CLIENT: u32 = 100;
+const FIRST_EVICTOR: u32 = 200;
+const EVICTORS: u32 = 2;
 const FIRST_API_WATCHER: u32 = 1_000;
 /// Between two calls of a client of the store: a history of ten minutes must be judged in seconds.
 const CALL_EVERY: Duration = Duration::from_millis(30);
@@ -75,6 +77,10 @@ impl Load {
         for n in 0..clients.div_ceil(2) {
             let (api, stop) = (api(world, meter)?, load.stop_clients.clone());
             load.clients.spawn(traffic::api::client(FIRST_API_CLIENT + n, seed, api, recorder.clone(), stop));
+        }
+        for n in 0..EVICTORS {
+            let (api, stop) = (api(world, meter)?, load.stop_clients.clone());
+            load.clients.spawn(traffic::api::evictions(FIRST_EVICTOR + n, seed, api, recorder.clone(), stop));
         }
         if let Some(user) = user {
             let stop = load.stop_clients.clone();

@@ -29,6 +29,8 @@ const LEADERS: u32 = 2;
 const FIRST_API_CLIENT: u32 = 100;
 const FIRST_API_WATCHER: u32 = 1_000;
 const API_WRITERS: u32 = 2;
+const FIRST_EVICTOR: u32 = 200;
+const EVICTORS: u32 = 2;
 /// What the operator wants must be there within this after all has healed: a node that was silent is
 /// waited for, and its pods with it.
 const SETTLE: Duration = Duration::from_secs(120);
@@ -158,6 +160,10 @@ impl Load {
             for n in 0..API_WRITERS {
                 let (api, recorder, stop) = (admin(n as usize), recorder.clone(), stop_clients.clone());
                 starts.push(Box::pin(traffic::api::client(FIRST_API_CLIENT + n, seed, api, recorder, stop)));
+            }
+            for n in 0..EVICTORS {
+                let (api, recorder, stop) = (admin(n as usize), recorder.clone(), stop_clients.clone());
+                starts.push(Box::pin(traffic::api::evictions(FIRST_EVICTOR + n, seed, api, recorder, stop)));
             }
             let (recorder, stop) = (recorder.clone(), stop_clients.clone());
             watches.push(Box::pin(traffic::api::watchers(FIRST_API_WATCHER, admin(1), recorder, stop)));

@@ -1,8 +1,9 @@
 //! Traffic to the API: ConfigMaps that all clients update by compare-and-swap, Services that come and
 //! go with their addresses and ports, lists in pages and whole, a Lease that clients take from each
-//! other, and what its leaders write.
+//! other, what its leaders write, and pods that are evicted as far as their budget allows.
 
 mod acts;
+mod evictions;
 mod leader;
 mod objects;
 mod watching;
@@ -18,6 +19,8 @@ use trireme_client::{Client, Error};
 use super::{ANSWER_TIMEOUT, PAUSE};
 use crate::history::{ApiCall, ApiFence, ApiOperation, ApiOutcome, Recorder};
 use acts::Actor;
+pub use evictions::{AVAILABLE_MIN, evictions};
+pub use objects::READY;
 pub use watching::watchers;
 
 pub const NAMESPACE: &str = "default";

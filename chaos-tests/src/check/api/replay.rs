@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::history::{ApiChange, ApiHistory, ApiId, ApiObject, ApiOutcome, ApiWatch, History};
 
-type Objects<'h> = BTreeMap<ApiId, &'h ApiObject>;
+pub(super) type Objects<'h> = BTreeMap<ApiId, &'h ApiObject>;
 
 /// Shows what there was after each event to `look`, beginning with the list: the version, the object
 /// that changed, and all of them. Ends where the watch got.
-fn play<'h>(watch: &'h ApiWatch, mut look: impl FnMut(i64, Option<&'h ApiObject>, &Objects<'h>)) {
+pub(super) fn play<'h>(watch: &'h ApiWatch, mut look: impl FnMut(i64, Option<&'h ApiObject>, &Objects<'h>)) {
     let mut objects: Objects<'h> = watch.initial.iter().map(|object| (object.id(), object)).collect();
     look(watch.from, None, &objects);
     for event in &watch.events {

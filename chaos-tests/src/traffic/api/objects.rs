@@ -2,17 +2,24 @@
 
 use trireme_api::{Object, value};
 use trireme_client::Resource;
-use trireme_client::resource::{CONFIG_MAPS, LEASES, SERVICES};
+use trireme_client::resource::{CONFIG_MAPS, LEASES, PODS, SERVICES};
 
 use super::NAMESPACE;
 use crate::history::{ApiId, ApiObject};
 
 pub(super) const CONFIGS: &str = "configmaps";
 pub(super) const SERVED: &str = "services";
-/// What is listed and watched.
+pub(super) const EVICTED: &str = "pods";
+/// What is listed.
 pub(super) const RESOURCES: [&str; 2] = [CONFIGS, SERVED];
+/// What is watched.
+pub(super) const WATCHED: [&str; 3] = [CONFIGS, SERVED, EVICTED];
 /// All objects of the traffic have this label.
 pub(super) const SELECTOR: &str = "chaos=traffic";
+/// But for pods that are evicted.
+pub(super) const EVICTED_SELECTOR: &str = "chaos=evicted";
+/// What stands for a pod that is ready, and stays.
+pub const READY: &str = "ready";
 /// The Lease that clients take from each other.
 pub(super) const LEASE: &str = "chaos-leader";
 /// What the leader writes.
@@ -25,7 +32,25 @@ const VALUE_ANNOTATION: &str = "chaos-value";
 const HEADLESS: &str = "None";
 
 pub(super) fn resource(name: &str) -> Resource {
-    if name == SERVED { SERVICES } else { CONFIG_MAPS }
+    match name {
+        SERVED => SERVICES,
+        EVICTED => PODS,
+        _ => CONFIG_MAPS,
+    }
+}
+
+pub(super) fn selector(resource: &str) -> &'static str {
+    if resource == EVICTED { EVICTED_SELECTOR } else { SELECTOR }
+}
+
+/// A pod as a budget sees it.
+fn standing(pod: &Object) -> &'static str {
+    let is_ready = |c: &trireme_api::Value| c["type"] == *"Ready" && c["status"] == *"True";
+    match () {
+        () if pod.deletion_timestamp().is_some() => "going",
+        () if pod.status()["conditions"].items().iter().any(is_ready) => READY,
+        () => "not ready",
+    }
 }
 
 pub(super) fn id(resource: &str, name: &str) -> ApiId {
@@ -96,6 +121,7 @@ pub(super) fn shown(resource: &str, object: &Object) -> ApiObject {
     let value = match resource {
         SERVED => object.annotation(VALUE_ANNOTATION).unwrap_or_default(),
         CONFIGS => object.0["data"]["value"].str_or_empty(),
+        EVICTED => standing(object),
         _ => spec["holderIdentity"].str_or_empty(),
     };
     let addresses = spec["clusterIPs"].items().iter().map(|address| address.str_or_empty());

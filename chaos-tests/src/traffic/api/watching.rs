@@ -10,7 +10,7 @@ use trireme_client::{Client, ListParams, WatchEvent};
 
 use super::super::{ANSWER_TIMEOUT, PAUSE};
 use super::NAMESPACE;
-use super::objects::{self, RESOURCES, SELECTOR};
+use super::objects::{self, WATCHED};
 use crate::history::{ApiChange, ApiEvent, ApiWatch, Recorder};
 
 const WATCH_TIMEOUT: Duration = Duration::from_secs(300);
@@ -18,7 +18,7 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// Follows everything of the traffic until `stop`, a list and a watch for each resource. When its place
 /// in history is gone (410) it lists and goes on as a new watch.
 pub async fn watchers(id: u32, api: Client, recorder: Arc<Recorder>, stop: CancellationToken) {
-    let each = RESOURCES.iter().map(|resource| one(id, resource, &api, &recorder, &stop));
+    let each = WATCHED.iter().map(|resource| one(id, resource, &api, &recorder, &stop));
     futures::future::join_all(each).await;
 }
 
@@ -47,7 +47,7 @@ async fn one(id: u32, resource: &'static str, api: &Client, recorder: &Recorder,
 }
 
 async fn list(id: u32, resource: &'static str, api: &Client) -> Option<ApiWatch> {
-    let (kind, params) = (objects::resource(resource), ListParams::labels(SELECTOR));
+    let (kind, params) = (objects::resource(resource), ListParams::labels(objects::selector(resource)));
     let list = timeout(ANSWER_TIMEOUT, api.list(&kind, Some(NAMESPACE), &params)).await.ok()?.ok()?;
     let from = objects::version(&list.resource_version);
     Some(ApiWatch {
@@ -68,7 +68,8 @@ async fn follow(
     api: &Client,
     recorder: &Recorder,
 ) -> bool {
-    let params = ListParams { resource_version: reached.clone(), ..ListParams::labels(SELECTOR) };
+    let params =
+        ListParams { resource_version: reached.clone(), ..ListParams::labels(objects::selector(resource)) };
     let kind = objects::resource(resource);
     let watch = api.watch(&kind, Some(NAMESPACE), &params, WATCH_TIMEOUT);
     let mut stream = match timeout(ANSWER_TIMEOUT, watch).await {
