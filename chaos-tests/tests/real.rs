@@ -75,3 +75,12 @@ fn masters_that_are_all_put_back_to_an_older_state_are_found() {
     std::fs::remove_dir_all(kept).expect("remove what was kept");
     nothing_is_left();
 }
+
+/// Its seed is in the output, with a command that repeats it.
+#[test]
+fn a_seed_that_nobody_has_seen_is_survived() {
+    let Some(output) = real("a_seed_that_nobody_has_seen_is_survived", &["--minutes", "1"]) else { return };
+    println!("{}", text(&output));
+    assert!(output.status.success());
+    nothing_is_left();
+}

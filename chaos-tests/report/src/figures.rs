@@ -55,6 +55,8 @@ pub struct Deed {
     pub name: String,
     pub words: String,
     pub whom: String,
+    /// It was seen to do something; what was not, has not been survived.
+    pub took_hold: bool,
 }
 
 /// What was done at one time. Times are since the run began.
@@ -139,9 +141,10 @@ impl Report {
         self.promises.iter().all(|promise| promise.violations.is_empty())
     }
 
-    /// Faults that were survived: of steps that healed.
+    /// Faults that were survived: that took hold, in steps that healed.
     pub fn survived(&self) -> usize {
-        self.steps.iter().filter(|step| step.healed.is_some()).map(|step| step.what.len()).sum()
+        let healed = self.steps.iter().filter(|step| step.healed.is_some());
+        healed.flat_map(|step| &step.what).filter(|deed| deed.took_hold).count()
     }
 
     fn phase(&self, at: Duration) -> Phase {
@@ -265,6 +268,7 @@ pub(crate) mod tests {
                     name: "kill".into(),
                     words: "a master is killed".into(),
                     whom: "master-1".into(),
+                    took_hold: true,
                 }],
                 began: Duration::from_secs(4),
                 ended: Duration::from_secs(6),

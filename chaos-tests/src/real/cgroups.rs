@@ -90,6 +90,28 @@ impl Groups {
         }
     }
 
+    pub(super) fn is_frozen(&self, host: &str) -> Result<bool> {
+        let dir = self.dir(Controller::Freezer, host)?;
+        if Controller::Freezer.version_1().is_some() {
+            return Ok(read(dir.join("freezer.state"))?.trim() == "FROZEN");
+        }
+        Ok(entry(dir.join("cgroup.events"), "frozen")? == 1)
+    }
+
+    /// How many times its processes have had to wait for their share of a core.
+    pub(super) fn throttled(&self, host: &str) -> Result<u64> {
+        entry(self.dir(Controller::Cpu, host)?.join("cpu.stat"), "nr_throttled")
+    }
+
+    /// How many times its processes were not given memory at once.
+    pub(super) fn memory_refused(&self, host: &str) -> Result<u64> {
+        let dir = self.dir(Controller::Memory, host)?;
+        if Controller::Memory.version_1().is_some() {
+            return number(dir.join("memory.failcnt"));
+        }
+        entry(dir.join("memory.events"), "max")
+    }
+
     /// So many percent of one core.
     pub(super) fn limit_cpu(&self, host: &str, percent: Option<u32>) -> Result<()> {
         let dir = self.dir(Controller::Cpu, host)?;
@@ -105,9 +127,7 @@ impl Groups {
     pub(super) fn memory_used(&self, host: &str) -> Result<u64> {
         let dir = self.dir(Controller::Memory, host)?;
         let first = Controller::Memory.version_1().is_some();
-        let path = dir.join(if first { "memory.usage_in_bytes" } else { "memory.current" });
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        text.trim().parse().with_context(|| format!("{} has no number", path.display()))
+        number(dir.join(if first { "memory.usage_in_bytes" } else { "memory.current" }))
     }
 
     pub(super) fn limit_memory(&self, host: &str, bytes: Option<u64>) -> Result<()> {
@@ -118,6 +138,22 @@ impl Groups {
         }
         put(dir.join("memory.max"), bytes.map_or("max".into(), |bytes| bytes.to_string()))
     }
+}
+
+fn read(path: PathBuf) -> Result<String> {
+    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
+fn number(path: PathBuf) -> Result<u64> {
+    let text = read(path.clone())?;
+    text.trim().parse().with_context(|| format!("{} has no number", path.display()))
+}
+
+/// The number behind `name` in a file with a name and a number on each line.
+fn entry(path: PathBuf, name: &str) -> Result<u64> {
+    let text = read(path.clone())?;
+    let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    found.with_context(|| format!("{} has no {name}", path.display()))
 }
 
 /// Removes the groups of one run, with the processes that are left in them; says what stays.

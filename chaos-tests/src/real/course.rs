@@ -12,7 +12,7 @@ use super::archive::Archive;
 use super::balancers::{self, Balancers};
 use super::cgroups::Groups;
 use super::elections::Elections;
-use super::inflict::{self, World};
+use super::inflict::{self, Begun, World};
 use super::kubectl::User;
 use super::load::{self, Load};
 use super::masters::{self, Masters};
@@ -21,7 +21,7 @@ use super::network::{Network, VIRTUAL_ADDRESS};
 use super::plan::{Kind, Plan, Step};
 use super::probe::{self, Probed};
 use super::process::Service;
-use super::summary::{Inflicted, Summary};
+use super::summary::{Dealt, Inflicted, Summary};
 use super::{Options, whole};
 use crate::history::{History, Recorder};
 use crate::report::survived;
@@ -80,6 +80,9 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
     let mut summary = course.summary(&history, skipped);
     summary.promises.extend(course.restored.take());
     let heal = format!("everything heals without a hand, each time within {} s", HEAL_TIMEOUT.as_secs());
+    summary
+        .promises
+        .push(Promise { name: "every fault took hold".into(), violations: summary.without_hold() });
     summary.promises.push(Promise {
         name: heal,
         violations: outcome.err().map(|error| format!("{error:#}")).into_iter().collect(),
@@ -91,8 +94,7 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
     }
     if let (Some(file), true) = (&options.record, summary.passed()) {
         let minutes = summary.lasted.as_secs_f64() / 60.0;
-        let faults = summary.inflicted.iter().map(|inflicted| inflicted.what.len()).sum();
-        let run = survived::Run::Real { seed, minutes, faults };
+        let run = survived::Run::Real { seed, minutes, faults: summary.report().survived() };
         survived::record(file, &report::commit_and_changes(), &run)?;
     }
     if !summary.passed() {
@@ -225,16 +227,12 @@ impl Course {
     async fn step(&mut self, world: &World, step: &Step) -> Result<()> {
         let number = self.inflicted.len() + 1;
         let began = self.meter.now();
-        let (mut what, mut active) = (Vec::new(), Vec::new());
-        let mut failed = None;
+        let (mut begun, mut failed) = (Vec::new(), None);
         for fault in &step.faults {
             match inflict::begin(world, fault).await {
-                Ok((whom, at_work)) => {
-                    what.push((fault.kind, whom));
-                    active.push(at_work);
-                }
+                Ok(fault_begun) => begun.push((fault.kind, fault_begun)),
                 // Beside another fault it may not be possible: there may be no leader to be found.
-                Err(error) if !what.is_empty() => println!("      {} was left out: {error:#}", fault.kind),
+                Err(error) if !begun.is_empty() => println!("      {} was left out: {error:#}", fault.kind),
                 Err(error) => {
                     failed = Some(error.context(format!("fault {number}, {}", fault.kind)));
                     break;
@@ -244,16 +242,25 @@ impl Course {
         if failed.is_none() {
             tokio::select! { () = self.stop.cancelled() => {}, () = tokio::time::sleep(step.lasts) => {} }
         }
-        for at_work in active.into_iter().rev() {
-            if let Err(error) = inflict::end(world, at_work).await {
+        let mut what = Vec::new();
+        for (kind, Begun { words, active, evidence }) in begun.into_iter().rev() {
+            let effect = evidence.effect(world).await;
+            if let Err(error) = inflict::end(world, active).await {
                 failed.get_or_insert(error.context(format!("take fault {number} back")));
+            }
+            match effect {
+                Ok(effect) => what.insert(0, Dealt::new(kind, words, effect)),
+                Err(error) => {
+                    failed.get_or_insert(error.context(format!("see what fault {number}, {kind}, does")));
+                }
             }
         }
         if let Some(error) = failed {
             return Err(error);
         }
         let ended = self.meter.now();
-        let words: Vec<String> = what.iter().map(|(kind, whom)| format!("{kind} of {whom}")).collect();
+        let words: Vec<String> =
+            what.iter().map(|dealt| format!("{} of {}", dealt.kind, dealt.whom)).collect();
         self.inflicted.push(Inflicted { what, began, ended, healed: None });
         let well = self.heal(world).await;
         let now = self.meter.now();

@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,12 +14,13 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::tools::run;
+use super::tools::{run, state};
 
 /// A log at rest is 256 MiB and a segment, the state comes to as much, and a member that is built anew
 /// keeps its damaged copy beside it. What is not written takes no room.
 const DISK_BYTES: u64 = 2 << 30;
 const BALLAST: &str = "ballast";
+const PROBE: &str = "probe";
 /// What a full disk has left: less than the next segment of the log.
 const LEFT_BYTES: u64 = 12 << 20;
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,7 +87,9 @@ impl Disk {
 
     /// What the kernel does when a disk fails under a file system: from now on it is read-only.
     pub(super) async fn fail(&self) -> Result<()> {
-        run("mount", &["-o", "remount,abort", text(&self.dir)]).await.map(|_| ())
+        run("mount", &["-o", "remount,abort", text(&self.dir)]).await?;
+        ensure!(File::create(self.dir.join(PROBE)).is_err(), "{} can be written", self.dir.display());
+        Ok(())
     }
 
     /// After a failure, with nobody at work on it: checked, and mounted again.
@@ -112,7 +117,30 @@ const HANGS: Duration = Duration::from_secs(3_600);
 
 /// strace at work on the thread that syncs a master's log. The syncs are as they were when it has
 /// ended.
-pub(super) struct Injected(Child);
+pub(super) struct Injected {
+    strace: Child,
+    pub met: Met,
+}
+
+/// The syncs that strace has met.
+#[derive(Clone, Debug)]
+pub(super) struct Met {
+    count: Arc<AtomicU64>,
+    /// The traced thread's `stat`.
+    stat: String,
+}
+
+impl Met {
+    /// Those that have returned.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether one is held by strace.
+    pub(super) fn hangs(&self) -> bool {
+        state(&self.stat) == Some('t')
+    }
+}
 
 impl Injected {
     pub(super) async fn new(pid: Pid, syncs: Syncs) -> Result<Injected> {
@@ -121,9 +149,10 @@ impl Injected {
             Syncs::Slow(delay) => format!("delay_enter={}", delay.as_micros()),
             Syncs::Hang => format!("delay_enter={}", HANGS.as_micros()),
         };
-        let mut child = Command::new("strace")
+        let thread = log_thread(pid)?;
+        let mut strace = Command::new("strace")
             .args(["-e", "trace=fsync,fdatasync", "-e", &format!("inject=fsync,fdatasync:{injected}"), "-p"])
-            .arg(log_thread(pid)?)
+            .arg(&thread)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -131,17 +160,25 @@ impl Injected {
             .kill_on_drop(true)
             .spawn()
             .context("run strace")?;
-        let mut lines = BufReader::new(child.stderr.take().context("output of strace")?).lines();
+        let mut lines = BufReader::new(strace.stderr.take().context("output of strace")?).lines();
         let first = tokio::time::timeout(ATTACH_TIMEOUT, lines.next_line()).await.context("strace")??;
         let first = first.unwrap_or_default();
         ensure!(first.contains("attached"), "strace: {}", first.trim());
+        let met = Met { count: Arc::default(), stat: format!("/proc/{pid}/task/{thread}/stat") };
+        let count = met.count.clone();
         // Read on, or it would wait for its reader.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Injected(child))
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.contains("(INJECTED)") || line.contains("(DELAYED)") {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Ok(Injected { strace, met })
     }
 
     pub(super) async fn end(mut self) -> Result<()> {
-        self.0.kill().await.context("end strace")
+        self.strace.kill().await.context("end strace")
     }
 }
 

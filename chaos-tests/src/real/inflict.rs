@@ -13,8 +13,9 @@ use trireme_store::{Error, Op, PutRequest, TxnRequest};
 use super::balancers::Balancers;
 use super::cgroups::Groups;
 use super::disk::{Injected, Syncs};
+use super::effect::Evidence;
 use super::masters::{Master, Masters};
-use super::network::{CLIENTS, Network, Rules};
+use super::network::{self, CLIENTS, Network, Rules};
 use super::plan::{Fault, Kind, Whom};
 use super::tools;
 use super::wire::{Line, Wire};
@@ -63,8 +64,23 @@ pub(super) enum Active {
     Balancer(usize),
 }
 
-/// Does it; what was done to whom, in words.
-pub(super) async fn begin(world: &World, fault: &Fault) -> Result<(String, Active)> {
+/// A fault that was begun.
+pub(super) struct Begun {
+    /// What was done to whom.
+    pub words: String,
+    pub active: Active,
+    /// Where it is to be seen that it took hold.
+    pub evidence: Evidence,
+}
+
+impl Begun {
+    fn new(words: impl Into<String>, active: Active, evidence: Evidence) -> Begun {
+        Begun { words: words.into(), active, evidence }
+    }
+}
+
+/// Does it.
+pub(super) async fn begin(world: &World, fault: &Fault) -> Result<Begun> {
     let masters = &world.masters.all;
     let leader = world.masters.leader(LEADER_TIMEOUT).await?;
     let followers: Vec<usize> = (0..masters.len()).filter(|n| *n != leader).collect();
@@ -79,49 +95,62 @@ pub(super) async fn begin(world: &World, fault: &Fault) -> Result<(String, Activ
     let percent = u8::try_from(amount.min(100)).unwrap_or(100);
     match fault.kind {
         Kind::Kill => {
+            let evidence = Evidence::ends([&master.service]);
             master.service.signal(Signal::SIGKILL)?;
-            Ok((to, Active::Over))
+            Ok(Begun::new(to, Active::Over, evidence))
         }
         Kind::KillAll => {
+            let evidence = Evidence::ends(masters.iter().map(|master| &master.service));
             for master in masters {
                 master.service.signal(Signal::SIGKILL)?;
             }
-            Ok(("all masters".into(), Active::Over))
+            Ok(Begun::new("all masters", Active::Over, evidence))
         }
         Kind::Stop => {
             master.service.signal(Signal::SIGSTOP)?;
-            Ok((to, Active::Stopped(n)))
+            Ok(Begun::new(to, Active::Stopped(n), Evidence::Stopped(master.service.clone())))
         }
         Kind::Freeze => {
             world.groups.freeze(&master.host, true)?;
-            Ok((to, Active::Frozen(n)))
+            Ok(Begun::new(to, Active::Frozen(n), Evidence::Frozen(master.host.clone())))
         }
         Kind::Cpu => {
+            let evidence = Evidence::Throttled(master.host.clone(), world.groups.throttled(&master.host)?);
             world.groups.limit_cpu(&master.host, Some(amount.max(1)))?;
-            Ok((format!("{to}: {amount}% of a core"), Active::Cpu(n)))
+            Ok(Begun::new(format!("{to}: {amount}% of a core"), Active::Cpu(n), evidence))
         }
         Kind::Memory => {
+            let refused = world.groups.memory_refused(&master.host)?;
             tighten(world, master)?;
-            Ok((to, Active::Memory(n, None)))
+            Ok(Begun::new(to, Active::Memory(n, None), Evidence::Refused(master.host.clone(), refused)))
         }
-        Kind::OutOfMemory => Ok((to, out_of_memory(world, n).await?)),
+        Kind::OutOfMemory => {
+            let evidence = Evidence::ends([&master.service]);
+            Ok(Begun::new(to, out_of_memory(world, n).await?, evidence))
+        }
         Kind::Isolate | Kind::Split | Kind::OneWay | Kind::Bridge => {
             let (words, pairs) = partition(masters, n, &followers, fault);
-            cut(&world.network, pairs).await.map(|active| (words, active))
+            cut(world, words, pairs).await
         }
         Kind::Loss => {
             let (host, words) = (master.host.clone(), format!("{to}: {percent}%"));
             world.network.change(|rules| _ = rules.lost_percent.insert(host.clone(), percent)).await?;
-            Ok((words, Active::Rules(Box::new(move |rules| _ = rules.lost_percent.remove(&host)))))
+            let evidence = Evidence::frames(world, vec![network::lost_name(&host)]).await?;
+            let undo = Active::Rules(Box::new(move |rules| _ = rules.lost_percent.remove(&host)));
+            Ok(Begun::new(words, undo, evidence))
         }
         Kind::Twice => {
             let (host, words) = (master.host.clone(), format!("{to}: {percent}%"));
             world.network.change(|rules| _ = rules.twice_percent.insert(host.clone(), percent)).await?;
-            Ok((words, Active::Rules(Box::new(move |rules| _ = rules.twice_percent.remove(&host)))))
+            let evidence = Evidence::frames(world, vec![network::twice_name(&host)]).await?;
+            let undo = Active::Rules(Box::new(move |rules| _ = rules.twice_percent.remove(&host)));
+            Ok(Begun::new(words, undo, evidence))
         }
         Kind::Narrow => {
             world.network.narrow(&master.host, Some(amount)).await?;
-            Ok((format!("{to}: {amount} kbit/s"), Active::Narrow(master.host.clone())))
+            let host = master.host.clone();
+            let words = format!("{to}: {amount} kbit/s");
+            Ok(Begun::new(words, Active::Narrow(host.clone()), Evidence::Waited(host)))
         }
         Kind::Delay | Kind::Reorder => {
             let delay = Duration::from_millis(amount.into());
@@ -133,44 +162,48 @@ pub(super) async fn begin(world: &World, fault: &Fault) -> Result<(String, Activ
             };
             let wire = Wire::begin(&master.host, line).await?;
             let most = (delay + line.jitter).as_millis();
-            Ok((format!("{to}: {amount} to {most} ms each way"), Active::Wire(Box::new(wire))))
+            let words = format!("{to}: {amount} to {most} ms each way");
+            let evidence = Evidence::Carried(wire.carried());
+            Ok(Begun::new(words, Active::Wire(Box::new(wire)), evidence))
         }
         Kind::Reset => {
             let ended = world.network.reset(&master.host).await?;
-            Ok((format!("{to}: {ended} connections"), Active::Over))
+            let evidence = if ended > 0 { Evidence::ItsOwn } else { Evidence::Nobody };
+            Ok(Begun::new(format!("{to}: {ended} connections"), Active::Over, evidence))
         }
         Kind::HostLink => {
             world.network.host_link(&master.host, false).await?;
-            Ok((to, Active::HostLink(master.host.clone())))
+            Ok(Begun::new(to, Active::HostLink(master.host.clone()), Evidence::ItsOwn))
         }
         Kind::SwitchLink => {
             world.network.switch_link(&master.host, false).await?;
-            Ok((to, Active::SwitchLink(master.host.clone())))
+            Ok(Begun::new(to, Active::SwitchLink(master.host.clone()), Evidence::ItsOwn))
         }
         Kind::DiskFull => {
             let bytes = master.disk.fill()?;
             let said = use_up(world).await;
-            Ok((format!("{to}: {} MiB of ballast, {said}", bytes >> 20), Active::Full(n)))
+            let words = format!("{to}: {} MiB of ballast, {said}", bytes >> 20);
+            Ok(Begun::new(words, Active::Full(n), Evidence::ItsOwn))
         }
         Kind::DiskFails => {
             master.disk.fail().await?;
-            Ok((to, Active::Failed(n)))
+            Ok(Begun::new(to, Active::Failed(n), Evidence::ItsOwn))
         }
         Kind::SyncFails | Kind::SyncSlow | Kind::SyncHangs => syncs(master, to, fault).await,
         Kind::Clock => {
             let clock = master.clock.as_ref().context("a clock that can be moved")?;
             clock.set(fault.amount)?;
-            Ok((format!("{to}: {:+} s", fault.amount), Active::Clock(n)))
+            Ok(Begun::new(format!("{to}: {:+} s", fault.amount), Active::Clock(n), Evidence::ItsOwn))
         }
         Kind::Wipe => {
             master.service.down().await?;
             remove(&master.disk.dir.join("data")).await?;
             master.service.up();
-            Ok((to, Active::Over))
+            Ok(Begun::new(to, Active::Over, Evidence::ItsOwn))
         }
         Kind::OldCopy => {
             put_back_an_old_copy(master).await?;
-            Ok((to, Active::Over))
+            Ok(Begun::new(to, Active::Over, Evidence::ItsOwn))
         }
         Kind::Upgrade => {
             master.service.down().await?;
@@ -178,19 +211,20 @@ pub(super) async fn begin(world: &World, fault: &Fault) -> Result<(String, Activ
             master.service.up();
             let older = masters.iter().filter(|master| master.is_older.load(Ordering::Relaxed)).count();
             let words = if was_older { "to the newer release" } else { "back to the older release" };
-            Ok((format!("{to}, {words}; {older} of {} are older", masters.len()), Active::Over))
+            let words = format!("{to}, {words}; {older} of {} are older", masters.len());
+            Ok(Begun::new(words, Active::Over, Evidence::ItsOwn))
         }
         Kind::Balancer => {
             let n = world.balancers.holder(&world.network, ADDRESS_TIMEOUT).await?;
             let balancer = &world.balancers.all[n];
             balancer.haproxy.down().await?;
-            Ok((balancer.haproxy.name.clone(), Active::Balancer(n)))
+            Ok(Begun::new(balancer.haproxy.name.clone(), Active::Balancer(n), Evidence::ItsOwn))
         }
         Kind::Address => {
             let n = world.balancers.holder(&world.network, ADDRESS_TIMEOUT).await?;
             let host = world.balancers.all[n].host.clone();
             world.network.switch_link(&host, false).await?;
-            Ok((host.clone(), Active::SwitchLink(host)))
+            Ok(Begun::new(host.clone(), Active::SwitchLink(host), Evidence::ItsOwn))
         }
     }
 }
@@ -212,7 +246,7 @@ pub(super) async fn end(world: &World, active: Active) -> Result<()> {
         }
         Active::Rules(take_back) => world.network.change(take_back).await,
         Active::Narrow(host) => world.network.narrow(&host, None).await,
-        Active::Wire(wire) => wire.end().await.map(|_| ()),
+        Active::Wire(wire) => wire.end().await,
         Active::HostLink(host) => world.network.host_link(&host, true).await,
         Active::SwitchLink(host) => world.network.switch_link(&host, true).await,
         Active::Full(n) => master(n)?.disk.empty(),
@@ -284,16 +318,20 @@ fn partition(masters: &[Master], n: usize, followers: &[usize], fault: &Fault) -
     (words, pairs)
 }
 
-async fn cut(network: &Network, pairs: Pairs) -> Result<Active> {
+async fn cut(world: &World, words: String, pairs: Pairs) -> Result<Begun> {
     let mut before = Pairs::new();
-    network
+    world
+        .network
         .change(|rules| {
             before.clone_from(&rules.cut);
             rules.cut.extend(pairs.iter().cloned());
         })
         .await?;
     let own: Pairs = pairs.difference(&before).cloned().collect();
-    Ok(Active::Rules(Box::new(move |rules| rules.cut.retain(|pair| !own.contains(pair)))))
+    let names = pairs.iter().map(|(from, to)| network::cut_name(from, to)).collect();
+    let evidence = Evidence::frames(world, names).await?;
+    let undo = Active::Rules(Box::new(move |rules| rules.cut.retain(|pair| !own.contains(pair))));
+    Ok(Begun::new(words, undo, evidence))
 }
 
 fn tighten(world: &World, master: &Master) -> Result<()> {
@@ -347,7 +385,7 @@ async fn use_up(world: &World) -> String {
     format!("{} MiB written, {last}", (written * BALLAST_VALUE_BYTES) >> 20)
 }
 
-async fn syncs(master: &Master, to: String, fault: &Fault) -> Result<(String, Active)> {
+async fn syncs(master: &Master, to: String, fault: &Fault) -> Result<Begun> {
     let delay = Duration::from_millis(fault.amount.unsigned_abs());
     let (words, syncs) = match fault.kind {
         Kind::SyncFails => (to, Syncs::Fail),
@@ -355,11 +393,15 @@ async fn syncs(master: &Master, to: String, fault: &Fault) -> Result<(String, Ac
         _ => (to, Syncs::Hang),
     };
     // One that was killed a moment ago has nothing to be attached to: the fault finds nobody.
-    let Some(pid) = master.service.pid() else { return Ok((format!("{words}: not running"), Active::Over)) };
+    let nobody = |words: String| Ok(Begun::new(words, Active::Over, Evidence::Nobody));
+    let Some(pid) = master.service.pid() else { return nobody(words) };
     match Injected::new(pid, syncs).await {
-        Ok(injected) => Ok((words, Active::Syncs(injected))),
+        Ok(injected) => {
+            let evidence = Evidence::Syncs(injected.met.clone());
+            Ok(Begun::new(words, Active::Syncs(injected), evidence))
+        }
         Err(error) if master.service.pid() != Some(pid) => {
-            Ok((format!("{words}: it ended meanwhile ({error:#})"), Active::Over))
+            nobody(format!("{words}: it ended meanwhile ({error:#})"))
         }
         Err(error) => Err(error),
     }

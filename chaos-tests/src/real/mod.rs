@@ -22,6 +22,7 @@ mod cgroups;
 mod clock;
 mod course;
 mod disk;
+mod effect;
 mod elections;
 mod inflict;
 mod kubectl;

@@ -16,6 +16,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::tools::{run, run_in};
 
@@ -37,6 +38,11 @@ pub(super) fn address(host: &str) -> String {
     }
 }
 
+/// Both ends of a host's cable, as `ip` and `tc` take them.
+fn ends(host: &str) -> [[&str; 3]; 2] {
+    [["-n", SWITCH, host], ["-n", host, "eth0"]]
+}
+
 /// What the switch does to frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rules {
@@ -49,31 +55,54 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// As one transaction of nftables: what was there is gone, and what is wanted holds, at once.
+    /// As one transaction of nftables: what was there is gone, and what is wanted holds, at once. Rules
+    /// count what they meet under their names, and go on counting from script to script.
     fn script(&self) -> String {
-        let mut text = String::new();
-        let _ = writeln!(text, "table bridge chaos\ndelete table bridge chaos\ntable bridge chaos {{");
-        let _ = writeln!(text, " chain forward {{\n  type filter hook forward priority 0; policy accept;");
+        let mut text = String::from("table bridge chaos {\n chain forward {\n");
+        let _ = writeln!(text, "  type filter hook forward priority 0; policy accept;\n }}\n}}");
+        let _ = writeln!(text, "flush chain bridge chaos forward");
+        let mut drops = |name: String, matches: String| {
+            let _ = writeln!(text, "add counter bridge chaos {name}");
+            let _ = writeln!(text, "add rule bridge chaos forward {matches} counter name \"{name}\" drop");
+        };
         for (from, to) in &self.cut {
-            let _ = writeln!(text, "  iifname \"{from}\" oifname \"{to}\" drop");
+            drops(cut_name(from, to), format!("iifname \"{from}\" oifname \"{to}\""));
         }
         for (host, percent) in &self.lost_percent {
-            let _ = writeln!(text, "  iifname \"{host}\" numgen random mod 100 < {percent} drop");
-            let _ = writeln!(text, "  oifname \"{host}\" numgen random mod 100 < {percent} drop");
+            for end in ["iifname", "oifname"] {
+                drops(lost_name(host), format!("{end} \"{host}\" numgen random mod 100 < {percent}"));
+            }
         }
-        let _ = writeln!(text, " }}\n}}\ntable netdev chaos\ndelete table netdev chaos");
+        let _ = writeln!(text, "table netdev chaos\ndelete table netdev chaos");
         if !self.twice_percent.is_empty() {
             let _ = writeln!(text, "table netdev chaos {{");
             for (host, percent) in &self.twice_percent {
-                let _ = writeln!(text, " chain {host} {{");
+                let name = twice_name(host);
+                let _ = writeln!(text, " counter {name} {{ }}\n chain {host} {{");
                 let _ =
                     writeln!(text, "  type filter hook egress device \"{host}\" priority 0; policy accept;");
-                let _ = writeln!(text, "  numgen random mod 100 < {percent} dup to \"{host}\"\n }}");
+                let _ = writeln!(
+                    text,
+                    "  numgen random mod 100 < {percent} counter name \"{name}\" dup to \"{host}\"\n }}"
+                );
             }
             let _ = writeln!(text, "}}");
         }
         text
     }
+}
+
+/// The names by which rules count.
+pub(super) fn cut_name(from: &str, to: &str) -> String {
+    format!("cut-{from}-{to}")
+}
+
+pub(super) fn lost_name(host: &str) -> String {
+    format!("lost-{host}")
+}
+
+pub(super) fn twice_name(host: &str) -> String {
+    format!("twice-{host}")
 }
 
 pub(super) struct Network {
@@ -125,6 +154,34 @@ impl Network {
         Ok(())
     }
 
+    /// How many frames each rule has met, by its name.
+    pub(super) async fn met(&self) -> Result<BTreeMap<String, u64>> {
+        let said = run_in(SWITCH, &["nft", "-j", "list", "counters"]).await?;
+        let said: Value = serde_json::from_str(&said).context("what nft counts")?;
+        let counters = said["nftables"].as_array().into_iter().flatten();
+        let named =
+            |counter: &Value| Some((counter["name"].as_str()?.to_owned(), counter["packets"].as_u64()?));
+        Ok(counters.filter_map(|object| named(&object["counter"])).collect())
+    }
+
+    /// How many frames have come to a host.
+    pub(super) async fn received(&self, host: &str) -> Result<u64> {
+        let said = run("ip", &["-n", host, "-s", "-j", "link", "show", "dev", "eth0"]).await?;
+        let said: Value = serde_json::from_str(&said).context("what ip counts")?;
+        said[0]["stats64"]["rx"]["packets"].as_u64().context("ip counts no frames")
+    }
+
+    /// How many frames have had to wait on the narrow line of a host, in both directions.
+    pub(super) async fn waited(&self, host: &str) -> Result<u64> {
+        let mut frames = 0;
+        for [flag, namespace, device] in ends(host) {
+            let said = run("tc", &["-s", "-j", flag, namespace, "qdisc", "show", "dev", device]).await?;
+            let said: Value = serde_json::from_str(&said).context("what tc counts")?;
+            frames += said[0]["overlimits"].as_u64().unwrap_or(0);
+        }
+        Ok(frames)
+    }
+
     /// The cable at the switch's end: the host sees that its link is down.
     pub(super) async fn switch_link(&self, host: &str, up: bool) -> Result<()> {
         let state = if up { "up" } else { "down" };
@@ -140,8 +197,7 @@ impl Network {
     /// Narrows what goes to a host and what comes from it to so many kilobits a second; what waits
     /// longer than half a second is dropped. `None`: as fast as it can.
     pub(super) async fn narrow(&self, host: &str, kbit: Option<u32>) -> Result<()> {
-        let ends = [["-n", SWITCH, host], ["-n", host, "eth0"]];
-        for [flag, namespace, device] in ends {
+        for [flag, namespace, device] in ends(host) {
             match kbit {
                 Some(kbit) => {
                     let rate = format!("{kbit}kbit");
@@ -199,9 +255,9 @@ mod tests {
         rules.twice_percent.insert("b1".into(), 50);
         let script = rules.script();
         for line in [
-            "delete table bridge chaos",
-            "iifname \"m1\" oifname \"m2\" drop",
-            "oifname \"m3\" numgen random mod 100 < 7 drop",
+            "flush chain bridge chaos forward",
+            "iifname \"m1\" oifname \"m2\" counter name \"cut-m1-m2\" drop",
+            "oifname \"m3\" numgen random mod 100 < 7 counter name \"lost-m3\" drop",
             "hook egress device \"b1\"",
         ] {
             assert!(script.contains(line), "{line} is not in\n{script}");

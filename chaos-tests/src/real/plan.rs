@@ -109,6 +109,12 @@ impl Kind {
         self.row().3
     }
 
+    /// Whether there is always something for it to do. Two followers may have nothing to say to each
+    /// other, and a master may ask for no memory meanwhile.
+    pub(super) fn is_always_met(self) -> bool {
+        !matches!(self, Kind::Bridge | Kind::Memory)
+    }
+
     /// Whether a second fault may come beside it: not where both would have to do with one disk, or
     /// where it is over at once.
     fn joins(self) -> bool {

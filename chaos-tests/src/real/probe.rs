@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::cgroups::{Controller, Groups};
-use super::network::{Network, Rules};
+use super::network::{self, CLIENTS, Network, Rules, cut_name, lost_name, twice_name};
 use super::plan::Kind;
 use super::tools::{need, run};
 use super::wire::{Line, Wire};
@@ -18,6 +18,12 @@ use super::{clock, disk};
 const HOST: &str = "p1";
 const PORT: u16 = 9;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// What has not come by then, does not come: it is a matter of microseconds.
+const CUT_TIMEOUT: Duration = Duration::from_millis(300);
+/// A line that these frames are on for a second.
+const NARROW_KBIT: u32 = 320;
+const NARROW_FRAMES: u64 = 40;
+const NARROW_BYTES: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Probed {
@@ -133,55 +139,100 @@ async fn network(dir: &Path, probed: &mut Probed) -> Result<()> {
     probed.note("twice", need("nft", "nftables"));
     let network = Network::new(&[HOST.to_owned()], dir).await.context("a network of namespaces")?;
     if probed.has("nftables") {
-        let cut = network.change(|rules| {
-            rules.cut.insert((HOST.into(), super::network::CLIENTS.into()));
-            rules.lost_percent.insert(HOST.into(), 1);
-        });
-        probed.note("nftables", words(cut.await));
-        let twice = network.change(|rules| {
-            rules.twice_percent.insert(HOST.into(), 1);
-        });
-        probed.note("twice", words(twice.await));
+        probed.note("nftables", words(cuts(&network).await));
+        probed.note("twice", words(doubles(&network).await));
     }
     probed.note(
         "tbf",
         match need("tc", "iproute2") {
-            Ok(()) => words(network.narrow(HOST, Some(1_000)).await),
+            Ok(()) => words(narrow_line(&network).await),
             missing => missing,
         },
     );
-    probed.note("tap", words(slow_line(&network).await));
+    probed.note("tap", words(slow_line().await));
     probed.note("sockets", kills_sockets(&network).await);
     network.remove(&[HOST.to_owned()]).await
 }
 
-/// Whether a line through this program carries frames, as late as it is to.
-async fn slow_line(network: &Network) -> Result<()> {
-    // What was tried before is in its way.
+/// Whether the host's kernel says within `patience` that nobody listens there: frames come and go.
+async fn answers(patience: Duration) -> Result<bool> {
+    let connect = tokio::net::TcpStream::connect((network::address(HOST), PORT));
+    match tokio::time::timeout(patience, connect).await {
+        Err(_) => Ok(false),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(true),
+        Ok(Err(error)) => Err(error).context("reach a host"),
+        Ok(Ok(_)) => anyhow::bail!("somebody listens at port {PORT} of a host that has just been made"),
+    }
+}
+
+/// Whether nothing passes where the switch is told to drop it, in either way of telling, whether that
+/// is counted, and whether everything passes again afterwards.
+async fn cuts(network: &Network) -> Result<()> {
+    let (host, clients) = (HOST.to_owned(), CLIENTS.to_owned());
+    let ways = [
+        (cut_name(CLIENTS, HOST), Rules { cut: [(clients, host.clone())].into(), ..Rules::default() }),
+        (lost_name(HOST), Rules { lost_percent: [(host, 100)].into(), ..Rules::default() }),
+    ];
+    for (name, wanted) in ways {
+        ensure!(answers(ANSWER_TIMEOUT).await?, "a host does not answer before anything is cut");
+        network.change(|rules| *rules = wanted).await?;
+        ensure!(!answers(CUT_TIMEOUT).await?, "{name}: what is cut passes");
+        let met = network.met().await?;
+        ensure!(met.get(&name).is_some_and(|frames| *frames > 0), "{name}: what is cut is not counted");
+        network.change(|rules| *rules = Rules::default()).await?;
+    }
+    ensure!(answers(ANSWER_TIMEOUT).await?, "a host does not answer after a cut was taken back");
+    Ok(())
+}
+
+/// Whether a frame comes twice where it is to.
+async fn doubles(network: &Network) -> Result<()> {
+    network
+        .change(|rules| *rules = Rules { twice_percent: [(HOST.into(), 100)].into(), ..Rules::default() })
+        .await?;
+    let before = network.received(HOST).await?;
+    ensure!(answers(ANSWER_TIMEOUT).await?, "a host does not answer when frames come twice");
+    let received = network.received(HOST).await? - before;
+    let met = network.met().await?.get(&twice_name(HOST)).copied().unwrap_or(0);
     network.change(|rules| *rules = Rules::default()).await?;
+    // A frame may have come in between before it was counted here.
+    ensure!(met > 0 && received >= 2 * met, "{received} frames came of {met} that were to come twice");
+    Ok(())
+}
+
+/// Whether what is sent over a narrow line has to wait, and comes.
+async fn narrow_line(network: &Network) -> Result<()> {
+    network.narrow(HOST, Some(NARROW_KBIT)).await?;
+    let socket = tokio::net::UdpSocket::bind((network::address(CLIENTS), 0)).await?;
+    let before = network.received(HOST).await?;
+    for _ in 0..NARROW_FRAMES {
+        socket.send_to(&[0; NARROW_BYTES], (network::address(HOST), PORT)).await?;
+    }
+    let at_once = network.received(HOST).await? - before;
+    let waited = network.waited(HOST).await?;
+    network.narrow(HOST, None).await?;
+    ensure!(at_once < NARROW_FRAMES && waited > 0, "a narrow line is as wide as any: {at_once} came at once");
+    Ok(())
+}
+
+/// Whether a line through this program carries frames, as late as it is to.
+async fn slow_line() -> Result<()> {
     let delay = Duration::from_millis(20);
     let line = Line { delay, jitter: Duration::ZERO, reorders: false, seed: 0 };
     let wire = Wire::begin(HOST, line).await?;
     let begin = Instant::now();
-    // Nobody listens there: the host's kernel says so, or nothing was carried.
-    let connect = tokio::net::TcpStream::connect((super::network::address(HOST), PORT));
-    let refused = tokio::time::timeout(ANSWER_TIMEOUT, connect).await;
-    let took = begin.elapsed();
+    let answered = answers(ANSWER_TIMEOUT).await;
+    let (took, carried) = (begin.elapsed(), wire.carried());
     wire.end().await?;
-    match refused {
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
-        Ok(Err(error)) => return Err(error).context("reach a host over a slow line"),
-        Ok(Ok(_)) => anyhow::bail!("somebody listens at port {PORT} of a host that has just been made"),
-        Err(_) => anyhow::bail!("a slow line carries nothing"),
-    }
-    anyhow::ensure!(took >= 2 * delay, "a slow line is not slow: {} ms", took.as_millis());
+    ensure!(answered? && carried.frames() > 0, "a slow line carries nothing");
+    ensure!(took >= 2 * delay, "a slow line is not slow: {} ms", took.as_millis());
     Ok(())
 }
 
 /// Whether the kernel ends a connection that it is told to end.
 async fn kills_sockets(network: &Network) -> Result<(), String> {
     let attempt = async {
-        let listener = tokio::net::TcpListener::bind((super::network::address("clients"), 0)).await?;
+        let listener = tokio::net::TcpListener::bind((network::address(CLIENTS), 0)).await?;
         let address = listener.local_addr()?;
         let (client, _server) =
             tokio::try_join!(tokio::net::TcpStream::connect(address), async { listener.accept().await })?;

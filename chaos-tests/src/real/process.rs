@@ -14,6 +14,8 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::tools;
+
 /// `RestartSec` of the shipped unit.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
 /// `RestartPreventExitStatus` of the shipped unit: starting again would not mend it.
@@ -26,6 +28,8 @@ type Build = dyn Fn() -> Command + Send + Sync;
 #[derive(Default)]
 struct State {
     pid: Option<Pid>,
+    /// So many of them have ended, in whatever way.
+    ends: u64,
     /// It is to run; where not, it stays down when it ends.
     wanted: bool,
     /// It ended and said that a start would not help.
@@ -100,12 +104,25 @@ impl Service {
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         self.state.lock().pid = pid;
         let status = child.wait().await;
-        self.state.lock().pid = None;
+        let mut state = self.state.lock();
+        state.pid = None;
+        state.ends += 1;
+        drop(state);
         status.with_context(|| format!("wait for {}", self.name))
     }
 
     pub(super) fn pid(&self) -> Option<Pid> {
         self.state.lock().pid
+    }
+
+    /// How many processes have ended, this one's successors among them.
+    pub(super) fn ends(&self) -> u64 {
+        self.state.lock().ends
+    }
+
+    /// Whether the process is there and does nothing, as after SIGSTOP.
+    pub(super) fn stands_still(&self) -> bool {
+        self.pid().is_some_and(|pid| tools::state(&format!("/proc/{pid}/stat")) == Some('T'))
     }
 
     /// Why it will not be started again by itself.

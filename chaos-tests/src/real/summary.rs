@@ -5,13 +5,36 @@ use std::time::Duration;
 
 use trireme_chaos_report::{Deed, Election, Note, Promise, Report, Sample, Step};
 
+use super::effect::Effect;
 use super::kubectl::Tally;
 use super::plan::Kind;
+
+/// A fault that was done.
+#[derive(Clone, Debug)]
+pub(super) struct Dealt {
+    pub kind: Kind,
+    /// To whom, and what came of it.
+    pub whom: String,
+    /// It was seen to do something.
+    pub took_hold: bool,
+}
+
+impl Dealt {
+    pub(super) fn new(kind: Kind, mut whom: String, effect: Effect) -> Dealt {
+        if !effect.took_hold {
+            whom += ": nothing came of it";
+        }
+        if !effect.words.is_empty() {
+            whom = format!("{whom} ({})", effect.words);
+        }
+        Dealt { kind, whom, took_hold: effect.took_hold }
+    }
+}
 
 /// One step of the plan, as it went. Times are since the run began.
 #[derive(Clone, Debug)]
 pub(super) struct Inflicted {
-    pub what: Vec<(Kind, String)>,
+    pub what: Vec<Dealt>,
     pub began: Duration,
     /// Taken back.
     pub ended: Duration,
@@ -21,10 +44,11 @@ pub(super) struct Inflicted {
 
 impl Inflicted {
     fn step(&self) -> Step {
-        let deed = |(kind, whom): &(Kind, String)| Deed {
-            name: kind.to_string(),
-            words: kind.words().to_owned(),
-            whom: whom.clone(),
+        let deed = |dealt: &Dealt| Deed {
+            name: dealt.kind.to_string(),
+            words: dealt.kind.words().to_owned(),
+            whom: dealt.whom.clone(),
+            took_hold: dealt.took_hold,
         };
         Step {
             what: self.what.iter().map(deed).collect(),
@@ -59,6 +83,17 @@ pub(super) struct Summary {
 impl Summary {
     pub(super) fn passed(&self) -> bool {
         self.promises.iter().all(|promise| promise.violations.is_empty())
+    }
+
+    /// Kinds of faults that were done alone and never seen to do anything, whatever they met.
+    pub(super) fn without_hold(&self) -> Vec<String> {
+        let alone: Vec<&Dealt> =
+            self.inflicted.iter().filter(|step| step.what.len() == 1).flat_map(|step| &step.what).collect();
+        let held = |kind: Kind| alone.iter().any(|dealt| dealt.kind == kind && dealt.took_hold);
+        let mut never: Vec<&Dealt> =
+            alone.iter().copied().filter(|dealt| dealt.kind.is_always_met() && !held(dealt.kind)).collect();
+        never.dedup_by_key(|dealt| dealt.kind);
+        never.iter().map(|dealt| format!("{} of {}", dealt.kind, dealt.whom)).collect()
     }
 
     pub(super) fn report(&self) -> Report {
@@ -142,7 +177,7 @@ mod tests {
             lasted: Duration::from_secs(10),
             samples: Vec::new(),
             inflicted: vec![Inflicted {
-                what: vec![(Kind::Kill, "master-1".into())],
+                what: vec![Dealt { kind: Kind::Kill, whom: "master-1".into(), took_hold: true }],
                 began: Duration::from_secs(4),
                 ended: Duration::from_secs(6),
                 healed: Some(Duration::from_millis(6_800)),
@@ -164,6 +199,23 @@ mod tests {
         let said = summary.to_string();
         assert!(!summary.passed() && said.contains("FAIL nothing is lost\n       a=1 is gone"), "{said}");
         assert!(said.contains("trireme-chaos real --seed 7"), "{said}");
+    }
+
+    #[test]
+    fn a_fault_that_never_does_anything_is_told_and_not_counted() {
+        let mut summary = example();
+        assert_eq!((summary.report().survived(), summary.without_hold()), (1, Vec::new()));
+        summary.inflicted[0].what[0].took_hold = false;
+        let never = vec!["kill of master-1".to_owned()];
+        assert_eq!((summary.report().survived(), summary.without_hold()), (0, never));
+        // Two followers may have nothing to say to each other.
+        summary.inflicted[0].what[0].kind = Kind::Bridge;
+        assert_eq!(summary.without_hold(), Vec::<String>::new());
+        // Beside another, what it would have met may be gone.
+        let beside = Dealt { kind: Kind::Stop, whom: "master-1".into(), took_hold: true };
+        summary.inflicted[0].what[0].kind = Kind::Kill;
+        summary.inflicted[0].what.push(beside);
+        assert_eq!((summary.report().survived(), summary.without_hold()), (1, Vec::new()));
     }
 
     #[test]

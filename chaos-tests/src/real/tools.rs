@@ -65,6 +65,13 @@ pub(super) fn need(program: &str, package: &str) -> Result<(), String> {
     }
 }
 
+/// The state of a process or thread by its `stat` file: `T` is stopped, `t` is stopped by who traces it.
+pub(super) fn state(stat: &str) -> Option<char> {
+    let stat = std::fs::read_to_string(stat).ok()?;
+    // The name before it is in brackets, and may have brackets.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// A value into a file of the kernel's, such as those of a cgroup.
 pub(super) fn put(path: impl AsRef<Path>, value: impl AsRef<OsStr>) -> Result<()> {
     let path = path.as_ref();

@@ -51,8 +51,18 @@ pub(super) struct Line {
 pub(super) struct Wire {
     host: String,
     stop: Arc<AtomicBool>,
-    frames: Arc<AtomicU64>,
+    carried: Carried,
     thread: std::thread::JoinHandle<()>,
+}
+
+/// How many frames a line has carried so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Carried(Arc<AtomicU64>);
+
+impl Carried {
+    pub(super) fn frames(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Wire {
@@ -69,16 +79,20 @@ impl Wire {
         });
         let (tap, raw) = ends.with_context(|| format!("the line of {host}"))?;
         set(&[host, "master", BRIDGE, "up"]).await?;
-        let (stop, frames) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, count) = (stop.clone(), frames.clone());
+        let (stop, carried) = (Arc::new(AtomicBool::new(false)), Carried::default());
+        let (stopped, count) = (stop.clone(), carried.0.clone());
         let carry = move || carry(&tap, &raw, line, &stopped, &count);
         let thread =
             std::thread::Builder::new().name("wire".into()).spawn(carry).context("a line's thread")?;
-        Ok(Wire { host: host.to_owned(), stop, frames, thread })
+        Ok(Wire { host: host.to_owned(), stop, carried, thread })
     }
 
-    /// Plugs the host into the switch again; how many frames the line had carried. What is on its way is lost.
-    pub(super) async fn end(self) -> Result<u64> {
+    pub(super) fn carried(&self) -> Carried {
+        self.carried.clone()
+    }
+
+    /// Plugs the host into the switch again. What is on its way is lost.
+    pub(super) async fn end(self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread;
         tokio::task::spawn_blocking(move || thread.join())
@@ -88,8 +102,7 @@ impl Wire {
         let (host, far) = (self.host.as_str(), format!("{}-far", self.host));
         set(&[&far, "down"]).await?;
         set(&[&far, "name", host]).await?;
-        set(&[host, "master", BRIDGE, "up"]).await?;
-        Ok(self.frames.load(Ordering::Relaxed))
+        set(&[host, "master", BRIDGE, "up"]).await
     }
 }
 

@@ -151,6 +151,7 @@ impl Course {
                 name: plan.scenario.name(),
                 words: plan.what(),
                 whom: format!("{member} ({how})"),
+                took_hold: true,
             }],
             began,
             ended: over,
@@ -226,7 +227,12 @@ impl Course {
             // Ctrl-C.
             None => return Ok(()),
         };
-        let what = Done { name: self.plan.scenario.name(), words: self.plan.what(), whom: "nobody".into() };
+        let what = Done {
+            name: self.plan.scenario.name(),
+            words: self.plan.what(),
+            whom: "nobody".into(),
+            took_hold: true,
+        };
         self.steps.push(Step { what: vec![what], began, ended, healed: None });
         self.compared = Some(compared);
         if let Err(why) = self.heal(load).await {
