@@ -37,7 +37,7 @@ sim: rocksdb
 	@cargo build --release --package trireme-chaos
 	@target/release/trireme-chaos sim $(or $(ARGS),--seeds 1..21 --minutes 5)
 
-# Bugs that are planted in raft and store, each of which a simulated world must find.
+# Bugs that are planted in raft, store, API server and controllers; a simulated world must find each.
 planted: rocksdb
 	@cargo build --release --workspace --bin trireme-chaos-planted --features trireme-chaos/planted-bugs
 	@target/release/trireme-chaos-planted all $(ARGS)

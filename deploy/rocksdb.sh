@@ -95,7 +95,11 @@ while kill -0 $builder 2>/dev/null; do
     sleep 1
 done
 [ -t 1 ] && echo
-if ! wait $builder; then
+built=0
+wait $builder || built=$?
+# Its number may be somebody else's from now on.
+trap - EXIT INT TERM
+if [ $built -ne 0 ]; then
     tail -30 "$work/log" >&2
     echo "building RocksDB failed; the whole log is $work/log" >&2
     exit 1

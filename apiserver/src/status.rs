@@ -15,9 +15,6 @@ pub struct ApiError {
     pub details: Option<Box<Details>>,
     /// `metadata.continue`, for an expired continue token.
     pub continue_token: Option<String>,
-    /// Internal: the answer was made from an object that may not be the newest, so it is worth
-    /// trying again on the newest before it is given.
-    pub may_be_stale: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,14 +62,7 @@ pub use trireme_api::field_error::quote;
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError {
-            code,
-            reason,
-            message: message.into(),
-            details: None,
-            continue_token: None,
-            may_be_stale: false,
-        }
+        ApiError { code, reason, message: message.into(), details: None, continue_token: None }
     }
     fn with(mut self, details: Details) -> ApiError {
         self.details = Some(Box::new(details));
@@ -89,10 +79,6 @@ impl ApiError {
     /// With details that say nothing, as some of upstream's answers have them.
     pub fn with_details(mut self) -> ApiError {
         self.details.get_or_insert_default();
-        self
-    }
-    pub fn stale(mut self) -> ApiError {
-        self.may_be_stale = true;
         self
     }
 
@@ -254,12 +240,6 @@ impl ApiError {
                 ..Details::default()
             })
     }
-    /// Whether it judges the request, on what was known of the object; others say that something failed on
-    /// its way, and nothing of what had become of it by then.
-    pub fn is_judgement(&self) -> bool {
-        self.code < 500
-    }
-
     /// A write that may or may not have happened. Without `Retry-After`: a client would repeat it.
     pub fn outcome_unknown() -> ApiError {
         Self::new(

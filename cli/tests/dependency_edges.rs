@@ -80,14 +80,18 @@ fn crates_depend_only_where_the_design_says() {
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let to = dependency["name"].as_str().expect("a name");
             if names.contains(to) {
-                let set: &mut BTreeSet<_> = match () {
-                    () if dependency["kind"] == "dev" => &mut test_edges,
-                    () if dependency["optional"] == true => &mut feature_edges,
-                    () => &mut edges,
+                let set: &mut BTreeSet<_> = if dependency["kind"] == "dev" {
+                    &mut test_edges
+                } else if dependency["optional"] == true {
+                    &mut feature_edges
+                } else {
+                    &mut edges
                 };
                 set.insert((from, to));
             }
         }
+        let shipped = package["features"]["default"].as_array();
+        assert!(shipped.is_none_or(Vec::is_empty), "{from} has features that are on by themselves");
     }
     assert_eq!(edges, EDGES.iter().copied().collect(), "edges between crates changed");
     assert_eq!(feature_edges, FEATURE_EDGES.iter().copied().collect(), "edges of features changed");

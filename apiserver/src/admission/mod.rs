@@ -58,7 +58,7 @@ impl<'a> Request<'a> {
     }
 
     fn refuse(&self, why: impl std::fmt::Display) -> ApiError {
-        ApiError::forbidden(self.resource.qualified(), &self.name, why).stale()
+        ApiError::forbidden(self.resource.qualified(), &self.name, why)
     }
 
     /// The kind of the namespace this is in; `None` for what is in none.

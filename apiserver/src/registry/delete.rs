@@ -164,8 +164,8 @@ pub(crate) async fn run(
         let result = attempt(call, resource, namespace, name, options, &old).await;
         match result {
             Ok(Attempt::Done(deleted)) => return Ok(deleted),
-            // What was sent to the store may have been done: the object would not be found any more.
-            Err(error) if !error.is_judgement() => return Err(error),
+            // It may have been done: the object would not be found any more.
+            Ok(Attempt::Failed(error)) => return Err(error),
             Ok(Attempt::Pending(_)) | Err(_) if !old.fresh => {
                 current = storage::newest(core, row, namespace, name).await?;
                 match (&current, result) {
@@ -189,6 +189,8 @@ enum Attempt {
     /// Nothing to do but to wait for what holds the object.
     Pending(Value),
     Lost(Option<Current>),
+    /// The store did not take it, or did not say what became of it.
+    Failed(ApiError),
 }
 
 async fn attempt(
@@ -236,7 +238,11 @@ async fn attempt(
         extra,
         fences: &call.fences,
     };
-    Ok(match storage::commit(core, write).await? {
+    let outcome = match storage::commit(core, write).await {
+        Ok(outcome) => outcome,
+        Err(error) => return Ok(Attempt::Failed(error)),
+    };
+    Ok(match outcome {
         Outcome::Done(revision) => {
             let mut value = shown;
             wire::set_resource_version(&mut value, revision);

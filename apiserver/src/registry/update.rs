@@ -172,10 +172,10 @@ impl Work<'_> {
             let result = self.attempt(change, &old).await;
             match result {
                 Ok(Attempt::Done(value)) => return Ok(Done { value, created: false }),
+                // It may have been done: done again, it would be refused, or doubled.
+                Ok(Attempt::Failed(error)) => return Err(error),
                 // Nothing to change, or a refusal, was decided on what the cache had: look at the
                 // newest before it is given as the answer.
-                // What was sent to the store may have been done: done again, it would be refused, or doubled.
-                Err(error) if !error.is_judgement() => return Err(error),
                 Ok(Attempt::Unchanged(_)) | Err(_) if !fresh => {
                     current = storage::newest(core, row, namespace, name).await?;
                     match (&current, result) {
@@ -260,7 +260,11 @@ impl Work<'_> {
             extra,
             fences: &call.fences,
         };
-        Ok(match storage::commit(core, write).await? {
+        let outcome = match storage::commit(core, write).await {
+            Ok(outcome) => outcome,
+            Err(error) => return Ok(Attempt::Failed(error)),
+        };
+        Ok(match outcome {
             Outcome::Done(revision) => {
                 if !removes {
                     wire::set_resource_version(&mut new, revision);
@@ -337,6 +341,8 @@ enum Attempt {
     Unchanged(Value),
     Lost(Option<Current>),
     Refused,
+    /// The store did not take it, or did not say what became of it.
+    Failed(ApiError),
 }
 
 fn uid_mismatch(resource: &Resource, call: &Call, wanted: &str, found: &str) -> ApiError {

@@ -146,6 +146,7 @@ impl Sim {
         let member = &mut self.members[host];
         member.restart_at = None;
         member.must_refuse = member.disks.log.astray();
+        member.reads_flip = std::mem::take(&mut member.is_flipped);
         member.fuse = Fuse::default();
         member.disks.watch(&member.fuse);
         let (fatal, fuse, disks) = (self.world.fatal.clone(), member.fuse.clone(), member.disks.clone());
@@ -262,6 +263,12 @@ impl Sim {
             && let Some(astray) = self.members[host].must_refuse.take()
         {
             self.promises.started_astray(host, format!("{astray:?}"));
+        }
+        if refused.is_none() && self.replica(host).is_some() {
+            let member = &mut self.members[host];
+            if std::mem::take(&mut member.reads_flip) {
+                member.may_refuse = false;
+            }
         }
         if let Some(Refused { why, is_damage, is_permanent }) = refused {
             if !is_permanent {
@@ -426,7 +433,7 @@ impl Sim {
         let (id, is_out, not) = (leaving.id, leaving.is_out.clone(), leaving.host);
         let Some(to) = self.leader().filter(|leader| *leader != not) else {
             // It leads itself: another is to take over first.
-            self.hand_over();
+            let _ = self.hand_over();
             return;
         };
         let slot = self.members[to].slot.clone();
@@ -442,9 +449,9 @@ impl Sim {
         self.world.network.ask(CLIENTS, to, job, || {});
     }
 
-    /// Has the leader give leadership away.
-    pub(super) fn hand_over(&mut self) {
-        let Some(host) = self.leader() else { return };
+    /// Has the leader give leadership away; `false`: nobody leads.
+    pub(super) fn hand_over(&mut self) -> bool {
+        let Some(host) = self.leader() else { return false };
         let slot = self.members[host].slot.clone();
         let job = move || -> BoxFuture<'static, ()> {
             Box::pin(async move {
@@ -455,6 +462,7 @@ impl Sim {
             })
         };
         self.world.network.ask(CLIENTS, host, job, || {});
+        true
     }
 
     pub(super) fn leader(&self) -> Option<Host> {

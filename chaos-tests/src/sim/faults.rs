@@ -1,5 +1,6 @@
 //! What each fault does to a world, and how it is taken back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,15 +25,16 @@ const LAG: Duration = Duration::from_secs(1);
 const LEADERLESS: Duration = Duration::from_secs(3);
 
 /// What ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Undo {
-    Ways,
+    /// From the first to the second, each.
+    Ways(BTreeSet<(Host, Host)>),
     Weather,
     SlowDisk(Host),
     StuckDisk(Host),
     Syncs(Host),
     Room(Vec<Host>),
     NodeStart(Host),
-    NodeWays(Host),
 }
 
 impl Sim {
@@ -55,8 +57,8 @@ impl Sim {
         let now = self.world.now();
         let until = now + step.lasts;
         match step.fault {
-            Fault::Kill(whom, count) => self.light(whom, count, End::Kill),
-            Fault::PowerLoss(whom, count) => self.light(whom, count, End::PowerLoss),
+            Fault::Kill(whom, count) => return Ok(self.light(whom, count, End::Kill)),
+            Fault::PowerLoss(whom, count) => return Ok(self.light(whom, count, End::PowerLoss)),
             Fault::PowerLossOfAll => {
                 for host in all {
                     if self.world.runs(host) {
@@ -66,35 +68,37 @@ impl Sim {
             }
             Fault::Freeze(whom) => {
                 let host = self.find(whom);
+                if !self.world.runs(host) {
+                    return Ok(false);
+                }
                 self.world.freeze(host, step.lasts);
             }
             Fault::Isolate(whom) | Fault::Mute(whom) | Fault::Deafen(whom) => {
                 let host = self.find(whom);
+                let mut ways = BTreeSet::new();
                 for other in all.into_iter().filter(|other| *other != host) {
                     if !matches!(step.fault, Fault::Deafen(_)) {
-                        self.world.network.cut(host, other);
+                        ways.insert((host, other));
                     }
                     if !matches!(step.fault, Fault::Mute(_)) {
-                        self.world.network.cut(other, host);
+                        ways.insert((other, host));
                     }
                 }
-                self.undo.push((until, Undo::Ways));
+                self.cut(ways, until);
             }
             Fault::Bridge => {
                 let (one, other) = (self.find(Whom::Leader), self.find(Whom::Follower(0)));
-                self.world.network.cut(one, other);
-                self.world.network.cut(other, one);
-                self.undo.push((until, Undo::Ways));
+                self.cut([(one, other), (other, one)].into(), until);
             }
             Fault::Split(seed) => {
                 let mut random = StdRng::seed_from_u64(seed);
                 let side: Vec<bool> = (0..HOSTS).map(|_| random.random_bool(0.5)).collect();
-                for one in &all {
-                    for other in all.iter().filter(|other| side[**other] != side[*one]) {
-                        self.world.network.cut(*one, *other);
-                    }
+                let pairs = all.iter().flat_map(|one| all.iter().map(move |other| (*one, *other)));
+                let ways: BTreeSet<_> = pairs.filter(|(one, other)| side[*one] != side[*other]).collect();
+                if ways.is_empty() {
+                    return Ok(false);
                 }
-                self.undo.push((until, Undo::Ways));
+                self.cut(ways, until);
             }
             Fault::Reset(whom) => self.world.network.reset(self.find(whom)),
             Fault::Weather(weather) => {
@@ -120,6 +124,9 @@ impl Sim {
             }
             Fault::FailSync(whom) => {
                 let host = self.find(whom);
+                if !self.world.runs(host) {
+                    return Ok(false);
+                }
                 self.members[host].may_fail = true;
                 self.members[host].disks.log.fail_syncs(true);
                 self.undo.push((until, Undo::Syncs(host)));
@@ -149,13 +156,9 @@ impl Sim {
             Fault::NodeFreeze(n) => self.world.freeze(node_machine(n), step.lasts),
             Fault::NodeCut(n) => {
                 let host = node_machine(n);
-                for other in 0..HOSTS {
-                    self.world.network.cut(host, other);
-                    self.world.network.cut(other, host);
-                }
-                self.undo.push((until, Undo::NodeWays(host)));
+                self.cut((0..HOSTS).flat_map(|other| [(host, other), (other, host)]).collect(), until);
             }
-            Fault::MoveLeader => self.hand_over(),
+            Fault::MoveLeader => return Ok(self.hand_over()),
             Fault::Upgrade => return Ok(self.upgrade()),
             Fault::Drift(whom, ppm) => {
                 let host = self.find(whom);
@@ -203,6 +206,7 @@ impl Sim {
                 let Some(place) = self.members[host].disks.log.flip_bit(seed) else { return Ok(false) };
                 self.say(&format!("  {place} of {}", name(host)));
                 self.members[host].may_refuse = true;
+                self.members[host].is_flipped = true;
             }
             Fault::OldCopy(whom) => {
                 let host = self.find(whom);
@@ -273,11 +277,14 @@ impl Sim {
                 return Ok(false);
             }
         }
+        let mut ways = BTreeSet::new();
         for host in lag {
             for other in others.iter().chain([&leader]) {
-                self.world.network.cut(*host, *other);
-                self.world.network.cut(*other, *host);
+                ways.extend([(*host, *other), (*other, *host)]);
             }
+        }
+        for (from, to) in &ways {
+            self.world.network.cut(*from, *to);
         }
         self.pass(LAG)?;
         if by_old_copy {
@@ -290,7 +297,7 @@ impl Sim {
             self.end(*host, End::PowerLoss);
             self.members[*host].restart_at = Some(back_at);
         }
-        self.take_back(Undo::Ways);
+        self.take_back(Undo::Ways(ways));
         self.pass(LEADERLESS - LAG)?;
         self.say(&format!("  {}", self.standing()));
         Ok(true)
@@ -311,17 +318,24 @@ impl Sim {
         member.may_refuse = true;
     }
 
+    fn cut(&mut self, ways: BTreeSet<(Host, Host)>, until: Duration) {
+        for (from, to) in &ways {
+            self.world.network.cut(*from, *to);
+        }
+        self.undo.push((until, Undo::Ways(ways)));
+    }
+
     /// Ends a member after `count` more of what lasts or is seen.
-    fn light(&mut self, whom: Whom, count: u64, end: End) {
+    fn light(&mut self, whom: Whom, count: u64, end: End) -> bool {
         let host = self.find(whom);
         if !self.world.runs(host) {
-            return;
+            return false;
         }
         let seed = self.random.random();
         let member = &mut self.members[host];
         member.ends_as = end;
         let disks = member.disks.clone();
-        member.fuse.light(count, Box::new(move || disks.after(end, seed)));
+        member.fuse.light(count, Box::new(move || disks.after(end, seed)))
     }
 
     /// Has one more member go over to the newer version; now and then one back, while another is old and so
@@ -345,24 +359,39 @@ impl Sim {
         member.disks.log.set_space(None);
     }
 
+    /// Takes back what no other fault at work has done as well.
     pub(super) fn take_back(&mut self, undo: Undo) {
+        if self.undo.iter().any(|(_, other)| *other == undo) {
+            return;
+        }
         match undo {
-            Undo::Ways => self.world.network.join_all(),
+            Undo::Ways(mut ways) => {
+                for (_, other) in &self.undo {
+                    if let Undo::Ways(cut) = other {
+                        ways.retain(|way| !cut.contains(way));
+                    }
+                }
+                self.world.network.join(&ways);
+            }
             Undo::Weather => self.world.network.set_weather(FAIR),
             Undo::SlowDisk(host) => self.world.slow_disk(host, Duration::ZERO),
             Undo::StuckDisk(host) => {
                 self.promises.healed();
                 self.world.stick_disk(host, Duration::ZERO);
             }
-            Undo::Room(hosts) => {
+            Undo::Room(mut hosts) => {
                 self.promises.healed();
+                for (_, other) in &self.undo {
+                    if let Undo::Room(full) = other {
+                        hosts.retain(|host| !full.contains(host));
+                    }
+                }
                 for host in hosts {
                     self.give_room(host);
                 }
                 self.load.probe(self.members.iter().any(|member| member.is_full));
             }
             Undo::NodeStart(host) => self.start_nodes(host),
-            Undo::NodeWays(host) => self.world.network.rejoin(host),
             Undo::Syncs(host) => self.members[host].disks.log.fail_syncs(false),
         }
     }

@@ -48,11 +48,14 @@ impl Fuse {
     }
 
     /// Ends the process before what it does after `count` more; `image` takes its disks at that moment.
-    pub(super) fn light(&self, count: u64, image: Image) {
+    /// `false`: it has ended, or will sooner.
+    pub(super) fn light(&self, count: u64, image: Image) -> bool {
         let state = &mut *self.0.lock();
-        if !state.blown && state.left.is_none() {
-            state.left = Some((count, image));
+        if state.blown || state.left.is_some() {
+            return false;
         }
+        state.left = Some((count, image));
+        true
     }
 
     /// Nothing more is done, from now on.

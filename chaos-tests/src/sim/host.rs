@@ -96,6 +96,10 @@ pub(super) struct Member {
     pub is_full: bool,
     /// A write of its log went astray: it must not start from it.
     pub must_refuse: Option<Astray>,
+    /// A bit of its log has flipped since it started.
+    pub is_flipped: bool,
+    /// It starts on such a log: once it has started, that bit was of no importance.
+    pub reads_flip: bool,
     /// It has lost its data, and does not vote again yet.
     pub is_lost: bool,
     /// What a lying disk really has: a log of some time ago.
@@ -124,6 +128,8 @@ impl Member {
             may_refuse: false,
             is_full: false,
             must_refuse: None,
+            is_flipped: false,
+            reads_flip: false,
             is_lost: false,
             believed: None,
             copy: None,

@@ -41,7 +41,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -114,6 +114,7 @@ impl Options {
             args.extend(step.map(|step| format!("{name}={step}")));
         }
         args.extend(self.lying_disks.then(|| "--lying-disks".to_owned()));
+        args.extend(self.twice.then(|| "--twice".to_owned()));
         #[cfg(feature = "planted-bugs")]
         args.extend(self.plant.iter().map(|bug| format!("--plant={bug}")));
         args
@@ -220,11 +221,17 @@ fn in_a_process(seed: u64, options: &Options) -> Result<Verdict> {
         if std::time::Instant::now() > deadline {
             world.kill()?;
             world.wait()?;
-            bail!("{DOES_NOT_END}: it was killed after {} s", time.as_secs());
+            return Err(WorldEnded::Endless(format!("killed after {} s", time.as_secs())).into());
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    ensure!(status.signal() != Some(Signal::SIGXCPU as i32), "{DOES_NOT_END}: it used too much of a core");
+    match status.signal() {
+        Some(signal) if signal == Signal::SIGXCPU as i32 => {
+            return Err(WorldEnded::Endless("it used too much of a core".into()).into());
+        }
+        Some(signal) if signal == Signal::SIGABRT as i32 => return Err(WorldEnded::Aborted.into()),
+        _ => {}
+    }
     ensure!(status.success(), "its process ended with {status}");
     let said = reader.join().map_err(|_| anyhow::anyhow!("what a world's process says was not read"))??;
     serde_json::from_slice(&said).context("what a world's process says")
@@ -234,7 +241,15 @@ fn in_a_process(seed: u64, options: &Options) -> Result<Verdict> {
 const WORLD_CPU_MAX_S: u64 = 120;
 /// What it may take on a machine that does much else.
 const WORLD_WAITS_MAX_S: u64 = 1200;
-const DOES_NOT_END: &str = "it does not end";
+
+/// How a world ends that comes to no verdict, by what is in it.
+#[derive(Debug, thiserror::Error)]
+enum WorldEnded {
+    #[error("it does not end: {0}")]
+    Endless(String),
+    #[error("it ended by a panic or an assertion")]
+    Aborted,
+}
 
 /// A world that hangs is a failure of the code in it, or of the simulation, and not of a machine that
 /// is busy: its process ends when it has used so much of a core.

@@ -2,7 +2,7 @@
 //! which takes its time, waits while the way is cut, and comes in order or not at all, as over TCP.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -302,13 +302,13 @@ impl Network {
         }
     }
 
-    /// The ways to and from `host` are whole again.
-    pub(super) fn rejoin(&self, host: Host) {
+    /// These ways are whole again, each from the first host to the second.
+    pub(super) fn join(&self, ways: &BTreeSet<(Host, Host)>) {
         let mut inner = self.0.lock();
-        let of_it = |from: Host, to: Host| from == host || to == host;
-        inner.cut.retain(|(from, to), _| !of_it(*from, *to));
-        let (now, later) =
-            std::mem::take(&mut inner.held).into_iter().partition(|(from, to, _)| of_it(*from, *to));
+        inner.cut.retain(|way, _| !ways.contains(way));
+        let (now, later) = std::mem::take(&mut inner.held)
+            .into_iter()
+            .partition(|(from, to, _)| ways.contains(&(*from, *to)));
         inner.held = later;
         let now: Vec<(Host, Host, Event)> = now;
         for (_, _, event) in now {

@@ -9,20 +9,28 @@ const RUNS_MAX: usize = 40;
 /// Options under which the world of `seed` still fails, by what is left out of them.
 pub(super) fn shrink(seed: u64, options: &Options) -> Options {
     let quiet = Options { verbose: false, ..options.clone() };
+    let first = match in_a_process(seed, &quiet) {
+        // One that fails by differing from itself, or no more, is as small as it gets.
+        Ok(verdict) if verdict.violations.is_empty() => return options.clone(),
+        Ok(verdict) => Some(verdict),
+        Err(_) => None,
+    };
+    let broken = |verdict: &Verdict| verdict.violations.first().map(|(promise, _)| promise.clone());
+    let wanted = first.as_ref().and_then(broken);
     let mut runs = 0;
+    // In the same way: what breaks another promise is another failure.
     let mut fails = |options: &Options| -> Option<Option<Verdict>> {
         runs += 1;
         if runs > RUNS_MAX {
             return None;
         }
         match in_a_process(seed, options) {
-            Ok(verdict) if verdict.violations.is_empty() => None,
-            Ok(verdict) => Some(Some(verdict)),
-            Err(_) => Some(None),
+            Ok(verdict) => {
+                (broken(&verdict).is_some() && broken(&verdict) == wanted).then_some(Some(verdict))
+            }
+            Err(_) => wanted.is_none().then_some(None),
         }
     };
-    // One that fails by differing from itself, or no more, is as small as it gets.
-    let Some(first) = fails(&quiet) else { return options.clone() };
     let mut least = quiet;
     let mut steps = first.as_ref().map(|verdict| verdict.steps);
     let met = |kind: &str| first.as_ref().is_none_or(|verdict| verdict.faults.contains_key(kind));

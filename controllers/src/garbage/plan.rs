@@ -105,10 +105,12 @@ pub(super) fn plan_living(object: &Object, owners: &[Owner], has_dependents: boo
 fn planted(object: &Object) -> Option<Action> {
     use trireme_store::planted::{Bug, is};
     let by_lot = object.uid().ends_with(['0', '1', '2', '3', '4', '5']);
-    match () {
-        () if is(Bug::GarbageStays) => Some(Action::Nothing),
-        () if is(Bug::GarbageTakesOwned) && by_lot => Some(Action::Delete(Propagation::Background)),
-        () => None,
+    if is(Bug::GarbageStays) {
+        Some(Action::Nothing)
+    } else if is(Bug::GarbageTakesOwned) && by_lot {
+        Some(Action::Delete(Propagation::Background))
+    } else {
+        None
     }
 }
 

@@ -19,6 +19,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use trireme_store::Store;
+use trireme_store::planted::{self, Bug};
 
 use super::cut::Until;
 use super::line::{Line, PeerNetwork};
@@ -377,7 +378,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> RpcResult<VoteResponse<TypeConfig>> {
         let message = self.call(wire::vote_request(&request), Some(option.hard_ttl()));
-        let response = self.control()?.vote(message).await.map_err(|status| rpc_error(&status))?;
+        let response = match self.control()?.vote(message).await {
+            Err(_) if planted::is(Bug::ElectedBySilence) => {
+                return Ok(VoteResponse::new(request.vote, request.last_log_id, true));
+            }
+            response => response.map_err(|status| rpc_error(&status))?,
+        };
         wire::read_vote_response(response.into_inner()).map_err(|status| rpc_error(&status))
     }
 
@@ -387,7 +393,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> RpcResult<VoteResponse<TypeConfig>> {
         let message = self.call(wire::vote_request(&request), Some(option.hard_ttl()));
-        let response = self.control()?.pre_vote(message).await.map_err(|status| rpc_error(&status))?;
+        let response = match self.control()?.pre_vote(message).await {
+            Err(_) if planted::is(Bug::ElectedBySilence) => {
+                return Ok(VoteResponse::new(request.vote, request.last_log_id, true));
+            }
+            response => response.map_err(|status| rpc_error(&status))?,
+        };
         wire::read_vote_response(response.into_inner()).map_err(|status| rpc_error(&status))
     }
 

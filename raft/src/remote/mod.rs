@@ -124,22 +124,32 @@ impl Remote {
     where
         F: Future<Output = Result<Response<T>, GrpcStatus>> + Send,
     {
+        self.call_and_recall(repeatable, call).await.map(|(answer, _)| answer)
+    }
+
+    /// The same; with the answer, whether it is not known what became of an earlier attempt.
+    async fn call_and_recall<T, F>(
+        &self,
+        repeatable: bool,
+        call: impl Fn(Channel) -> F + Send + Sync,
+    ) -> Result<(T, bool), Error>
+    where
+        F: Future<Output = Result<Response<T>, GrpcStatus>> + Send,
+    {
         let deadline = Instant::now() + CALL_MAX;
         let mut pause = PAUSE_MIN;
         let mut unknown = false;
         loop {
             let (i, address, channel) = self.endpoint();
             let error = match tokio::time::timeout(ATTEMPT_MAX, call(channel)).await {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Ok(answer)) => return Ok((answer.into_inner(), unknown)),
                 Ok(Err(status)) => from_status(&status),
                 Err(_) => Error::OutcomeUnknown,
             };
             match &error {
                 Error::OutcomeUnknown if repeatable => unknown = true,
                 Error::NoLeader | Error::Unavailable(_) => {}
-                // Refused this time, but an earlier attempt may have been taken.
-                Error::TooManyRequests | Error::NoSpace if unknown => return Err(Error::OutcomeUnknown),
-                _ => return Err(error),
+                _ => return Err(refused(error, unknown)),
             }
             tracing::debug!(endpoint = address, %error, "asking another member");
             self.leave(i);
@@ -161,8 +171,8 @@ impl Remote {
             op,
         };
         let encoded = command.encode();
-        let answer = self
-            .call(true, |channel| {
+        let (answer, unknown) = self
+            .call_and_recall(true, |channel| {
                 let request = ext::ProposeRequest { commands: vec![encoded.clone()] };
                 async move {
                     let mut client = StoreClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
@@ -172,7 +182,8 @@ impl Remote {
             .await?;
         let outcome =
             answer.outcomes.into_iter().next().ok_or_else(|| Error::Broken("no outcome came back".into()))?;
-        Outcome::decode(outcome).map_err(|e| Error::Broken(e.to_string()))?.into_result()
+        let outcome = Outcome::decode(outcome).map_err(|e| Error::Broken(e.to_string()))?;
+        outcome.into_result().map_err(|error| refused(error, unknown))
     }
 }
 
@@ -188,6 +199,15 @@ impl Remote {
             })
             .await?;
         Ok(found.entries.into_iter().map(|entry| (entry.time_ms, Revision(entry.revision))).collect())
+    }
+}
+
+/// What a refusal comes to: a member that had no room for a call knows nothing of an earlier attempt,
+/// which another may have taken.
+fn refused(error: Error, unknown: bool) -> Error {
+    match error {
+        Error::TooManyRequests | Error::NoSpace if unknown => Error::OutcomeUnknown,
+        error => error,
     }
 }
 

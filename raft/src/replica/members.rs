@@ -234,22 +234,29 @@ impl Inner {
         Ok(())
     }
 
-    /// Puts `new` in the place of all of `old`: learners, who leave no gap, go first, and with the one that
-    /// votes it changes places in one change.
+    /// Puts `new` in the place of all of `old`: it changes places with those that vote in one change, and
+    /// then the learners among them go. Asked again after the first, it does the rest.
     async fn replace(&self, old: &BTreeSet<MemberId>, new: MemberId) -> Result<(), MemberError> {
-        let mut voters = self.voters();
-        for learner in old.difference(&voters) {
+        let voters = self.voters();
+        let mut stay: BTreeSet<MemberId> = voters.difference(old).copied().collect();
+        if stay.len() < voters.len() {
+            // All that is counted on are the others: the new one is not proved yet.
+            self.require_quorum(self.healthy(&stay), stay.len() + 1)?;
+            stay.insert(new);
+            self.raft.change_membership(ChangeMembers::ReplaceAllVoters(stay), false).await?;
+            tracing::info!(?old, %new, "a member was replaced");
+        } else if !voters.contains(&new) {
+            self.promote(new).await?;
+        }
+        self.forget_learners(old).await
+    }
+
+    /// Removes those of `members` that are in the cluster and have no vote.
+    async fn forget_learners(&self, members: &BTreeSet<MemberId>) -> Result<(), MemberError> {
+        let (nodes, voters) = (self.nodes(), self.voters());
+        for learner in members.iter().filter(|id| nodes.contains_key(id) && !voters.contains(id)) {
             self.remove(*learner).await?;
         }
-        if voters.is_disjoint(old) {
-            return self.promote(new).await;
-        }
-        voters.retain(|voter| !old.contains(voter));
-        // All that is counted on are the others: the new one is not proved yet.
-        self.require_quorum(self.healthy(&voters), voters.len() + 1)?;
-        voters.insert(new);
-        self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await?;
-        tracing::info!(?old, %new, "a member was replaced");
         Ok(())
     }
 
@@ -287,6 +294,8 @@ impl Inner {
             None => {
                 let old = self.replaced_by(request, &nodes);
                 self.require_gone(&old).await?;
+                // One that is lost at each start would leave a learner each time, until nobody can join.
+                self.forget_learners(&old).await?;
                 if old.is_empty() && self.voters().len() >= VOTERS_MAX {
                     return Err(MemberError::TooMany(VOTERS_MAX));
                 }

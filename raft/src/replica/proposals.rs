@@ -2,7 +2,8 @@
 //!
 //! Every command carries a proposal id, and the store remembers the outcomes of recent ones: what
 //! is sent again is done once. So a proposal whose fate is unknown (its leader is gone) is simply
-//! sent again until it is answered or its time is up; only then is its outcome unknown.
+//! sent again until it is answered. Its outcome is unknown only when its time is up, or when a later
+//! leader refuses it for want of room.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,10 +37,13 @@ const RETRY: Duration = Duration::from_millis(10);
 /// What a command's encoding may add to the keys and values of a request.
 const ENCODING_BYTES_MAX: usize = 256 * 1024;
 
+/// In place of a count: its caller was told that it was not sent.
+const GIVEN_UP: u32 = u32::MAX;
+
 /// A proposal that waits for its outcome.
 struct Pending {
     proposal: Proposal,
-    /// How often it was sent, each time perhaps into a log.
+    /// How often it was sent, each time perhaps into a log; [`GIVEN_UP`] where it must not be any more.
     sent: Arc<AtomicU32>,
     reply: oneshot::Sender<Answer>,
     deadline: Instant,
@@ -51,15 +55,20 @@ struct Pending {
 type Answer = (Result<Outcome, Error>, Moments);
 
 impl Pending {
-    /// It may enter a log from now on.
-    fn send(&mut self, forwarded: bool) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
+    /// It may enter a log from now on; `false`: its caller has given it up, and it must not.
+    fn send(&mut self, forwarded: bool) -> bool {
+        let count = |sent: u32| (sent != GIVEN_UP).then(|| sent + 1);
+        if self.sent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_err() {
+            return false;
+        }
         self.moments.sent_ns = now_ns();
         self.moments.forwarded = forwarded;
+        true
     }
 
     fn answer(self, answer: Result<Outcome, Error>) {
-        // Who refuses it now knows nothing of what became of it where it was sent before.
+        // Who refuses it now knows nothing of what became of it where it was sent before. Some of these
+        // said that they do not lead, and took nothing: unknown is true of those, too.
         let answer = match answer {
             Ok(Outcome::Failed(Error::NoSpace)) if self.sent.load(Ordering::Relaxed) > 1 => {
                 Err(Error::OutcomeUnknown)
@@ -202,7 +211,7 @@ impl Inner {
                 *moments = way;
                 answer.and_then(Outcome::into_result)
             }
-            Ok(Err(_)) | Err(_) if sent.load(Ordering::Relaxed) > 0 => Err(Error::OutcomeUnknown),
+            Ok(Err(_)) | Err(_) if !give_up(&sent) => Err(Error::OutcomeUnknown),
             Ok(Err(_)) if self.stop.is_cancelled() => {
                 Err(Error::Unavailable("this member is stopping".into()))
             }
@@ -306,8 +315,10 @@ impl Inner {
                 let mut some = Vec::with_capacity(waiting.len().min(BATCH_MAX));
                 while some.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
                     let Some(mut pending) = waiting.pop_front() else { break };
+                    if !pending.send(leader != self.member) {
+                        continue;
+                    }
                     bytes += pending.proposal.bytes.len();
-                    pending.send(leader != self.member);
                     self.metrics.steps.queued.observe_ns(pending.moments.sent_ns - pending.queued_ns);
                     some.push(pending);
                 }
@@ -466,6 +477,11 @@ impl Inner {
     }
 }
 
+/// Whether it was not sent, and now never will be.
+fn give_up(sent: &AtomicU32) -> bool {
+    sent.compare_exchange(0, GIVEN_UP, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
 /// Gives a forwarded command this leader's time.
 pub(super) fn stamp(bytes: Bytes, now_ms: i64) -> Result<Proposal, trireme_store::log::DecodeError> {
     let mut command = Command::decode(bytes)?;
@@ -505,5 +521,39 @@ async fn finish_local(written: Written, batch: Vec<Pending>, again: &mpsc::Unbou
             }
             Some(Err(_)) | None => pending.answer(Err(Error::OutcomeUnknown)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(sent: u32) -> (Pending, oneshot::Receiver<Answer>) {
+        let (reply, answer) = oneshot::channel();
+        let proposal = Proposal { bytes: Bytes::new(), command: None };
+        let sent = Arc::new(AtomicU32::new(sent));
+        let (deadline, moments) = (Instant::now(), Moments::default());
+        (Pending { proposal, sent, reply, deadline, queued_ns: 0, moments }, answer)
+    }
+
+    #[test]
+    fn what_its_caller_was_told_is_not_sent_never_is() {
+        let (mut given_up, _answer) = pending(0);
+        assert!(give_up(&given_up.sent) && !given_up.send(false) && !given_up.send(true));
+        let (mut on_its_way, _answer) = pending(0);
+        assert!(on_its_way.send(false) && !give_up(&on_its_way.sent) && on_its_way.send(true));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_for_want_of_room_is_one_only_of_what_was_sent_once() {
+        for (sent, told) in [(1, Ok(Outcome::Failed(Error::NoSpace))), (2, Err(Error::OutcomeUnknown))] {
+            let (pending, answer) = pending(sent);
+            pending.answer(Ok(Outcome::Failed(Error::NoSpace)));
+            assert_eq!(answer.await.unwrap().0, told, "sent {sent} times");
+        }
+        // Any other refusal is of the store, which knows what was done.
+        let (pending, answer) = pending(2);
+        pending.answer(Ok(Outcome::Failed(Error::LeaseNotFound)));
+        assert_eq!(answer.await.unwrap().0, Ok(Outcome::Failed(Error::LeaseNotFound)));
     }
 }

@@ -132,7 +132,7 @@ impl Inner {
         }
     }
 
-    /// Returns once this member, whose disk is full, has applied nothing for a while: others have room,
+    /// Returns once this member, whose disk is full, has applied nothing for a while: others may have room,
     /// and nobody knows when this one does.
     async fn stands_for_want_of_room(&self) {
         let mut before = self.progress.next_index();

@@ -16,6 +16,7 @@ mod pb;
 mod peer_port;
 mod processes;
 mod reborn;
+mod refusals;
 mod replicas;
 mod side_by_side;
 mod slow_disk;

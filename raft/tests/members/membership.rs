@@ -135,7 +135,6 @@ async fn one_that_lost_its_disk_again_before_it_voted_leaves_nothing_behind() {
     wait_to_vote(&cluster, wiped).await;
     wait_for("the others to be forgotten", || {
         let found = cluster.replica(leader).status().members;
-        assert!(found.iter().filter(|member| member.votes).count() <= 4, "{found:?}");
         (found.len() == 3 && found.iter().all(|member| member.votes)).then_some(())
     })
     .await;

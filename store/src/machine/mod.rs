@@ -100,6 +100,9 @@ impl Store {
 
     pub(crate) fn open_with(engine: Arc<dyn Engine>, limits: HubLimits) -> Result<Self, Fault> {
         let mut state = engine::read(&*engine, State::load)?;
+        if planted::is(Bug::RevisionLowered) && state.compact_revision.0 > 0 {
+            state.revision.0 -= 1;
+        }
         let applied = state.applied();
         let scrubber = Scrubber::start(engine.clone())?;
         scrubber.order(applied.compact_revision, applied.time_ms);
@@ -192,6 +195,8 @@ impl Store {
         if request.start_revision.0 > 0 && request.start_revision < compact {
             return Err(Error::Compacted { compact_revision: compact });
         }
+        let early = planted::is(Bug::FutureWatchEarly) && request.start_revision > self.revision();
+        let request = if early { WatchRequest { start_revision: Revision(0), ..request } } else { request };
         let source = Arc::new(Past(Arc::downgrade(&self.inner)));
         Ok(Box::pin(WatchCursor::new(self.inner.hub.clone(), source, &request)))
     }

@@ -110,6 +110,12 @@ impl Run<'_, '_> {
         let mut nested = path.nested.iter();
         for op in if path.succeeded { &txn.success } else { &txn.failure } {
             let checked = match op {
+                Op::Range(range)
+                    if planted::is(Bug::TxnReadsCompacted)
+                        && range.revision < self.state.compact_revision =>
+                {
+                    Ok(())
+                }
                 Op::Range(range) => {
                     history::check_revision(range.revision, self.state.revision, self.state.compact_revision)
                 }
