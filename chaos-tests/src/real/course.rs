@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio_util::sync::CancellationToken;
-use trireme_chaos_report::Promise;
+use trireme_chaos_report::{Promise, What};
 
 use super::archive::Archive;
 use super::balancers::{self, Balancers};
@@ -32,8 +32,12 @@ pub(super) const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// Before the first fault: what the other figures are compared with.
 const CALM: Duration = Duration::from_secs(6);
-/// Writes that must be acknowledged for a cluster to be healed.
+/// For somebody to lead beside a fault that is at work.
+const BESIDE: Duration = Duration::from_secs(2);
+/// Writes of the store that must be acknowledged for a cluster to be healed, and of the API, whose
+/// clients are slower.
 const PROGRESS_WRITES: usize = 20;
+const PROGRESS_API_WRITES: usize = 5;
 const NODES: &str = "2";
 /// Before the data of all masters is put back.
 const LOST_WRITES: usize = 200;
@@ -67,9 +71,13 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
         inflicted: Vec::new(),
         user: None,
         ended: None,
-        restored: None,
+        ending: Vec::new(),
     };
-    let outcome = course.drive(dir, groups, &probed, &kinds).await;
+    let outcome = match course.drive(dir, groups, &probed, &kinds).await {
+        // Of the cluster it says nothing.
+        Err(error) if error.is::<Harness>() => return Err(error),
+        outcome => outcome,
+    };
     let mut history = recorder.with(std::mem::take).await;
     if history.operations.is_empty() {
         // Nothing was promised to anybody: this is no verdict.
@@ -78,7 +86,7 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
     }
     history.operations.sort_by_key(|operation| operation.begin);
     let mut summary = course.summary(&history, skipped);
-    summary.promises.extend(course.restored.take());
+    summary.promises.append(&mut course.ending);
     let heal = format!("everything heals without a hand, each time within {} s", HEAL_TIMEOUT.as_secs());
     summary
         .promises
@@ -104,6 +112,11 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
     }
     Ok(summary)
 }
+
+/// Behind an error: what failed is this program, or the machine it runs on.
+#[derive(Debug, thiserror::Error)]
+#[error("the harness could not do its part")]
+struct Harness;
 
 /// Cancelled by Ctrl-C, and by the end of who started this.
 fn stopped() -> CancellationToken {
@@ -135,8 +148,8 @@ struct Course {
     user: Option<Arc<User>>,
     /// When clients ended: what follows is looked at, and no time without writes.
     ended: Option<Duration>,
-    /// What came of restoring the backup.
-    restored: Option<Promise>,
+    /// What was looked at in the end, beside what clients were told.
+    ending: Vec<Promise>,
 }
 
 impl Course {
@@ -170,7 +183,7 @@ impl Course {
         };
         let mut done = self.under_load(&world, &api, kinds).await;
         if let (Some(archive), Ok(())) = (archive, &done) {
-            self.restored = Some(archive.judge(&world, dir).await);
+            self.ending.push(archive.judge(&world, dir).await);
             done = world.masters.wait_healed(HEAL_TIMEOUT).await;
         }
         watching.cancel();
@@ -178,6 +191,8 @@ impl Course {
         nodes.stop().await?;
         world.balancers.stop().await?;
         let stopped = world.masters.stop().await;
+        let services = world.masters.all.iter().map(|master| &master.service).chain([&nodes]);
+        self.ending.push(whole::nobody_panicked(services));
         done.and(stopped)
     }
 
@@ -195,7 +210,7 @@ impl Course {
         if self.options.rolled_back {
             inflict::copy_all(world).await?;
             // What is to be lost.
-            load::progress(&self.meter, LOST_WRITES, HEAL_TIMEOUT).await?;
+            load::progress(&self.meter, What::StoreWrite, LOST_WRITES, HEAL_TIMEOUT).await?;
         }
         let well = self.heal(world).await;
         load.stop_clients().await?;
@@ -206,6 +221,7 @@ impl Course {
         faulted?;
         well?;
         load.finish(world, api, &self.recorder).await?;
+        self.ending.extend(whole::same_state(world).await);
         whole::whole_again(api).await?;
         match &self.user {
             Some(user) => user.in_peace().await,
@@ -229,10 +245,18 @@ impl Course {
         let began = self.meter.now();
         let (mut begun, mut failed) = (Vec::new(), None);
         for fault in &step.faults {
-            match inflict::begin(world, fault).await {
+            let leader =
+                match world.masters.leader(if begun.is_empty() { HEAL_TIMEOUT } else { BESIDE }).await {
+                    Ok(leader) => leader,
+                    // The fault beside it is to blame, and lasts no longer for that.
+                    Err(error) if !begun.is_empty() => {
+                        println!("      {} was left out: {error:#}", fault.kind);
+                        break;
+                    }
+                    Err(error) => return Err(error.context(format!("before fault {number}, {}", fault.kind))),
+                };
+            match inflict::begin(world, fault, leader).await {
                 Ok(fault_begun) => begun.push((fault.kind, fault_begun)),
-                // Beside another fault it may not be possible: there may be no leader to be found.
-                Err(error) if !begun.is_empty() => println!("      {} was left out: {error:#}", fault.kind),
                 Err(error) => {
                     failed = Some(error.context(format!("fault {number}, {}", fault.kind)));
                     break;
@@ -256,7 +280,7 @@ impl Course {
             }
         }
         if let Some(error) = failed {
-            return Err(error);
+            return Err(error.context(Harness));
         }
         let ended = self.meter.now();
         let words: Vec<String> =
@@ -286,7 +310,11 @@ impl Course {
         let begin = Instant::now();
         world.masters.wait_healed(HEAL_TIMEOUT).await?;
         world.balancers.holder(&world.network, HEAL_TIMEOUT.saturating_sub(begin.elapsed())).await?;
-        load::progress(&self.meter, PROGRESS_WRITES, HEAL_TIMEOUT.saturating_sub(begin.elapsed())).await
+        for (what, writes) in [(What::StoreWrite, PROGRESS_WRITES), (What::ApiWrite, PROGRESS_API_WRITES)] {
+            let within = HEAL_TIMEOUT.saturating_sub(begin.elapsed());
+            load::progress(&self.meter, what, writes, within).await?;
+        }
+        Ok(())
     }
 
     fn summary(&self, history: &History, skipped: Vec<(String, String)>) -> Summary {

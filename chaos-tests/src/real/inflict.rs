@@ -20,8 +20,8 @@ use super::plan::{Fault, Kind, Whom};
 use super::tools;
 use super::wire::{Line, Wire};
 
-/// For a master to lead, where the leader is meant.
-const LEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// For all to be well again after the data of all was put back.
+const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Above what it has, in a group that is to have no more.
 const MEMORY_LEFT_BYTES: u64 = 2 << 20;
@@ -79,10 +79,9 @@ impl Begun {
     }
 }
 
-/// Does it.
-pub(super) async fn begin(world: &World, fault: &Fault) -> Result<Begun> {
+/// Does it, while `leader` leads.
+pub(super) async fn begin(world: &World, fault: &Fault, leader: usize) -> Result<Begun> {
     let masters = &world.masters.all;
-    let leader = world.masters.leader(LEADER_TIMEOUT).await?;
     let followers: Vec<usize> = (0..masters.len()).filter(|n| *n != leader).collect();
     let n = match fault.whom {
         Whom::Leader => leader,
@@ -134,15 +133,15 @@ pub(super) async fn begin(world: &World, fault: &Fault) -> Result<Begun> {
         }
         Kind::Loss => {
             let (host, words) = (master.host.clone(), format!("{to}: {percent}%"));
-            world.network.change(|rules| _ = rules.lost_percent.insert(host.clone(), percent)).await?;
             let evidence = Evidence::frames(world, vec![network::lost_name(&host)]).await?;
+            world.network.change(|rules| _ = rules.lost_percent.insert(host.clone(), percent)).await?;
             let undo = Active::Rules(Box::new(move |rules| _ = rules.lost_percent.remove(&host)));
             Ok(Begun::new(words, undo, evidence))
         }
         Kind::Twice => {
             let (host, words) = (master.host.clone(), format!("{to}: {percent}%"));
-            world.network.change(|rules| _ = rules.twice_percent.insert(host.clone(), percent)).await?;
             let evidence = Evidence::frames(world, vec![network::twice_name(&host)]).await?;
+            world.network.change(|rules| _ = rules.twice_percent.insert(host.clone(), percent)).await?;
             let undo = Active::Rules(Box::new(move |rules| _ = rules.twice_percent.remove(&host)));
             Ok(Begun::new(words, undo, evidence))
         }
@@ -319,6 +318,8 @@ fn partition(masters: &[Master], n: usize, followers: &[usize], fault: &Fault) -
 }
 
 async fn cut(world: &World, words: String, pairs: Pairs) -> Result<Begun> {
+    let names = pairs.iter().map(|(from, to)| network::cut_name(from, to)).collect();
+    let evidence = Evidence::frames(world, names).await?;
     let mut before = Pairs::new();
     world
         .network
@@ -328,8 +329,6 @@ async fn cut(world: &World, words: String, pairs: Pairs) -> Result<Begun> {
         })
         .await?;
     let own: Pairs = pairs.difference(&before).cloned().collect();
-    let names = pairs.iter().map(|(from, to)| network::cut_name(from, to)).collect();
-    let evidence = Evidence::frames(world, names).await?;
     let undo = Active::Rules(Box::new(move |rules| rules.cut.retain(|pair| !own.contains(pair))));
     Ok(Begun::new(words, undo, evidence))
 }
@@ -431,7 +430,7 @@ pub(super) async fn copy_all(world: &World) -> Result<()> {
         copy_dir(&master.disk.dir.join("data"), &master.disk.dir.join("copy")).await?;
         master.service.up();
     }
-    world.masters.wait_healed(LEADER_TIMEOUT).await
+    world.masters.wait_healed(HEAL_TIMEOUT).await
 }
 
 /// Puts it back, which no member can find: whoever judges the run must.
@@ -446,7 +445,7 @@ pub(super) async fn put_all_back(world: &World) -> Result<()> {
         tokio::fs::rename(master.disk.dir.join("copy"), data).await.context("put the copy back")?;
         master.service.up();
     }
-    world.masters.wait_healed(LEADER_TIMEOUT).await
+    world.masters.wait_healed(HEAL_TIMEOUT).await
 }
 
 async fn copy_dir(from: &Path, to: &Path) -> Result<()> {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use trireme_chaos_report::What;
 use trireme_client::{Client, Kubeconfig};
 use trireme_store::Kv;
 
@@ -142,12 +143,13 @@ fn each(world: &World) -> Result<Vec<(String, Arc<dyn Kv>)>> {
         .collect()
 }
 
-/// Waits until `writes` more are acknowledged.
-pub(super) async fn progress(meter: &Meter, writes: usize, within: Duration) -> Result<()> {
+/// Waits until `writes` more of this kind are acknowledged.
+pub(super) async fn progress(meter: &Meter, what: What, writes: usize, within: Duration) -> Result<()> {
     let (before, deadline) = (meter.now(), Instant::now() + within);
-    while meter.acknowledged_since(before) < writes {
+    while meter.acknowledged_since(what, before) < writes {
         if Instant::now() > deadline {
-            bail!("fewer than {writes} writes were acknowledged in {} s", within.as_secs());
+            let whose = if what == What::ApiWrite { "API" } else { "store" };
+            bail!("fewer than {writes} writes of the {whose} were acknowledged in {} s", within.as_secs());
         }
         sleep(POLL).await;
     }

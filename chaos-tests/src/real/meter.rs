@@ -39,11 +39,11 @@ impl Meter {
         self.samples.lock().push(sample);
     }
 
-    /// Writes acknowledged since `from`.
-    pub(super) fn acknowledged_since(&self, from: Duration) -> usize {
+    /// Calls of this kind that were done since `from`.
+    pub(super) fn acknowledged_since(&self, what: What, from: Duration) -> usize {
         let samples = self.samples.lock();
         let late = samples.iter().rev().take_while(|sample| sample.ended >= from);
-        late.filter(|sample| sample.ok && sample.what != What::StoreRead).count()
+        late.filter(|sample| sample.ok && sample.what == what).count()
     }
 
     pub(super) fn samples(&self) -> Vec<Sample> {

@@ -70,7 +70,7 @@ impl Rules {
         }
         for (host, percent) in &self.lost_percent {
             for end in ["iifname", "oifname"] {
-                drops(lost_name(host), format!("{end} \"{host}\" numgen random mod 100 < {percent}"));
+                drops(lost_name(host), format!("{end} \"{host}\" {}", dice(*percent)));
             }
         }
         let _ = writeln!(text, "table netdev chaos\ndelete table netdev chaos");
@@ -81,15 +81,18 @@ impl Rules {
                 let _ = writeln!(text, " counter {name} {{ }}\n chain {host} {{");
                 let _ =
                     writeln!(text, "  type filter hook egress device \"{host}\" priority 0; policy accept;");
-                let _ = writeln!(
-                    text,
-                    "  numgen random mod 100 < {percent} counter name \"{name}\" dup to \"{host}\"\n }}"
-                );
+                let dice = dice(*percent);
+                let _ = writeln!(text, "  {dice} counter name \"{name}\" dup to \"{host}\"\n }}");
             }
             let _ = writeln!(text, "}}");
         }
         text
     }
+}
+
+/// What takes so many percent of the frames; nftables has no word for all of them.
+fn dice(percent: u8) -> String {
+    if percent < 100 { format!("numgen random mod 100 < {percent}") } else { String::new() }
 }
 
 /// The names by which rules count.

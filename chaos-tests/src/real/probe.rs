@@ -54,7 +54,8 @@ impl Probed {
             .filter_map(|kind| {
                 let reason = kind.needs().iter().find_map(|name| match self.found.get(name) {
                     Some(Ok(())) => None,
-                    Some(Err(reason)) => Some(reason.clone()),
+                    // All of it is told of what is lacking.
+                    Some(Err(reason)) => Some(reason.lines().next().unwrap_or_default().to_owned()),
                     None => Some(format!("{name} was not looked for")),
                 })?;
                 Some(Missing { kind: *kind, reason })

@@ -1,14 +1,18 @@
-//! A ReplicaSet that must be whole when all is over.
+//! What must be whole when all is over: a ReplicaSet, the masters' states, and the processes themselves.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::time::sleep;
 use trireme_api::Object;
 use trireme_api::tree::Value;
+use trireme_chaos_report::Promise;
 use trireme_client::resource::{PODS, REPLICA_SETS};
 use trireme_client::{Client, DeleteOptions, ListParams};
 
+use super::inflict::World;
+use super::process::Service;
+use super::tools;
 use crate::traffic;
 
 const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,6 +53,52 @@ pub(super) async fn whole_again(api: &Client) -> Result<()> {
         .await
         .with_context(|| format!("delete pod {victim}"))?;
     wait_for_pods(api, Some(victim)).await.map(|_| ())
+}
+
+/// By etcd's own client: every master has the same state at one revision, by its hash. `None` where there
+/// is no such client.
+pub(super) async fn same_state(world: &World) -> Option<Promise> {
+    tools::need("etcdctl", "etcd-client").ok()?;
+    let compare = async {
+        let said = world.masters.status().await;
+        let newest = said.iter().filter_map(|(_, status)| Some(status.as_ref()?.revision.0)).max();
+        let revision = newest.context("no master answers")?;
+        let pki = world.masters.pki();
+        let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
+        let (ca, certificate, key) =
+            (file("store-ca.crt"), file("store-client.crt"), file("store-client.key"));
+        let endpoints = world.masters.endpoints().join(",");
+        let revision = revision.to_string();
+        let what = ["endpoint", "hashkv", "--rev", &revision, "--write-out", "json"];
+        let whom = ["--endpoints", &endpoints, "--cacert", &ca, "--cert", &certificate, "--key", &key];
+        let said = tools::run("etcdctl", &[&what[..], &whom].concat()).await?;
+        let hashes: serde_json::Value = serde_json::from_str(&said).context("what etcdctl says")?;
+        let hash = |one: &serde_json::Value| one["HashKV"]["hash"].as_u64();
+        let hashes: Vec<_> = hashes.as_array().into_iter().flatten().filter_map(hash).collect();
+        ensure!(hashes.len() == world.masters.all.len(), "not every master gave a hash: {said}");
+        ensure!(hashes.iter().all(|hash| *hash == hashes[0]), "at revision {revision}: {said}");
+        Ok(())
+    };
+    Some(Promise {
+        name: "all masters have the same state by its hash".into(),
+        violations: compare.await.err().map(|error| format!("{error:#}")).into_iter().collect(),
+    })
+}
+
+/// What ended by a panic was started again, and looks well.
+pub(super) fn nobody_panicked<'a>(services: impl Iterator<Item = &'a Service>) -> Promise {
+    let mut violations = Vec::new();
+    for service in services {
+        match std::fs::read(&service.log) {
+            Ok(log) => {
+                let log = String::from_utf8_lossy(&log);
+                let panics = log.lines().filter(|line| line.contains("panicked at"));
+                violations.extend(panics.map(|line| format!("{}: {line}", service.name)));
+            }
+            Err(error) => violations.push(format!("the log of {}: {error}", service.name)),
+        }
+    }
+    Promise { name: "no process panics".into(), violations }
 }
 
 async fn wait_for_pods(api: &Client, without: Option<&str>) -> Result<Vec<String>> {

@@ -30,7 +30,7 @@ pub(super) async fn compare(one: (Client, i64), other: (Client, i64)) -> Result<
     let discovery = Discovery::load(&one.0).await.context("ask what the cluster serves")?;
     let mut found = Difference { objects: 0, differences: Vec::new(), left_out: Vec::new() };
     for (group, error) in discovery.failed {
-        found.left_out.push((group, error.to_string()));
+        found.differences.push(format!("{group}: not compared: {error}"));
     }
     for served in discovery.resources.iter().filter(|served| served.can("list")) {
         let path = served.resource.collection(None);
@@ -52,6 +52,9 @@ pub(super) async fn compare(one: (Client, i64), other: (Client, i64)) -> Result<
         if found.differences.len() >= DIFFERENCES_MAX {
             break;
         }
+    }
+    if found.objects == 0 {
+        found.differences.push("there was nothing to compare".to_owned());
     }
     Ok(found)
 }

@@ -69,6 +69,23 @@ impl Source {
         }
     }
 
+    /// As arguments, but for a command that may hold a secret.
+    pub(super) fn repeat(&self) -> String {
+        let mut line = self.from.as_ref().map_or_else(String::new, |from| format!(" --from {from}"));
+        for (flag, file) in [("--key-file", &self.key_file), ("--credentials-file", &self.credentials_file)] {
+            if let Some(file) = file {
+                line += &format!(" {flag} {}", file.display());
+            }
+        }
+        if self.key_command.is_some() {
+            line += " --key-command …";
+        }
+        for argument in self.reach.arguments().unwrap_or_default() {
+            line += &format!(" {}", argument.to_string_lossy());
+        }
+        line
+    }
+
     fn restore_arguments(&self) -> Result<Vec<OsString>> {
         let mut arguments = Vec::new();
         for (flag, file) in [("--key-file", &self.key_file), ("--credentials-file", &self.credentials_file)] {

@@ -222,6 +222,8 @@ impl Shared {
     async fn write(self: Arc<Self>, object: usize, mut known: Object) {
         let Ok(mut client) = connect(&self.config) else { return };
         let mut next = 1;
+        // Whether a write of this writer may have landed that it does not know of.
+        let mut unsure = false;
         // Not all at once.
         if !self.rest(WRITE_EVERY / WRITERS as u32 * object as u32).await {
             return;
@@ -236,14 +238,14 @@ impl Shared {
                     let ended = self.sample(What::ApiWrite, began, true);
                     let outcome = Outcome::Acknowledged(revision(&made));
                     self.history.lock().writes.push(Write { object, count: next, began, ended, outcome });
-                    known = made;
+                    (known, unsure) = (made, false);
                     WRITE_EVERY.saturating_sub(ended - began)
                 }
-                Err(error) if error.is_conflict() => {
-                    // One whose outcome was not known has landed: it was this writer's own.
+                // One whose outcome was not known has landed: it was this writer's own.
+                Err(error) if error.is_conflict() && unsure => {
                     if let Ok(found) = within(client.get(&CONFIG_MAPS, &self.namespace, &name(object))).await
                     {
-                        known = found;
+                        (known, unsure) = (found, false);
                     } else {
                         self.again(&mut client);
                     }
@@ -257,6 +259,7 @@ impl Shared {
                         history.refusals.push(format!("at {:.1} s: {error}", ended.as_secs_f64()));
                     }
                     drop(history);
+                    unsure = true;
                     self.again(&mut client);
                     AGAIN_AFTER
                 }

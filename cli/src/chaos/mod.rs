@@ -288,6 +288,16 @@ fn repeat(options: &RunOptions) -> String {
         options.scenario.name(),
         options.target.kubeconfig.display()
     );
+    if let Some(context) = &options.target.context {
+        line += &format!(" --context {context}");
+    }
+    if options.insist {
+        line += " --insist";
+    }
+    line += &format!(" --within {}", options.within.as_secs_f64());
+    if options.scenario == Scenario::RestoreDrill {
+        line += &options.source.repeat();
+    }
     if let Some(member) = &options.member {
         line += &format!(" --member {member}");
     }
