@@ -88,6 +88,7 @@ bugs! {
         PortTwice "port-twice" "a Service gets a node port that another has"
         CacheSkips "cache-skips" "one event in ten does not reach watches of the API"
         UidAgain "uid-again" "an object gets the UID of the one of its name before it"
+        BudgetForgotten "budget-forgotten" "a pod that was evicted goes on counting as healthy"
         FenceNotPassed "fence-not-passed" "an API server does not pass on in whose term a write is"
         GarbageStays "garbage-stays" "what belonged to a deleted object is not collected"
         GarbageTakesOwned "garbage-takes-owned" "what belongs to a living object is collected now and then"
