@@ -82,6 +82,8 @@ bugs! {
         AddressTwice "address-twice" "a Service gets an address that another has"
         PortTwice "port-twice" "a Service gets a node port that another has"
         CacheSkips "cache-skips" "one event in ten does not reach watches of the API"
+        ApiWatchSkips "api-watch-skips" "one event in ten is not told to a watch that selects by labels"
+        ApiWatchSilent "api-watch-silent" "a watch that selects by labels tells nothing more, and does not end"
         UidAgain "uid-again" "an object gets the UID of the one of its name before it"
         FenceNotPassed "fence-not-passed" "an API server does not pass on in whose term a write is"
         GarbageStays "garbage-stays" "what belonged to a deleted object is not collected"

@@ -1,7 +1,8 @@
-//! What the API promises of objects: updates, names, UIDs, resource versions, lists, addresses, and
-//! that who was deposed writes nothing.
+//! What the API promises of objects: updates, names, UIDs, resource versions, watches, lists, addresses,
+//! and that who was deposed writes nothing.
 
 mod budgets;
+mod deliveries;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::history::{ApiCall, ApiId, ApiObject, ApiOperation, ApiOutcome, History, Tick};
 
 pub(super) use budgets::evictions_keep_to_budgets;
+pub(super) use deliveries::watches_deliver_everything;
 pub(super) use replay::{addresses_are_given_once, lists_equal_the_replay};
 
 fn name(operation: &ApiOperation) -> String {

@@ -109,6 +109,7 @@ const ALL: &[(&str, Checker)] = &[
     ("one member leads a term", Alone(members::one_leads_a_term)),
     ("terms only grow", Alone(members::terms_only_grow)),
     ("states are equal at an index", Alone(members::states_are_equal_at_an_index)),
+    ("API watches deliver everything", Alone(api::watches_deliver_everything)),
     ("no update is lost", Alone(api::no_update_is_lost)),
     ("names and UIDs are given once", Alone(api::names_and_uids_are_unique)),
     ("resource versions only grow", Alone(api::versions_only_grow)),

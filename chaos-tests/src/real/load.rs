@@ -31,8 +31,9 @@ const POLL: Duration = Duration::from_millis(50);
 
 pub(super) struct Load {
     clients: JoinSet<()>,
-    store_watchers: JoinSet<()>,
     watchers: JoinSet<()>,
+    /// What others compact is noted for as long as there are watchers.
+    compactors: JoinSet<()>,
     stop_clients: CancellationToken,
     stop_watchers: CancellationToken,
 }
@@ -61,8 +62,8 @@ impl Load {
         let from = from.context("the first barrier")?;
         let mut load = Load {
             clients: JoinSet::new(),
-            store_watchers: JoinSet::new(),
             watchers: JoinSet::new(),
+            compactors: JoinSet::new(),
             stop_clients: CancellationToken::new(),
             stop_watchers: CancellationToken::new(),
         };
@@ -90,10 +91,10 @@ impl Load {
             let (stop, recorder) = (load.stop_clients.clone(), recorder.clone());
             load.clients.spawn(traffic::store::resident(n, seed, name, kv.clone(), recorder.clone(), stop));
             let stop = load.stop_watchers.clone();
-            load.store_watchers.spawn(traffic::store::watchers(n, seed, from, kv, recorder, stop));
+            load.watchers.spawn(traffic::store::watchers(n, seed, from, kv, recorder, stop));
         }
         let (kv, stop) = (world.masters.store_at(world.masters.endpoints())?, load.stop_watchers.clone());
-        load.watchers.spawn(traffic::store::compactors(kv, recorder.clone(), stop));
+        load.compactors.spawn(traffic::store::compactors(kv, recorder.clone(), stop));
         for n in 1..=API_WATCHERS {
             let (api, stop) = (api(world, meter)?, load.stop_watchers.clone());
             load.watchers.spawn(traffic::api::watchers(FIRST_API_WATCHER * n, api, recorder.clone(), stop));
@@ -120,17 +121,16 @@ impl Load {
         looked.map_err(anyhow::Error::msg).context("the last look at the store")?;
         let looked = traffic::api::look(api.clone(), recorder).await;
         looked.map_err(anyhow::Error::msg).context("the last look at the API")?;
-        // Those of the store end by themselves at the last key; those of the API get a moment.
+        // They end by themselves at the last writes.
         let drained =
-            timeout(DRAIN_TIMEOUT, async { while self.store_watchers.join_next().await.is_some() {} }).await;
-        sleep(Duration::from_secs(1)).await;
+            timeout(DRAIN_TIMEOUT, async { while self.watchers.join_next().await.is_some() {} }).await;
         self.stop_watchers.cancel();
         let ended = timeout(LAST_CALLS, async {
             while self.watchers.join_next().await.is_some() {}
-            while self.store_watchers.join_next().await.is_some() {}
+            while self.compactors.join_next().await.is_some() {}
         });
         ended.await.context("a watcher did not come to an end")?;
-        drained.context("a watcher of the store did not reach the end")
+        drained.context("a watcher did not reach the end")
     }
 }
 

@@ -118,6 +118,8 @@ pub(super) struct Load {
     held_by: Arc<Mutex<Vec<Host>>>,
     /// What is not as the operator wants it, as last seen.
     wrong: Arc<Mutex<Vec<String>>>,
+    /// Who did not answer the last look.
+    unanswered: Arc<Mutex<Vec<String>>>,
 }
 
 impl Load {
@@ -129,6 +131,7 @@ impl Load {
             stage: Arc::default(),
             held_by: Arc::default(),
             wrong: Arc::default(),
+            unanswered: Arc::default(),
         };
         let traffic = load.traffic(sim, seed);
         sim.world.start(CLIENTS, traffic);
@@ -165,7 +168,7 @@ impl Load {
                 let (api, recorder, stop) = (admin(n as usize), recorder.clone(), stop_clients.clone());
                 starts.push(Box::pin(traffic::api::evictions(FIRST_EVICTOR + n, seed, api, recorder, stop)));
             }
-            let (recorder, stop) = (recorder.clone(), stop_clients.clone());
+            let (recorder, stop) = (recorder.clone(), stop_watchers.clone());
             watches.push(Box::pin(traffic::api::watchers(FIRST_API_WATCHER, admin(1), recorder, stop)));
             let stop = stop_clients.clone();
             starts.push(Box::pin(control::operator(seed, admin(2), wanted.clone(), stop)));
@@ -183,7 +186,7 @@ impl Load {
             let (recorder, stop) = (recorder.clone(), stop_clients.clone());
             starts.push(Box::pin(traffic::store::resident(n, seed, name, kv, recorder, stop)));
         }
-        let wrong = self.wrong.clone();
+        let (wrong, unanswered) = (self.wrong.clone(), self.unanswered.clone());
         let compacting = sim.keys.is_some().then(|| sim.client(0));
         async move {
             let mut watching = JoinSet::new();
@@ -201,10 +204,11 @@ impl Load {
             stage.store(1, Ordering::Relaxed);
             let asked = held_by.lock().clone();
             let members: Vec<_> = asked.into_iter().map(|host| members[host].clone()).collect();
-            // Who did not answer is missing among those who were looked at.
-            let _ = traffic::store::look(any, &members, &recorder).await;
+            let looked = traffic::store::look(any, &members, &recorder).await;
+            unanswered.lock().extend(looked.err());
             if let Some(api) = api {
-                let _ = traffic::api::look(api, &recorder).await;
+                let looked = traffic::api::look(api, &recorder).await;
+                unanswered.lock().extend(looked.err());
             }
             watching.join_all().await;
             noted.cancel();
@@ -223,7 +227,10 @@ impl Load {
         ensure!(wrong.is_empty(), "{} s after all has healed: {}", SETTLE.as_secs(), wrong.join("; "));
         ended?;
         let stage = self.stage.clone();
-        sim.wait("watchers to reach the end", HEAL, move |_| stage.load(Ordering::Relaxed) >= 2)?;
+        let ended = sim.wait("watchers to reach the end", HEAL, move |_| stage.load(Ordering::Relaxed) >= 2);
+        let unanswered = std::mem::take(&mut *self.unanswered.lock());
+        ensure!(unanswered.is_empty(), "the last look: {}", unanswered.join("; "));
+        ended?;
         let looked = futures::executor::block_on(self.recorder.with(|history| history.looked.len()));
         ensure!(looked == sim.present().len(), "{looked} of the members were looked at");
         self.stop_watchers.cancel();

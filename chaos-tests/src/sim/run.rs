@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 use trireme_raft::Tls;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::cluster::Sim;
 use super::control::Keys;
@@ -89,7 +89,7 @@ pub(super) fn world(seed: u64, options: &Options, folder: &Path) -> Result<Verdi
     Ok(Verdict {
         simulated: sim.world.now(),
         took: processor_time()?,
-        trace: format!("{:016x}", trace(&history)),
+        trace: format!("{:016x}", trace(&history)?),
         violations,
         members: sim.founders,
         steps: sim.steps,
@@ -106,13 +106,9 @@ fn processor_time() -> Result<Duration> {
     Ok(Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time())))
 }
 
-fn trace(history: &History) -> u64 {
-    let mut hash = Xxh3::new();
+fn trace(history: &History) -> Result<u64> {
     // Serialised, since that has an order and nothing that differs from run to run.
-    if let Ok(bytes) = serde_json::to_vec(history) {
-        hash.update(&bytes);
-    }
-    hash.digest()
+    Ok(xxh3_64(&serde_json::to_vec(history).context("the history as JSON")?))
 }
 
 /// What a replica's configuration wants, and no simulated connection uses.
