@@ -72,24 +72,53 @@ fn shown(history: &History) -> impl Iterator<Item = (Tick, &ApiObject)> {
     operations.chain(events.map(|event| (event.tick, &event.object)))
 }
 
+/// When an object may have been deleted at the earliest, and when it certainly was, by its UID: the next
+/// one of its name is another.
+#[derive(Default)]
+struct Deletions<'h>(BTreeMap<&'h str, (Tick, Option<Tick>)>);
+
+impl<'h> Deletions<'h> {
+    fn of(history: &'h History) -> Deletions<'h> {
+        let mut deletions = Deletions::default();
+        for operation in &history.api.operations {
+            let ApiCall::Delete { uid, .. } = &operation.call else { continue };
+            let done = match &operation.outcome {
+                ApiOutcome::Changed(_) => Some(operation.end),
+                ApiOutcome::Unknown(_) => None,
+                _ => continue,
+            };
+            let (begun, certain) = deletions.0.entry(uid).or_insert((operation.begin, done));
+            *begun = (*begun).min(operation.begin);
+            *certain = [*certain, done].into_iter().flatten().min();
+        }
+        deletions
+    }
+
+    /// Somebody may have deleted it by then.
+    fn may_be_done(&self, uid: &str, by: Tick) -> bool {
+        self.0.get(uid).is_some_and(|(begun, _)| *begun < by)
+    }
+
+    /// Whoever deleted it was told so before.
+    fn is_done(&self, uid: &str, before: Tick) -> bool {
+        self.0.get(uid).and_then(|(_, certain)| *certain).is_some_and(|certain| certain < before)
+    }
+}
+
 /// Of two updates of one version one is refused; what was acknowledged is what readers find, and it
-/// stays until somebody deletes it.
+/// stays until somebody deletes it, and no longer.
 pub(super) fn no_update_is_lost(history: &History) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut based: BTreeMap<(&ApiId, i64), &ApiOperation> = BTreeMap::new();
     let mut known: BTreeMap<ApiId, Vec<(Tick, i64)>> = BTreeMap::new();
     let mut values: BTreeMap<(ApiId, i64), &str> = BTreeMap::new();
-    let mut deletions: BTreeMap<&ApiId, Tick> = BTreeMap::new();
+    let mut uids: BTreeMap<(ApiId, i64), &str> = BTreeMap::new();
+    let deletions = Deletions::of(history);
     for (tick, object) in shown(history) {
         known.entry(object.id()).or_default().push((tick, object.version));
+        uids.insert((object.id(), object.version), &object.uid);
     }
     for operation in &history.api.operations {
-        if let (ApiCall::Delete { id, .. }, ApiOutcome::Changed(_) | ApiOutcome::Unknown(_)) =
-            (&operation.call, &operation.outcome)
-        {
-            let first = deletions.entry(id).or_insert(operation.begin);
-            *first = (*first).min(operation.begin);
-        }
         let Some(object) = written(operation) else { continue };
         values.insert((object.id(), object.version), &object.value);
         if let ApiCall::Update { id, base, .. } = &operation.call {
@@ -107,13 +136,20 @@ pub(super) fn no_update_is_lost(history: &History) -> Vec<String> {
         let ApiCall::Get { id } = &operation.call else { continue };
         let before = known.get(id).map_or(0, |told| told.before(operation.begin));
         match &operation.outcome {
+            ApiOutcome::Found(object) if deletions.is_done(&object.uid, operation.begin) => {
+                wrong.push(format!("{} found UID {}, which had been deleted", name(operation), object.uid));
+            }
             ApiOutcome::Found(object) if object.version < before => {
                 wrong.push(format!("{} found version {} after {before}", name(operation), object.version));
             }
-            ApiOutcome::Absent
-                if before > 0 && deletions.get(id).is_none_or(|deleted| *deleted > operation.end) =>
-            {
-                wrong.push(format!("{} found nothing, and nobody deleted it", name(operation)));
+            ApiOutcome::Absent => {
+                let last = uids.get(&(id.clone(), before));
+                if let Some(uid) = last.filter(|uid| !deletions.may_be_done(uid, operation.end)) {
+                    wrong.push(format!(
+                        "{} found nothing, and nobody deleted UID {uid}, known at version {before}",
+                        name(operation)
+                    ));
+                }
             }
             _ => {}
         }
@@ -169,6 +205,7 @@ pub(super) fn names_and_uids_are_unique(history: &History) -> Vec<String> {
             created.entry(id).or_default().push((operation, object));
         }
     }
+    let deletions = Deletions::of(history);
     for (id, mut creations) in created {
         creations.sort_by_key(|(_, object)| object.version);
         for pair in creations.windows(2) {
@@ -176,15 +213,10 @@ pub(super) fn names_and_uids_are_unique(history: &History) -> Vec<String> {
             if first.uid == second.uid {
                 wrong.push(format!("UID {} was given to {id} twice", second.uid));
             }
-            let deleted = history.api.operations.iter().any(|other| {
-                matches!(&other.call, ApiCall::Delete { id: gone, .. } if gone == id)
-                    && !matches!(other.outcome, ApiOutcome::Refused(_) | ApiOutcome::Absent)
-                    && other.begin < operation.end
-            });
-            if !deleted {
+            if !deletions.may_be_done(&first.uid, operation.end) {
                 wrong.push(format!(
-                    "{id} was created at versions {} and {}, and nobody deleted it",
-                    first.version, second.version
+                    "{id} was created at versions {} and {}, and nobody deleted UID {}",
+                    first.version, second.version, first.uid
                 ));
             }
         }

@@ -192,8 +192,14 @@ fn bugs_of_updates_and_reads_are_found() {
     planted("a stale read", lost, "found version 10 after 12", |api| {
         *changed(&mut api.operations[3]) = config("a", "ua", 10, "1.1");
     });
-    planted("an object is gone", lost, "nobody deleted it", |api| {
+    planted("an object is gone", lost, "nobody deleted UID ua", |api| {
         api.operations[3].outcome = ApiOutcome::Absent;
+    });
+    planted("the next object of a name is gone", lost, "nobody deleted UID ub2", |api| {
+        api.operations.push(operation(21, ApiCall::Get { id: id(CONFIGS, "b") }, ApiOutcome::Absent));
+    });
+    planted("a deleted object is found", lost, "found UID ub, which had been deleted", |api| {
+        api.operations[7].outcome = ApiOutcome::Found(config("b", "ub", 11, "2.1"));
     });
     planted("another value at a version", lost, "was written as 1.2 and found as 9.9", |api| {
         changed(&mut api.operations[3]).value = "9.9".into();
@@ -286,8 +292,11 @@ fn bugs_of_names_addresses_and_leaders_are_found() {
             changed(&mut api.operations[8]).uid = "ub".into();
         },
     );
-    planted("a name is given twice", names, "nobody deleted it", |api| {
+    planted("a name is given twice", names, "nobody deleted UID ub", |api| {
         api.operations.remove(6);
+    });
+    planted("a name is given twice after it was free once", names, "nobody deleted UID ub2", |api| {
+        api.operations.push(create(21, &config("b", "ub3", 50, "2.3")));
     });
     planted("a name is added while it is there", names, "was added, and it was there", |api| {
         api.watches[0].events.remove(4);
