@@ -1,5 +1,6 @@
 //! A compaction hides what it was asked to hide, from readers and watchers, and not more.
 
+use super::judged::Judged;
 use super::{Found, words};
 use crate::history::{Call, History, Outcome, Received, Refusal, Tick};
 
@@ -47,9 +48,9 @@ impl Compactions {
 }
 
 /// What was not compacted is there, and what has been seen is not said to lie in the future.
-pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Vec<String> {
+pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Judged {
     let Found { history, known, compactions, .. } = *found;
-    let mut wrong = Vec::new();
+    let mut judged = Judged::default();
     for operation in &history.operations {
         let (Call::Range(range), Outcome::Refused(refusal)) = (&operation.call, &operation.outcome) else {
             continue;
@@ -63,9 +64,9 @@ pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Vec<String>
                 let seen = range.revision <= before;
                 seen.then(|| format!("was refused as of the future after {before} was known"))
             }
-            _ => None,
+            _ => continue,
         };
-        wrong.extend(what.map(|what| format!("{} {what}", words::operation(operation))));
+        judged.case(what.map(|what| format!("{} {what}", words::operation(operation))));
     }
     for watch in history.watches.iter().filter(|_| history.compactions_known) {
         // From now on, and it is not known when that was, at a member that may be behind: no place until
@@ -81,7 +82,7 @@ pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Vec<String>
                 }
                 Received::Compacted { revision } if next > 0 => {
                     let what = compactions.wrong(next, *revision, piece.at.tick);
-                    wrong.extend(what.map(|what| {
+                    judged.case(what.map(|what| {
                         format!("watch {} of {} from {next} on {what}", watch.watcher, watch.keys)
                     }));
                 }
@@ -89,5 +90,5 @@ pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Vec<String>
             }
         }
     }
-    wrong
+    judged
 }

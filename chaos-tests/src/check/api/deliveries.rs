@@ -3,51 +3,53 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{shown, written};
+use crate::check::judged::Judged;
 use crate::history::{ApiCall, ApiChange, ApiHistory, ApiObject, ApiOutcome, ApiWatch, History, Tick};
 use crate::traffic::api::{END, NAMESPACE};
 
 /// Whatever version anybody was shown has come by every watch that says that it has got beyond it, and so
 /// has every deletion that was acknowledged; and where the run's end was written, every watch has told
 /// of it: one that falls silent says of nothing that it has come.
-pub(in crate::check) fn watches_deliver_everything(history: &History) -> Vec<String> {
-    let mut versions: BTreeMap<&str, BTreeSet<(i64, &str)>> = BTreeMap::new();
+pub(in crate::check) fn watches_deliver_everything(history: &History) -> Judged {
+    // How often each was shown: what one watch alone has told says nothing about that watch.
+    let mut versions: BTreeMap<&str, BTreeMap<(i64, &str), usize>> = BTreeMap::new();
     for (_, object) in shown(history) {
-        versions.entry(&object.resource).or_default().insert((object.version, &object.name));
+        let of_resource = versions.entry(&object.resource).or_default();
+        *of_resource.entry((object.version, &object.name)).or_default() += 1;
     }
     let (later, ends) = (Later::of(&history.api), ends(&history.api));
-    let mut wrong = Vec::new();
+    let mut judged = Judged::default();
     for (n, watch) in history.api.watches.iter().enumerate() {
-        let mut say = |what: String| {
-            wrong.push(format!(
-                "watch {} of {} from {} on: {what}",
-                watch.watcher, watch.resource, watch.from
-            ));
+        let mut case = |is_wrong: bool, what: &dyn Fn() -> String| {
+            let ApiWatch { watcher, resource, from, .. } = watch;
+            judged
+                .case(is_wrong.then(|| format!("watch {watcher} of {resource} from {from} on: {}", what())));
         };
+        let reached = watch.reached.max(watch.from);
         let got: BTreeSet<(i64, &str)> =
             watch.events.iter().map(|event| (event.object.version, event.object.name.as_str())).collect();
-        let wanted = versions.get(watch.resource.as_str()).into_iter().flat_map(|versions| {
-            let reached = watch.reached.max(watch.from);
-            versions.range((watch.from + 1, "")..(reached + 1, ""))
-        });
-        for (version, name) in wanted.filter(|wanted| !got.contains(*wanted)) {
-            say(format!("{name} of version {version} never came, and it got to {}", watch.reached));
+        let of_resource = versions.get(watch.resource.as_str()).into_iter();
+        let wanted = of_resource.flat_map(|all| all.range((watch.from + 1, "")..(reached + 1, "")));
+        for ((version, name), times) in wanted {
+            let came = got.contains(&(*version, *name));
+            if !came || *times > 1 {
+                case(!came, &|| format!("{name} of version {version} never came, and it got to {reached}"));
+            }
         }
         let (told, deleted) = (uids(watch, false), uids(watch, true));
-        for (uid, end) in deletions(&history.api, &watch.resource) {
-            let Some(above) = later.after(end).filter(|above| *above <= watch.reached) else { continue };
-            if told.contains(uid) && !deleted.contains(uid) {
-                say(format!("the deletion of UID {uid}, below version {above}, never came"));
+        for (uid, end) in deletions(&history.api, &watch.resource).filter(|(uid, _)| told.contains(uid)) {
+            if let Some(above) = later.after(end).filter(|above| *above <= reached) {
+                let came = deleted.contains(uid);
+                case(!came, &|| format!("the deletion of UID {uid}, below version {above}, never came"));
             }
         }
         let goes_on = |other: &ApiWatch| other.watcher == watch.watcher && other.resource == watch.resource;
-        if ends.contains(watch.resource.as_str())
-            && !history.api.watches[n + 1..].iter().any(goes_on)
-            && !objects(watch).any(is_end)
-        {
-            say(format!("it did not reach the end, and got to {}", watch.reached));
+        let is_last = !history.api.watches[n + 1..].iter().any(goes_on);
+        if is_last && ends.contains(watch.resource.as_str()) {
+            case(!objects(watch).any(is_end), &|| format!("it did not reach the end, and got to {reached}"));
         }
     }
-    wrong
+    judged
 }
 
 fn objects(watch: &ApiWatch) -> impl Iterator<Item = &ApiObject> {
