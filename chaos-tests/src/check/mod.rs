@@ -111,6 +111,7 @@ const ALL: &[(&str, Checker)] = &[
     ("watches deliver once", Alone(watches::unique)),
     ("watches deliver whole revisions", Alone(watches::atomic)),
     ("watches deliver everything", Shared(watches::reliable)),
+    ("watches reach the end", Alone(watches::reach_the_end)),
     ("watches tell what happened", Shared(watches::true_to_what_happened)),
     ("watches begin where they are asked to", Alone(watches::resumable)),
     ("progress covers everything before it", Shared(watches::bookmarkable)),

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::judged::Judged;
 use super::model::Change;
 use super::{Found, words};
-use crate::history::{Event, History, Piece, Received, Watch};
+use crate::history::{
+    Answer, Call, Event, History, Op, OpAnswer, Operation, Outcome, Piece, Received, Watch,
+};
+use crate::traffic::store::END_KEY;
 
 /// What `check` finds of every watch.
 fn each(history: &History, check: impl Fn(&Watch, &mut Judged)) -> Judged {
@@ -102,6 +105,37 @@ pub(super) fn reliable(&Found { history, replay, changes, .. }: &Found<'_>) -> J
 
 fn wants(watch: &Watch, key: &str, change: &Change<'_>) -> bool {
     watch.keys.contains(key) && if change.after.is_some() { !watch.no_put } else { !watch.no_delete }
+}
+
+/// Who follows to the end is told of it, however slowly it reads, unless its place was compacted; and
+/// what is cut off before says why.
+pub(super) fn reach_the_end(history: &History) -> Judged {
+    let end = history.operations.iter().find_map(end);
+    each(history, |watch, judged| {
+        for piece in &watch.pieces {
+            if let Received::Ended { why } = &piece.what {
+                judged.case(why.is_empty().then(|| "it was ended without a reason".to_owned()));
+            }
+        }
+        if let Some(end) = end.filter(|_| (watch.whole || watch.slow) && !watch.lost()) {
+            let reached = watch.reached();
+            judged.case((reached < end).then(|| format!("it got to {reached}, and the end is at {end}")));
+        }
+    })
+}
+
+/// The revision of the run's last write, if the operation tells it.
+fn end(operation: &Operation) -> Option<i64> {
+    let (Call::Txn(txn), Outcome::Done(Answer::Txn { revision, succeeded, results })) =
+        (&operation.call, &operation.outcome)
+    else {
+        return None;
+    };
+    let ends = txn.success.iter().any(|op| matches!(op, Op::Put { key, .. } if key == END_KEY));
+    match results.first() {
+        Some(OpAnswer::Range(found)) if ends && !succeeded => Some(found.kvs.first()?.mod_revision),
+        _ => ends.then_some(*revision),
+    }
 }
 
 /// Nothing comes that did not happen, or that happened otherwise.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   client    what a mix of etcd's kind asks for, through any member
-//!   watchers  one watch of everything from the beginning to the end, and others that come and go
+//!   watchers  watches of everything from the beginning to the end, quick and slow, and others that come and go
 //!   leader    leads with others in turn, and writes as who leads
 //!   resident  reads that one member alone answers, and how it says that it stands
 //!   look      everything once more when all has healed, from each member
