@@ -19,7 +19,7 @@ use trireme_store::{
 
 use super::{ALL, Checked, all, all_with};
 use crate::history::{History, Outcome, Recorder};
-use crate::traffic::store::{Mix, client_of, look, resident, watchers};
+use crate::traffic::store::{Mix, client, look, resident, watchers};
 
 /// Longest that a history is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -148,7 +148,7 @@ async fn run(seed: u64, mix: &Mix, clients: u32, calls: usize) -> History {
     }
     for id in 0..clients {
         let (mix, kv, recorder, stop) = (mix.clone(), kv.clone(), recorder.clone(), stop.clone());
-        writing.spawn(async move { client_of(id, seed, &mix, kv, recorder, stop).await });
+        writing.spawn(client(id, seed, mix, kv, recorder, stop));
     }
     writing.spawn(resident(0, seed, MEMBER.into(), kv.clone(), recorder.clone(), stop.clone()));
     let until = Instant::now() + PATIENCE;

@@ -201,7 +201,7 @@ impl Course {
         }
         faulted?;
         well?;
-        load.finish(world, api, &self.recorder).await?;
+        load.finish(world, api).await?;
         whole::whole_again(api).await?;
         match &self.user {
             Some(user) => user.in_peace().await,

@@ -53,17 +53,11 @@ const RESIDENT_PAUSE: Duration = Duration::from_millis(40);
 /// How far back residents read.
 const RESIDENT_PAST: i64 = 200;
 
-/// Does what the mix of `seed` does, until `stop`. Clients of a run have different numbers.
-pub async fn client(id: u32, seed: u64, kv: Arc<dyn Kv>, recorder: Arc<Recorder>, stop: CancellationToken) {
-    let mix = Mix::draw(seed);
-    client_of(id, seed, &mix, kv, recorder, stop).await;
-}
-
-/// The same, of a given mix.
-pub async fn client_of(
+/// Does what a mix does, until `stop`. Clients of a run have different numbers.
+pub async fn client(
     id: u32,
     seed: u64,
-    mix: &Mix,
+    mix: Mix,
     kv: Arc<dyn Kv>,
     recorder: Arc<Recorder>,
     stop: CancellationToken,
