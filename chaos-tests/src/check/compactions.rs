@@ -47,9 +47,10 @@ impl Compactions {
     }
 }
 
-/// The revisions at which a call reads, zero: the newest; and whether of what a member has.
-fn read_at(call: &Call) -> (Vec<i64>, bool) {
-    match call {
+/// The revisions at which a call reads, zero: the newest; and whether of what a member has. Nothing: it
+/// reads no keys.
+fn read_at(call: &Call) -> Option<(Vec<i64>, bool)> {
+    Some(match call {
         Call::Range(range) => (vec![range.revision], range.serializable),
         Call::Txn(txn) => {
             let past = txn.success.iter().chain(&txn.failure).filter_map(|op| match op {
@@ -59,8 +60,8 @@ fn read_at(call: &Call) -> (Vec<i64>, bool) {
             let past: Vec<i64> = past.collect();
             (if past.is_empty() { vec![0] } else { past }, false)
         }
-        _ => (vec![0], false),
-    }
+        _ => return None,
+    })
 }
 
 /// What was not compacted is there, and what has been seen is not said to lie in the future.
@@ -69,7 +70,7 @@ pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Judged {
     let mut judged = Judged::default();
     for operation in &history.operations {
         let Outcome::Refused(refusal) = &operation.outcome else { continue };
-        let (revisions, serializable) = read_at(&operation.call);
+        let Some((revisions, serializable)) = read_at(&operation.call) else { continue };
         let what = match refusal {
             // It may have been any of them, of either branch.
             Refusal::Compacted { revision } if history.compactions_known => {

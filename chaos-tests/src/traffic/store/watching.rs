@@ -10,7 +10,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use trireme_store::{Error, Kv, Revision, WatchItem, WatchRequest};
+use trireme_store::{Error, KeyRange, Kv, RangeRequest, Revision, WatchItem, WatchRequest};
 
 use super::super::{ANSWER_TIMEOUT, PAUSE};
 use super::{END_KEY, PREFIX, wire};
@@ -101,9 +101,11 @@ async fn stay(
         if !log.lost || stop.is_cancelled() {
             return;
         }
-        // Somebody else has compacted: on from now, with a gap that checkers see.
-        match kv.barrier().await {
-            Ok(revision) => from = revision,
+        // Somebody else has compacted, or it was slow: on from now, with a gap that checkers see; unless
+        // the last write is behind it.
+        match kv.range(RangeRequest::new(KeyRange::key(END_KEY))).await {
+            Ok(found) if !found.kvs.is_empty() => return,
+            Ok(found) => from = found.revision,
             Err(_) => sleep(PAUSE).await,
         }
     }
