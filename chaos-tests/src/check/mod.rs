@@ -10,8 +10,10 @@
 //!                 └─► leases     their ends
 //!           ──► registers        a second opinion that does not believe revisions
 //!           ──► members          leaders and states
-//!           ──► api              objects, names, addresses, terms of leaders
+//!           ──► api              objects, watches, names, addresses, terms of leaders
 //! ```
+//!
+//! Each counts the cases that it looked at: of none it has said nothing.
 
 mod api;
 mod compactions;
