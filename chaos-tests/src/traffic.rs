@@ -1,10 +1,13 @@
 //! Clients that write, read and watch, and write down what they were told.
 //!
-//! Worlds start the same few things: clients of a mix that the seed draws, watchers, residents of one
-//! member, and at the end the last look (`store`); clients and watchers of the API (`api`).
+//! Worlds start the same few things (`all`): clients of a mix that the seed draws, watchers, residents of
+//! one member, and at the end the last look (`store`); clients and watchers of the API (`api`).
 
+mod all;
 pub mod api;
 pub mod store;
+
+pub use all::{Ports, Stop, Traffic};
 
 use std::time::Duration;
 

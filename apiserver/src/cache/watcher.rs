@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
+use trireme_store::planted::{self, Bug};
 
 use super::kind::{Interest, KindCache};
 use super::{ChangeType, Entry, Event, Filter};
@@ -75,7 +76,14 @@ impl Watcher {
 
     /// The next events as this watcher sees them; empty when none are waiting.
     pub(crate) fn read(&self) -> Result<Vec<Seen>, WatcherEnd> {
-        let events = self.kind.read(&self.slot, READ_EVENTS_MAX).ok_or(WatcherEnd)?;
+        let mut events = self.kind.read(&self.slot, READ_EVENTS_MAX).ok_or(WatcherEnd)?;
+        let by_labels = !self.filter.labels.is_everything();
+        if planted::is(Bug::ApiWatchSkips) && by_labels {
+            events.retain(|event| event.revision % 10 != 3);
+        }
+        if planted::is(Bug::ApiWatchSilent) && by_labels && events.iter().any(|e| e.revision % 50 == 7) {
+            self.kind.unwatch(&self.interest, self.id);
+        }
         Ok(events
             .into_iter()
             .filter_map(|event| {

@@ -77,11 +77,47 @@ impl Step {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Promise {
     pub name: String,
     /// None: it was kept.
     pub violations: Vec<String>,
+    /// Cases that could have been violations, where they are counted: of none nothing was judged.
+    pub looked_at: Option<u64>,
+    /// What could not be decided; empty where all could.
+    pub undecided: String,
+}
+
+/// What has become of a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Kept,
+    Broken,
+    /// It was not put to the test.
+    NothingToJudge,
+}
+
+impl Promise {
+    /// One whose cases are not counted.
+    pub fn new(name: &str, violations: Vec<String>) -> Promise {
+        Promise { name: name.to_owned(), violations, ..Promise::default() }
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Promise { violations, .. } if !violations.is_empty() => Verdict::Broken,
+            Promise { looked_at: Some(0), .. } => Verdict::NothingToJudge,
+            _ => Verdict::Kept,
+        }
+    }
+
+    /// Its name, and what of it is not known.
+    pub(crate) fn title(&self) -> String {
+        match self.undecided.as_str() {
+            "" => self.name.clone(),
+            undecided => format!("{} (not decided: {undecided})", self.name),
+        }
+    }
 }
 
 /// A table of the page without figures.
@@ -219,8 +255,12 @@ impl Report {
             }
         }
         for promise in &self.promises {
-            let verdict = if promise.violations.is_empty() { "ok  " } else { "FAIL" };
-            let _ = writeln!(out, "{verdict} {}", promise.name);
+            let verdict = match promise.verdict() {
+                Verdict::Kept => "ok  ",
+                Verdict::Broken => "FAIL",
+                Verdict::NothingToJudge => "nothing to judge:",
+            };
+            let _ = writeln!(out, "{verdict} {}", promise.title());
             for violation in promise.violations.iter().take(VIOLATIONS_SHOWN_MAX) {
                 let _ = writeln!(out, "       {violation}");
             }
@@ -275,7 +315,7 @@ pub(crate) mod tests {
                 healed: Some(Duration::from_millis(6_800)),
             }],
             elections: vec![Election { at: Duration::from_secs(5), term: 2, leader: "master-2".into() }],
-            promises: vec![Promise { name: "nothing is lost".into(), violations: Vec::new() }],
+            promises: vec![Promise::new("nothing is lost", Vec::new())],
             notes: vec![Note {
                 title: "Skipped".into(),
                 rows: vec![("clock".into(), "no library".into())],
@@ -313,5 +353,18 @@ pub(crate) mod tests {
         report.promises[0].violations.push("a=1 is gone".into());
         let said = report.words();
         assert!(!report.passed() && said.contains("FAIL nothing is lost\n       a=1 is gone"), "{said}");
+    }
+
+    #[test]
+    fn what_was_not_judged_is_not_said_to_be_kept() {
+        let mut report = example();
+        report.promises[0].looked_at = Some(0);
+        let (said, page) = (report.words(), report.page());
+        assert!(report.passed() && said.contains("nothing to judge: nothing is lost"), "{said}");
+        assert!(page.contains("<td class=\"soft\">nothing to judge</td>"), "{page}");
+        report.promises[0].looked_at = Some(3);
+        report.promises[0].undecided = "2 of 5 keys".into();
+        let said = report.words();
+        assert!(said.contains("ok   nothing is lost (not decided: 2 of 5 keys)"), "{said}");
     }
 }

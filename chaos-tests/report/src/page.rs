@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::chart;
-use crate::figures::{Note, PHASES, Report, VIOLATIONS_SHOWN_MAX, What, ms};
+use crate::figures::{Note, PHASES, Report, VIOLATIONS_SHOWN_MAX, Verdict, What, ms};
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c2733;--soft:#5d6b7a;--line:#d8dee5;--page:#fff;--good:#177245;--bad:#b3261e;
@@ -96,9 +96,12 @@ fn timeline(page: &mut String, report: &Report) {
 fn promises(page: &mut String, report: &Report) {
     page.push_str("<h2>Promises</h2>\n<table>");
     for promise in &report.promises {
-        let (class, verdict) =
-            if promise.violations.is_empty() { ("good", "kept") } else { ("bad", "broken") };
-        let _ = write!(page, "<tr><td class=\"{class}\">{verdict}</td><td>{}", escape(&promise.name));
+        let (class, verdict) = match promise.verdict() {
+            Verdict::Kept => ("good", "kept"),
+            Verdict::Broken => ("bad", "broken"),
+            Verdict::NothingToJudge => ("soft", "nothing to judge"),
+        };
+        let _ = write!(page, "<tr><td class=\"{class}\">{verdict}</td><td>{}", escape(&promise.title()));
         let shown = VIOLATIONS_SHOWN_MAX;
         for violation in promise.violations.iter().take(shown) {
             let _ = write!(page, "<br><code>{}</code>", escape(violation));

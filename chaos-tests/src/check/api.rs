@@ -1,14 +1,17 @@
-//! What the API promises of objects: updates, names, UIDs, resource versions, lists, addresses, and
-//! that who was deposed writes nothing.
+//! What the API promises of objects: updates, names, UIDs, resource versions, watches, lists, addresses,
+//! and that who was deposed writes nothing.
 
 mod budgets;
+mod deliveries;
 mod replay;
 
 use std::collections::BTreeMap;
 
+use super::judged::Judged;
 use crate::history::{ApiCall, ApiId, ApiObject, ApiOperation, ApiOutcome, History, Tick};
 
 pub(super) use budgets::evictions_keep_to_budgets;
+pub(super) use deliveries::watches_deliver_everything;
 pub(super) use replay::{addresses_are_given_once, lists_equal_the_replay};
 
 fn name(operation: &ApiOperation) -> String {
@@ -70,48 +73,86 @@ fn shown(history: &History) -> impl Iterator<Item = (Tick, &ApiObject)> {
     operations.chain(events.map(|event| (event.tick, &event.object)))
 }
 
+/// When an object may have been deleted at the earliest, and when it certainly was, by its UID: the next
+/// one of its name is another.
+#[derive(Default)]
+struct Deletions<'h>(BTreeMap<&'h str, (Tick, Option<Tick>)>);
+
+impl<'h> Deletions<'h> {
+    fn of(history: &'h History) -> Deletions<'h> {
+        let mut deletions = Deletions::default();
+        for operation in &history.api.operations {
+            let ApiCall::Delete { uid, .. } = &operation.call else { continue };
+            let done = match &operation.outcome {
+                ApiOutcome::Changed(_) => Some(operation.end),
+                ApiOutcome::Unknown(_) => None,
+                _ => continue,
+            };
+            let (begun, certain) = deletions.0.entry(uid).or_insert((operation.begin, done));
+            *begun = (*begun).min(operation.begin);
+            *certain = [*certain, done].into_iter().flatten().min();
+        }
+        deletions
+    }
+
+    /// Somebody may have deleted it by then.
+    fn may_be_done(&self, uid: &str, by: Tick) -> bool {
+        self.0.get(uid).is_some_and(|(begun, _)| *begun < by)
+    }
+
+    /// Whoever deleted it was told so before.
+    fn is_done(&self, uid: &str, before: Tick) -> bool {
+        self.0.get(uid).and_then(|(_, certain)| *certain).is_some_and(|certain| certain < before)
+    }
+}
+
 /// Of two updates of one version one is refused; what was acknowledged is what readers find, and it
-/// stays until somebody deletes it.
-pub(super) fn no_update_is_lost(history: &History) -> Vec<String> {
-    let mut wrong = Vec::new();
+/// stays until somebody deletes it, and no longer.
+pub(super) fn no_update_is_lost(history: &History) -> Judged {
+    let mut judged = Judged::default();
     let mut based: BTreeMap<(&ApiId, i64), &ApiOperation> = BTreeMap::new();
     let mut known: BTreeMap<ApiId, Vec<(Tick, i64)>> = BTreeMap::new();
     let mut values: BTreeMap<(ApiId, i64), &str> = BTreeMap::new();
-    let mut deletions: BTreeMap<&ApiId, Tick> = BTreeMap::new();
+    let mut uids: BTreeMap<(ApiId, i64), &str> = BTreeMap::new();
+    let deletions = Deletions::of(history);
     for (tick, object) in shown(history) {
         known.entry(object.id()).or_default().push((tick, object.version));
+        uids.insert((object.id(), object.version), &object.uid);
     }
     for operation in &history.api.operations {
-        if let (ApiCall::Delete { id, .. }, ApiOutcome::Changed(_) | ApiOutcome::Unknown(_)) =
-            (&operation.call, &operation.outcome)
-        {
-            let first = deletions.entry(id).or_insert(operation.begin);
-            *first = (*first).min(operation.begin);
-        }
         let Some(object) = written(operation) else { continue };
+        judged.look();
         values.insert((object.id(), object.version), &object.value);
         if let ApiCall::Update { id, base, .. } = &operation.call {
             if let Some(other) = based.insert((id, *base), operation) {
                 let (one, other) = (name(operation), name(other));
-                wrong.push(format!("{other} and {one} were both acknowledged: one of them is lost"));
+                judged.say(format!("{other} and {one} were both acknowledged: one of them is lost"));
             }
             if object.version <= *base {
-                wrong.push(format!("{} was acknowledged at version {}", name(operation), object.version));
+                judged.say(format!("{} was acknowledged at version {}", name(operation), object.version));
             }
         }
     }
     let known: BTreeMap<ApiId, Told> = known.into_iter().map(|(id, facts)| (id, Told::of(facts))).collect();
     for operation in &history.api.operations {
         let ApiCall::Get { id } = &operation.call else { continue };
+        judged.look();
         let before = known.get(id).map_or(0, |told| told.before(operation.begin));
         match &operation.outcome {
-            ApiOutcome::Found(object) if object.version < before => {
-                wrong.push(format!("{} found version {} after {before}", name(operation), object.version));
+            ApiOutcome::Found(object) if deletions.is_done(&object.uid, operation.begin) => {
+                judged.say(format!("{} found UID {}, which had been deleted", name(operation), object.uid));
             }
-            ApiOutcome::Absent
-                if before > 0 && deletions.get(id).is_none_or(|deleted| *deleted > operation.end) =>
-            {
-                wrong.push(format!("{} found nothing, and nobody deleted it", name(operation)));
+            ApiOutcome::Found(object) if object.version < before => {
+                judged.say(format!("{} found version {} after {before}", name(operation), object.version));
+            }
+            ApiOutcome::Absent => {
+                let last = uids.get(&(id.clone(), before));
+                if let Some(uid) = last.filter(|uid| !deletions.may_be_done(uid, operation.end)) {
+                    judged.say(format!(
+                        "{} found nothing, and nobody deleted UID {uid}, known at version {before}",
+                        name(operation)
+                    ));
+                }
             }
             _ => {}
         }
@@ -131,7 +172,7 @@ pub(super) fn no_update_is_lost(history: &History) -> Vec<String> {
     for (_, object) in shown(history) {
         if let Some(operation) = refused.get(&(&object.id(), object.value.as_str())) {
             let ApiOutcome::Refused(why) = &operation.outcome else { continue };
-            wrong.push(format!(
+            judged.say(format!(
                 "{} was refused and done, at version {}: {why}",
                 name(operation),
                 object.version
@@ -140,7 +181,7 @@ pub(super) fn no_update_is_lost(history: &History) -> Vec<String> {
         if let Some(value) = values.get(&(object.id(), object.version))
             && *value != object.value
         {
-            wrong.push(format!(
+            judged.say(format!(
                 "{} of version {} was written as {value} and found as {}",
                 object.id(),
                 object.version,
@@ -148,17 +189,18 @@ pub(super) fn no_update_is_lost(history: &History) -> Vec<String> {
             ));
         }
     }
-    wrong
+    judged
 }
 
 /// A UID belongs to one object, and a name to one object at a time.
-pub(super) fn names_and_uids_are_unique(history: &History) -> Vec<String> {
-    let mut wrong = Vec::new();
+pub(super) fn names_and_uids_are_unique(history: &History) -> Judged {
+    let mut judged = Judged::default();
     let mut owners: BTreeMap<&str, ApiId> = BTreeMap::new();
     for (_, object) in shown(history) {
+        judged.look();
         let owner = owners.entry(&object.uid).or_insert_with(|| object.id());
         if *owner != object.id() {
-            wrong.push(format!("UID {} belongs to {owner} and to {}", object.uid, object.id()));
+            judged.say(format!("UID {} belongs to {owner} and to {}", object.uid, object.id()));
         }
     }
     let mut created: BTreeMap<&ApiId, Vec<(&ApiOperation, &ApiObject)>> = BTreeMap::new();
@@ -167,33 +209,29 @@ pub(super) fn names_and_uids_are_unique(history: &History) -> Vec<String> {
             created.entry(id).or_default().push((operation, object));
         }
     }
+    let deletions = Deletions::of(history);
     for (id, mut creations) in created {
         creations.sort_by_key(|(_, object)| object.version);
         for pair in creations.windows(2) {
             let [(_, first), (operation, second)] = pair else { continue };
             if first.uid == second.uid {
-                wrong.push(format!("UID {} was given to {id} twice", second.uid));
+                judged.say(format!("UID {} was given to {id} twice", second.uid));
             }
-            let deleted = history.api.operations.iter().any(|other| {
-                matches!(&other.call, ApiCall::Delete { id: gone, .. } if gone == id)
-                    && !matches!(other.outcome, ApiOutcome::Refused(_) | ApiOutcome::Absent)
-                    && other.begin < operation.end
-            });
-            if !deleted {
-                wrong.push(format!(
-                    "{id} was created at versions {} and {}, and nobody deleted it",
-                    first.version, second.version
+            if !deletions.may_be_done(&first.uid, operation.end) {
+                judged.say(format!(
+                    "{id} was created at versions {} and {}, and nobody deleted UID {}",
+                    first.version, second.version, first.uid
                 ));
             }
         }
     }
-    wrong.extend(replay::lives_are_apart(history));
-    wrong
+    judged.wrong.extend(replay::lives_are_apart(history));
+    judged
 }
 
 /// In a watch, of an object, and from what was known to what is written or listed afterwards.
-pub(super) fn versions_only_grow(history: &History) -> Vec<String> {
-    let mut wrong = Vec::new();
+pub(super) fn versions_only_grow(history: &History) -> Judged {
+    let mut judged = Judged::default();
     let mut facts: Vec<(Tick, i64)> = shown(history).map(|(tick, object)| (tick, object.version)).collect();
     for operation in &history.api.operations {
         if let ApiOutcome::Listed { version, .. } = &operation.outcome {
@@ -202,9 +240,10 @@ pub(super) fn versions_only_grow(history: &History) -> Vec<String> {
     }
     for watch in &history.api.watches {
         let mut last = watch.from;
+        judged.look_at(watch.events.len());
         for event in &watch.events {
             if event.object.version <= last {
-                wrong.push(format!(
+                judged.say(format!(
                     "watch {} of {}: {} of version {} came after {last}",
                     watch.watcher,
                     watch.resource,
@@ -218,19 +257,22 @@ pub(super) fn versions_only_grow(history: &History) -> Vec<String> {
     let told = Told::of(facts);
     for operation in &history.api.operations {
         let before = told.before(operation.begin);
-        let version = match (&operation.outcome, written(operation)) {
-            (_, Some(object)) if object.version <= before => object.version,
-            (ApiOutcome::Listed { version, .. }, _) if *version < before => *version,
+        let (version, grows) = match (&operation.outcome, written(operation)) {
+            (_, Some(object)) => (object.version, object.version > before),
+            (ApiOutcome::Listed { version, .. }, _) => (*version, *version >= before),
             _ => continue,
         };
-        wrong.push(format!("{} came to version {version} after {before} was known", name(operation)));
+        judged.case(
+            (!grows)
+                .then(|| format!("{} came to version {version} after {before} was known", name(operation))),
+        );
     }
-    wrong
+    judged
 }
 
 /// Nothing that was written under a term lands after the next one began.
-pub(super) fn no_deposed_leader_writes(history: &History) -> Vec<String> {
-    let mut wrong = Vec::new();
+pub(super) fn no_deposed_leader_writes(history: &History) -> Judged {
+    let mut judged = Judged::default();
     // By lease and epoch: the version at which it began, and who leads in it.
     let mut terms: BTreeMap<(&str, u64), (i64, u32)> = BTreeMap::new();
     for operation in &history.api.operations {
@@ -243,7 +285,7 @@ pub(super) fn no_deposed_leader_writes(history: &History) -> Vec<String> {
         if let Some((_, other)) = terms.insert((&fence.lease, fence.epoch), term)
             && other != operation.client
         {
-            wrong.push(format!(
+            judged.say(format!(
                 "epoch {} of {} was given to clients {other} and {}",
                 fence.epoch, fence.lease, operation.client
             ));
@@ -261,11 +303,12 @@ pub(super) fn no_deposed_leader_writes(history: &History) -> Vec<String> {
             continue;
         };
         let Some(version) = landed.get(&(id.clone(), value.as_str())) else { continue };
+        judged.look();
         let later = terms.range((fence.lease.as_str(), fence.epoch + 1)..=(fence.lease.as_str(), u64::MAX));
         if let Some(((_, epoch), (began, _))) = later.min_by_key(|(_, (began, _))| *began)
             && began < version
         {
-            wrong.push(format!(
+            judged.say(format!(
                 "{} under epoch {} of {} landed at version {version}, and epoch {epoch} began at {began}",
                 name(operation),
                 fence.epoch,
@@ -273,5 +316,5 @@ pub(super) fn no_deposed_leader_writes(history: &History) -> Vec<String> {
             ));
         }
     }
-    wrong
+    judged
 }

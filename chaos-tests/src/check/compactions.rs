@@ -1,7 +1,8 @@
 //! A compaction hides what it was asked to hide, from readers and watchers, and not more.
 
+use super::judged::Judged;
 use super::{Found, words};
-use crate::history::{Call, History, Outcome, Received, Refusal, Tick};
+use crate::history::{Call, History, Op, Outcome, Received, Refusal, Tick};
 
 /// Revisions that compactions asked for, which may have been done, by the tick at which they began.
 pub(super) struct Compactions(Vec<(Tick, i64)>);
@@ -46,26 +47,45 @@ impl Compactions {
     }
 }
 
+/// The revisions at which a call reads, zero: the newest; and whether of what a member has. Nothing: it
+/// reads no keys.
+fn read_at(call: &Call) -> Option<(Vec<i64>, bool)> {
+    Some(match call {
+        Call::Range(range) => (vec![range.revision], range.serializable),
+        Call::Txn(txn) => {
+            let past = txn.success.iter().chain(&txn.failure).filter_map(|op| match op {
+                Op::Range(range) if range.revision > 0 => Some(range.revision),
+                _ => None,
+            });
+            let past: Vec<i64> = past.collect();
+            (if past.is_empty() { vec![0] } else { past }, false)
+        }
+        _ => return None,
+    })
+}
+
 /// What was not compacted is there, and what has been seen is not said to lie in the future.
-pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Vec<String> {
+pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Judged {
     let Found { history, known, compactions, .. } = *found;
-    let mut wrong = Vec::new();
+    let mut judged = Judged::default();
     for operation in &history.operations {
-        let (Call::Range(range), Outcome::Refused(refusal)) = (&operation.call, &operation.outcome) else {
-            continue;
-        };
+        let Outcome::Refused(refusal) = &operation.outcome else { continue };
+        let Some((revisions, serializable)) = read_at(&operation.call) else { continue };
         let what = match refusal {
+            // It may have been any of them, of either branch.
             Refusal::Compacted { revision } if history.compactions_known => {
-                compactions.wrong(range.revision, *revision, operation.end.tick)
+                let wrong = |read: &i64| compactions.wrong(*read, *revision, operation.end.tick);
+                let wrong: Option<Vec<String>> = revisions.iter().map(wrong).collect();
+                wrong.and_then(|wrong| wrong.into_iter().next())
             }
-            Refusal::FutureRevision if !range.serializable => {
+            Refusal::FutureRevision if !serializable => {
                 let before = known.before(operation.begin.tick);
-                let seen = range.revision <= before;
+                let seen = revisions.iter().all(|read| *read <= before);
                 seen.then(|| format!("was refused as of the future after {before} was known"))
             }
-            _ => None,
+            _ => continue,
         };
-        wrong.extend(what.map(|what| format!("{} {what}", words::operation(operation))));
+        judged.case(what.map(|what| format!("{} {what}", words::operation(operation))));
     }
     for watch in history.watches.iter().filter(|_| history.compactions_known) {
         // From now on, and it is not known when that was, at a member that may be behind: no place until
@@ -81,7 +101,7 @@ pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Vec<String>
                 }
                 Received::Compacted { revision } if next > 0 => {
                     let what = compactions.wrong(next, *revision, piece.at.tick);
-                    wrong.extend(what.map(|what| {
+                    judged.case(what.map(|what| {
                         format!("watch {} of {} from {next} on {what}", watch.watcher, watch.keys)
                     }));
                 }
@@ -89,5 +109,5 @@ pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Vec<String>
             }
         }
     }
-    wrong
+    judged
 }

@@ -1,25 +1,27 @@
 //! Leaders that were deposed: the order of revisions says who led when.
 
+use super::judged::Judged;
 use super::replay::Cause;
 use super::{Found, words};
 use crate::history::{Call, Outcome, Refusal, Txn};
 
 /// What is fenced is done in its own epoch, which ends with the transaction that begins the next; and
 /// who is refused has been deposed.
-pub(super) fn deposed_leaders_write_nothing(found: &Found<'_>) -> Vec<String> {
+pub(super) fn deposed_leaders_write_nothing(found: &Found<'_>) -> Judged {
     let &Found { history, replay, .. } = found;
     let fenced = |n: usize| match &history.operations[n].call {
         Call::Txn(Txn { fence: Some(fence), raises, .. }) => Some((*fence, *raises)),
         _ => None,
     };
-    let mut wrong = Vec::new();
+    let mut judged = Judged::default();
     let mut epoch = 0;
     for (revision, cause) in &replay.causes {
         let Cause::Operation(n) = *cause else { continue };
         let Some((fence, raises)) = fenced(n) else { continue };
+        judged.look();
         if fence != epoch {
             let what = words::operation(&history.operations[n]);
-            wrong.push(format!("{what} of epoch {fence} was done at revision {revision}, in epoch {epoch}"));
+            judged.say(format!("{what} of epoch {fence} was done at revision {revision}, in epoch {epoch}"));
         }
         // By its own account, lest one mistake drag all others along.
         epoch = epoch.max(fence + u64::from(raises));
@@ -30,14 +32,14 @@ pub(super) fn deposed_leaders_write_nothing(found: &Found<'_>) -> Vec<String> {
         else {
             continue;
         };
+        judged.look();
         if *current == fence || *current > epoch {
             let what = words::operation(operation);
-            wrong.push(format!(
-                "{what} of epoch {fence} was refused for epoch {current}; the last is {epoch}"
-            ));
+            judged
+                .say(format!("{what} of epoch {fence} was refused for epoch {current}; the last is {epoch}"));
         }
     }
-    wrong
+    judged
 }
 
 #[cfg(test)]

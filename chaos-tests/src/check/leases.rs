@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::Found;
+use super::judged::Judged;
 use super::replay::Cause;
 use crate::history::{Answer, Call, History, Moment, Outcome, Refusal};
 
@@ -74,28 +75,29 @@ fn gone_at(lease: &mut Lease, at: Moment, how: String) {
 
 /// No lease ends before its time, counted from the last renewal that was acknowledged, unless somebody
 /// revokes it; and what has ended is not renewed.
-pub(super) fn never_end_early(&Found { history, replay, .. }: &Found<'_>) -> Vec<String> {
+pub(super) fn never_end_early(&Found { history, replay, .. }: &Found<'_>) -> Judged {
     let mut leases = gather(history);
     for (revision, cause) in &replay.causes {
         if let (Cause::Expired { lease, sure: true }, Some(at)) = (cause, replay.first_seen.get(revision)) {
             gone_at(leases.entry(*lease).or_default(), *at, format!("its keys went at revision {revision}"));
         }
     }
-    let mut wrong = Vec::new();
+    let mut judged = Judged::default();
     for (id, lease) in &leases {
         let Some((at, how)) = &lease.gone else { continue };
         // One whose grant is not known may never have been there.
         if lease.granted_ttl_s.is_none() || lease.revoked.is_some_and(|revoked| revoked < *at) {
             continue;
         }
+        judged.look_at(lease.renewals.len());
         for (begin, ttl_ns) in &lease.renewals {
             if begin.tick > at.tick {
-                wrong.push(format!("lease {id} had ended ({how}), and was renewed at tick {}", begin.tick.0));
+                judged.say(format!("lease {id} had ended ({how}), and was renewed at tick {}", begin.tick.0));
                 continue;
             }
             let lived = at.ns.saturating_sub(begin.ns);
             if lived < ttl_ns - ttl_ns / DRIFT_PART {
-                wrong.push(format!(
+                judged.say(format!(
                     "lease {id} ended {} ms after tick {}, which gave it {} ms: {how}",
                     lived / 1_000_000,
                     begin.tick.0,
@@ -104,37 +106,34 @@ pub(super) fn never_end_early(&Found { history, replay, .. }: &Found<'_>) -> Vec
             }
         }
     }
-    wrong
+    judged
 }
 
 /// A lease has the time that it was granted, at least what was asked for, and never more left than that.
-pub(super) fn have_the_time_they_were_given(history: &History) -> Vec<String> {
+pub(super) fn have_the_time_they_were_given(history: &History) -> Judged {
     let leases = gather(history);
-    let mut wrong = Vec::new();
+    let mut judged = Judged::default();
     for operation in &history.operations {
         let what = match (&operation.call, &operation.outcome) {
-            (Call::Grant { ttl_s: asked, .. }, Outcome::Done(Answer::Granted { ttl_s, .. }))
-                if ttl_s < asked =>
-            {
-                format!("{ttl_s} s were granted")
+            (Call::Grant { ttl_s: asked, .. }, Outcome::Done(Answer::Granted { ttl_s, .. })) => {
+                (ttl_s < asked).then(|| format!("{ttl_s} s were granted"))
             }
             (Call::TimeToLive { lease }, Outcome::Done(Answer::TimeToLive { ttl_s, granted_ttl_s, .. }))
                 if *ttl_s >= 0 =>
             {
                 let granted = leases.get(lease).and_then(|lease| lease.granted_ttl_s);
                 if ttl_s > granted_ttl_s {
-                    format!("{ttl_s} s of {granted_ttl_s} are left")
-                } else if granted.is_some_and(|granted| granted != *granted_ttl_s) {
-                    format!("it is said to have been granted {granted_ttl_s} s")
+                    Some(format!("{ttl_s} s of {granted_ttl_s} are left"))
                 } else {
-                    continue;
+                    let differs = granted.is_some_and(|granted| granted != *granted_ttl_s);
+                    differs.then(|| format!("it is said to have been granted {granted_ttl_s} s"))
                 }
             }
             _ => continue,
         };
-        wrong.push(format!("{}: {what}", super::words::operation(operation)));
+        judged.case(what.map(|what| format!("{}: {what}", super::words::operation(operation))));
     }
-    wrong
+    judged
 }
 
 #[cfg(test)]
@@ -278,8 +277,8 @@ mod tests {
             let answer = Answer::TimeToLive { revision: 2, ttl_s, granted_ttl_s };
             history(2_005, vec![call(100, Call::TimeToLive { lease: LEASE }, Outcome::Done(answer))])
         };
-        assert_eq!(have_the_time_they_were_given(&ask(2, 2)), Vec::<String>::new());
-        assert!(have_the_time_they_were_given(&ask(3, 2))[0].contains("3 s of 2 are left"));
-        assert!(have_the_time_they_were_given(&ask(3, 4))[0].contains("granted 4 s"));
+        assert_eq!(have_the_time_they_were_given(&ask(2, 2)).wrong, Vec::<String>::new());
+        assert!(have_the_time_they_were_given(&ask(3, 2)).wrong[0].contains("3 s of 2 are left"));
+        assert!(have_the_time_they_were_given(&ask(3, 4)).wrong[0].contains("granted 4 s"));
     }
 }

@@ -10,12 +10,15 @@
 //!                 └─► leases     their ends
 //!           ──► registers        a second opinion that does not believe revisions
 //!           ──► members          leaders and states
-//!           ──► api              objects, names, addresses, terms of leaders
+//!           ──► api              objects, watches, names, addresses, terms of leaders
 //! ```
+//!
+//! Each counts the cases that it looked at: of none it has said nothing.
 
 mod api;
 mod compactions;
 mod fences;
+mod judged;
 mod known;
 mod leases;
 mod members;
@@ -31,6 +34,7 @@ use std::collections::BTreeMap;
 
 use crate::history::History;
 use compactions::Compactions;
+use judged::Judged;
 use known::Known;
 use model::Change;
 use replay::Replay;
@@ -50,41 +54,52 @@ struct Found<'h> {
 
 /// Says what is wrong, from the history alone or from what was found in it.
 enum Checker {
-    Alone(fn(&History) -> Vec<String>),
-    Shared(fn(&Found<'_>) -> Vec<String>),
+    Alone(fn(&History) -> Judged),
+    Shared(fn(&Found<'_>) -> Judged),
 }
 
 use Checker::{Alone, Shared};
 
-/// Name and violations of each checker, in the order in which they are reported; each is told to
-/// `done` when it has ended.
-pub fn all_with(history: &History, mut done: impl FnMut(&str)) -> Vec<(&'static str, Vec<String>)> {
+/// What one checker came to.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    pub name: &'static str,
+    pub violations: Vec<String>,
+    /// Cases that could have been violations: where it is zero, nothing was judged.
+    pub looked_at: u64,
+    /// What could not be decided, and is not among these cases; empty where all could.
+    pub undecided: String,
+}
+
+/// What each checker came to, in the order in which they are reported; each is told to `done` when it
+/// has ended.
+pub fn all_with(history: &History, mut done: impl FnMut(&str)) -> Vec<Checked> {
     let (replay, known, compactions) = (Replay::of(history), Known::of(history), Compactions::of(history));
     let changes = replay.model.changes();
     let found =
         Found { history, replay: &replay, changes: &changes, known: &known, compactions: &compactions };
     done("the replay");
     let check = |(name, checker): &(&'static str, Checker)| {
-        let wrong = match checker {
+        let Judged { looked_at, wrong, undecided } = match checker {
             Alone(checker) => checker(history),
             Shared(checker) => checker(&found),
         };
         done(name);
-        (*name, wrong)
+        Checked { name, violations: wrong, looked_at, undecided }
     };
     ALL.iter().map(check).collect()
 }
 
-/// Name and violations of each checker, in the order in which they are reported.
-pub fn all(history: &History) -> Vec<(&'static str, Vec<String>)> {
+/// What each checker came to, in the order in which they are reported.
+pub fn all(history: &History) -> Vec<Checked> {
     all_with(history, |_| {})
 }
 
 /// What the checker of this name finds.
 #[cfg(test)]
 fn by(name: &str, history: &History) -> Vec<String> {
-    let found = all(history).into_iter().find(|(known, _)| *known == name);
-    found.expect("a checker of this name").1
+    let found = all(history).into_iter().find(|checked| checked.name == name);
+    found.expect("a checker of this name").violations
 }
 
 const ALL: &[(&str, Checker)] = &[
@@ -98,6 +113,7 @@ const ALL: &[(&str, Checker)] = &[
     ("watches deliver once", Alone(watches::unique)),
     ("watches deliver whole revisions", Alone(watches::atomic)),
     ("watches deliver everything", Shared(watches::reliable)),
+    ("watches reach the end", Alone(watches::reach_the_end)),
     ("watches tell what happened", Shared(watches::true_to_what_happened)),
     ("watches begin where they are asked to", Alone(watches::resumable)),
     ("progress covers everything before it", Shared(watches::bookmarkable)),
@@ -109,6 +125,7 @@ const ALL: &[(&str, Checker)] = &[
     ("one member leads a term", Alone(members::one_leads_a_term)),
     ("terms only grow", Alone(members::terms_only_grow)),
     ("states are equal at an index", Alone(members::states_are_equal_at_an_index)),
+    ("API watches deliver everything", Alone(api::watches_deliver_everything)),
     ("no update is lost", Alone(api::no_update_is_lost)),
     ("names and UIDs are given once", Alone(api::names_and_uids_are_unique)),
     ("resource versions only grow", Alone(api::versions_only_grow)),

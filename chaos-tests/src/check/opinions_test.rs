@@ -21,8 +21,8 @@ fn believing(history: &History) -> Vec<String> {
         "reads are of their revision",
         "nothing falls behind what was known",
     ];
-    let found = all(history).into_iter().filter(|(name, _)| believe.contains(name));
-    found.flat_map(|(_, wrong)| wrong).collect()
+    let found = all(history).into_iter().filter(|checked| believe.contains(&checked.name));
+    found.flat_map(|checked| checked.violations).collect()
 }
 
 /// Places of reads that both opinions look at, of keys that go with no lease.
@@ -68,7 +68,7 @@ fn who_does_not_believe_revisions_finds_nothing_that_the_other_misses() {
     for seed in 0..HISTORIES {
         let history = honest(100 + seed, &Mix::whole(seed % 3 == 0, 2), 4, 120);
         assert_eq!(believing(&history), Vec::<String>::new(), "seed {seed}");
-        assert_eq!(each_key_is_a_register(&history), Vec::<String>::new(), "seed {seed}");
+        assert_eq!(each_key_is_a_register(&history).wrong, Vec::<String>::new(), "seed {seed}");
         let model = Replay::of(&history).model;
         let mut random = StdRng::seed_from_u64(seed);
         for _ in 0..BROKEN_OF_EACH {
@@ -76,7 +76,7 @@ fn who_does_not_believe_revisions_finds_nothing_that_the_other_misses() {
             if !answer_from_elsewhere(&mut changed, &model, &mut random) {
                 continue;
             }
-            let (one, other) = (believing(&changed), each_key_is_a_register(&changed));
+            let (one, other) = (believing(&changed), each_key_is_a_register(&changed).wrong);
             assert!(
                 other.is_empty() || !one.is_empty(),
                 "seed {seed}: only the second opinion says {other:?}"

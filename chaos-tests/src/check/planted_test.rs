@@ -25,6 +25,7 @@ const ORDERED: &str = "watches are ordered";
 const UNIQUE: &str = "watches deliver once";
 const ATOMIC: &str = "watches deliver whole revisions";
 const RELIABLE: &str = "watches deliver everything";
+const ENDS: &str = "watches reach the end";
 const TRUE: &str = "watches tell what happened";
 const RESUMABLE: &str = "watches begin where they are asked to";
 const PROGRESS: &str = "progress covers everything before it";
@@ -36,6 +37,11 @@ const BUGS: &[Bug] = &[
     ("a watch gives two events in the wrong order", ORDERED, "came after revision", swap_events),
     ("a watch gives an event twice", UNIQUE, "came twice", double_event),
     ("a watch cuts a revision in two", ATOMIC, "more than one response", cut_revision),
+    ("a watch of the future gives what comes before it", RESUMABLE, "came in a stream from", future_early),
+    ("a watch of the future misses what it begins with", RELIABLE, "never came", future_late),
+    ("a slow watch stops before the end", ENDS, "and the end is at", slow_stops),
+    ("a watch is ended without a word", ENDS, "without a reason", end_without_reason),
+    ("a slow watch misses what came while it paused", RELIABLE, "never came", slow_misses),
     ("a watch tells what did not happen", WRITES, "two things of revision", change_event_of_one),
     ("a watch tells of another value", TRUE, "was told, and it was", change_event_of_one),
     ("a watch begins before its start", RESUMABLE, "came in a stream from", begin_too_early),
@@ -60,6 +66,9 @@ const BUGS: &[Bug] = &[
     ("an unknown write is done before it began", WRITES, "older than it", do_too_early),
     ("a transaction takes the wrong branch", WRITES, "wrong branch", take_wrong_branch),
     ("a transaction that only reads takes the wrong branch", READS, "wrong branch", read_wrong_branch),
+    ("a transaction reads the past wrongly", WRITES, "should be", past_in_transaction),
+    ("a transaction is refused as compacted, and done", WRITES, "was refused", compacted_and_done),
+    ("a transaction is refused as compacted, and nothing was", COMPACTED, "compact", compacted_and_done),
     ("a key gets the wrong version", WRITES, "was seen where", wrong_version_everywhere),
     ("a key gets the wrong create revision", WRITES, "was seen where", wrong_creation_everywhere),
     ("a put answers with the wrong version before", WRITES, "was put over", wrong_put_answer),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use super::judged::Judged;
 use super::wgl::{Step, Verdict, check};
 use super::words;
 use crate::history::{
@@ -108,7 +109,7 @@ type Registers<'h> = BTreeMap<&'h str, Vec<(Step, usize)>>;
 type Said<'h> = BTreeMap<&'h str, (Option<u32>, Option<u32>)>;
 
 /// Each key, by itself, can have had its operations in some order that time allows.
-pub(super) fn each_key_is_a_register(history: &History) -> Vec<String> {
+pub(super) fn each_key_is_a_register(history: &History) -> Judged {
     let names = Names::of(history);
     let mut registers = Registers::new();
     for (n, operation) in history.operations.iter().enumerate() {
@@ -123,16 +124,26 @@ pub(super) fn each_key_is_a_register(history: &History) -> Vec<String> {
             }
         }
     }
-    let mut wrong = Vec::new();
-    let mut budget = STEPS_MAX;
+    let mut judged = Judged::default();
+    let (mut budget, mut undecided, keys) = (STEPS_MAX, 0, registers.len());
     for (key, steps) in registers {
         let (steps, places): (Vec<Step>, Vec<usize>) = settle(steps).into_iter().unzip();
-        if let Verdict::Unexplained { at } = check(&steps, &mut budget) {
-            let what = words::operation(&history.operations[places[at]]);
-            wrong.push(format!("{key}: no order of what was done explains {what}"));
-        }
+        judged.case(match check(&steps, &mut budget) {
+            Verdict::Explained => None,
+            Verdict::Unexplained { at } => {
+                let what = words::operation(&history.operations[places[at]]);
+                Some(format!("{key}: no order of what was done explains {what}"))
+            }
+            Verdict::Undecided => {
+                undecided += 1;
+                continue;
+            }
+        });
     }
-    wrong
+    if undecided > 0 {
+        judged.undecided = format!("{undecided} of {keys} keys: the search for an order took too long");
+    }
+    judged
 }
 
 /// Unknown writes that nobody saw are left out: they cannot explain anything. One that was seen was

@@ -4,25 +4,30 @@
 
 use std::collections::BTreeMap;
 
+use super::judged::Judged;
 use super::replay::Replay;
 use super::{Found, words};
 use crate::history::{Answer, Call, History, OpAnswer, Operation, Outcome, Range, RangeAnswer};
 
 /// Every write was done once, as it was acknowledged and as watches tell it; none that was refused.
-pub(super) fn writes_are_as_acknowledged(found: &Found<'_>) -> Vec<String> {
-    found.replay.wrong.clone()
+pub(super) fn writes_are_as_acknowledged(found: &Found<'_>) -> Judged {
+    let replay = found.replay;
+    Judged { looked_at: replay.causes.len() as u64, wrong: replay.wrong.clone(), ..Judged::default() }
 }
 
 /// Every read, and every transaction that changed nothing, says what was there at its revision.
-pub(super) fn reads_are_of_their_revision(&Found { history, replay, .. }: &Found<'_>) -> Vec<String> {
-    let mut wrong = Vec::new();
+pub(super) fn reads_are_of_their_revision(&Found { history, replay, .. }: &Found<'_>) -> Judged {
+    let mut judged = Judged::default();
     for operation in &history.operations {
         let Outcome::Done(answer) = &operation.outcome else { continue };
         let found = match (&operation.call, answer) {
-            (Call::Range(range), Answer::Range(answer)) => read(replay, range, answer),
+            (Call::Range(range), Answer::Range(answer)) => match read(replay, range, answer) {
+                Some(found) => found,
+                None => continue,
+            },
             (Call::Txn(txn), Answer::Txn { revision, succeeded, results }) if !answer.changed() => {
                 if *revision < replay.base || *revision > replay.complete_to {
-                    None
+                    continue;
                 } else if replay.model.holds(txn, *revision) != *succeeded {
                     Some(format!("took the wrong branch at revision {revision}"))
                 } else {
@@ -30,23 +35,25 @@ pub(super) fn reads_are_of_their_revision(&Found { history, replay, .. }: &Found
                     differs(&expected, results).map(|what| format!("at revision {revision}: {what}"))
                 }
             }
-            _ => None,
+            _ => continue,
         };
-        wrong.extend(found.map(|what| format!("{}: {what}", words::operation(operation))));
+        judged.case(found.map(|what| format!("{}: {what}", words::operation(operation))));
     }
-    wrong
+    judged
 }
 
-fn read(replay: &Replay<'_>, range: &Range, answer: &RangeAnswer) -> Option<String> {
+/// What is wrong with an answer; nothing where what was there then is not known.
+fn read(replay: &Replay<'_>, range: &Range, answer: &RangeAnswer) -> Option<Option<String>> {
     let at = if range.revision > 0 { range.revision } else { answer.revision };
     if at > answer.revision {
-        return Some(format!("was answered at revision {}, which had not come to {at}", answer.revision));
+        let told = answer.revision;
+        return Some(Some(format!("was answered at revision {told}, which had not come to {at}")));
     }
     if at < replay.base || at > replay.complete_to {
         return None;
     }
     let expected = replay.model.range(range, at);
-    differ(&expected, answer).map(|what| format!("at revision {at}: {what}"))
+    Some(differ(&expected, answer).map(|what| format!("at revision {at}: {what}")))
 }
 
 fn differ(expected: &RangeAnswer, found: &RangeAnswer) -> Option<String> {
@@ -106,39 +113,39 @@ fn place(operation: &Operation) -> Option<Place> {
 
 /// A write that began after revision r was known gets one above r; a linearizable read is answered at
 /// r or above.
-pub(super) fn nothing_falls_behind(&Found { history, known, .. }: &Found<'_>) -> Vec<String> {
-    let mut wrong = Vec::new();
+pub(super) fn nothing_falls_behind(&Found { history, known, .. }: &Found<'_>) -> Judged {
+    let mut judged = Judged::default();
     for operation in &history.operations {
         let before = known.before(operation.begin.tick);
-        let what = match place(operation) {
-            Some(Place::Made(revision)) if revision <= before => {
-                format!("was acknowledged at revision {revision} after {before} was known")
-            }
-            Some(Place::Newest(revision)) if revision < before => {
-                format!("was answered at revision {revision} after {before} was known")
-            }
+        let (behind, how, revision) = match place(operation) {
+            Some(Place::Made(revision)) => (revision <= before, "acknowledged", revision),
+            Some(Place::Newest(revision)) => (revision < before, "answered", revision),
             _ => continue,
         };
-        wrong.push(format!("{} {what}", words::operation(operation)));
+        judged.case(behind.then(|| {
+            let what = words::operation(operation);
+            format!("{what} was {how} at revision {revision} after {before} was known")
+        }));
     }
-    wrong
+    judged
 }
 
 /// Who asks one member only is never answered at a lower revision than before.
-pub(super) fn members_never_go_back(history: &History) -> Vec<String> {
+pub(super) fn members_never_go_back(history: &History) -> Judged {
     let mut seen: BTreeMap<(u32, &str), i64> = BTreeMap::new();
-    let mut wrong = Vec::new();
+    let mut judged = Judged::default();
     let mut operations: Vec<&Operation> = history.operations.iter().collect();
     operations.sort_by_key(|operation| operation.end.tick);
     for operation in operations {
         let (Some(member), Outcome::Done(answer)) = (&operation.member, &operation.outcome) else { continue };
         let Some(revision) = answer.revision() else { continue };
         let before = seen.entry((operation.client, member)).or_default();
+        judged.look();
         if revision < *before {
             let what = words::operation(operation);
-            wrong.push(format!("{what} was answered by {member} at revision {revision} after {before}"));
+            judged.say(format!("{what} was answered by {member} at revision {revision} after {before}"));
         }
         *before = (*before).max(revision);
     }
-    wrong
+    judged
 }

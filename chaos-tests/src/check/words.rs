@@ -41,6 +41,7 @@ fn txn(txn: &Txn) -> String {
 
 fn op(op: &Op) -> String {
     match op {
+        Op::Range(range) if range.revision > 0 => format!("read {} at {}", range.keys, range.revision),
         Op::Range(range) => format!("read {}", range.keys),
         Op::Put { key, value, .. } => format!("put {key}={value}"),
         Op::Delete { keys, .. } => format!("delete {keys}"),

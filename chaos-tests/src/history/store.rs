@@ -303,6 +303,9 @@ pub struct Watch {
     pub no_delete: bool,
     /// It follows every key of the traffic, and every change.
     pub whole: bool,
+    /// Its reader pauses between messages, and follows to the end nevertheless.
+    #[serde(default)]
+    pub slow: bool,
     /// It has to deliver everything after this revision.
     pub from: i64,
     /// The highest revision that it was told of, by events or progress.

@@ -67,10 +67,8 @@ impl Archive {
             self.wait(world, dir).await?;
             self.drill(world, dir).await
         };
-        Promise {
-            name: "what is restored from the backup is what the cluster had".into(),
-            violations: outcome.await.err().map(|error| format!("{error:#}")).into_iter().collect(),
-        }
+        let wrong = outcome.await.err().map(|error| format!("{error:#}"));
+        Promise::new("what is restored from the backup is what the cluster had", wrong.into_iter().collect())
     }
 
     /// Waits until it has what all masters have by now.

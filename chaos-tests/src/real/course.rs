@@ -88,13 +88,9 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
     let mut summary = course.summary(&history, skipped);
     summary.promises.append(&mut course.ending);
     let heal = format!("everything heals without a hand, each time within {} s", HEAL_TIMEOUT.as_secs());
-    summary
-        .promises
-        .push(Promise { name: "every fault took hold".into(), violations: summary.without_hold() });
-    summary.promises.push(Promise {
-        name: heal,
-        violations: outcome.err().map(|error| format!("{error:#}")).into_iter().collect(),
-    });
+    summary.promises.push(Promise::new("every fault took hold", summary.without_hold()));
+    let ended = outcome.err().map(|error| format!("{error:#}"));
+    summary.promises.push(Promise::new(&heal, ended.into_iter().collect()));
     if let Some(report) = &options.report {
         std::fs::write(report, summary.report().page())
             .with_context(|| format!("write {}", report.display()))?;
@@ -220,7 +216,7 @@ impl Course {
         }
         faulted?;
         well?;
-        load.finish(world, api, &self.recorder).await?;
+        load.finish(world, api).await?;
         self.ending.extend(whole::same_state(world).await);
         whole::whole_again(api).await?;
         match &self.user {
@@ -320,10 +316,14 @@ impl Course {
     fn summary(&self, history: &History, skipped: Vec<(String, String)>) -> Summary {
         let mut promises: Vec<Promise> = check::all(history)
             .into_iter()
-            .map(|(name, violations)| Promise { name: name.to_owned(), violations })
+            .map(|checked| Promise {
+                name: checked.name.to_owned(),
+                violations: checked.violations,
+                looked_at: Some(checked.looked_at),
+                undecided: checked.undecided,
+            })
             .collect();
-        promises
-            .push(Promise { name: "one leader per term".into(), violations: self.elections.violations() });
+        promises.push(Promise::new("one leader per term", self.elections.violations()));
         let faults: Vec<String> = self.options.faults.iter().map(Kind::to_string).collect();
         let faults =
             if faults.is_empty() { String::new() } else { format!(" --faults {}", faults.join(",")) };

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use trireme_chaos_report::What;
 use trireme_client::{Client, Kubeconfig};
 use trireme_store::Kv;
@@ -16,13 +14,10 @@ use super::inflict::World;
 use super::kubectl::User;
 use super::meter::{Meter, TimedApi, TimedStore};
 use crate::history::Recorder;
-use crate::traffic::{self, store::Mix};
+use crate::traffic::store::Mix;
+use crate::traffic::{Ports, Stop, Traffic};
 
-/// Clients of the API count on from here, so that no two clients have a number.
-const FIRST_API_CLIENT: u32 = 100;
-const FIRST_EVICTOR: u32 = 200;
 const EVICTORS: u32 = 2;
-const FIRST_API_WATCHER: u32 = 1_000;
 /// Between two calls of a client of the store: a history of ten minutes must be judged in seconds.
 const CALL_EVERY: Duration = Duration::from_millis(30);
 const API_WATCHERS: u32 = 2;
@@ -31,11 +26,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
 pub(super) struct Load {
-    clients: JoinSet<()>,
-    store_watchers: JoinSet<()>,
-    watchers: JoinSet<()>,
-    stop_clients: CancellationToken,
-    stop_watchers: CancellationToken,
+    traffic: Traffic,
+    stop: Stop,
 }
 
 /// The API behind the balancer's address, as the administrator.
@@ -60,78 +52,48 @@ impl Load {
     ) -> Result<Load> {
         let from = world.masters.store_at(world.masters.endpoints())?.barrier().await;
         let from = from.context("the first barrier")?;
-        let mut load = Load {
-            clients: JoinSet::new(),
-            store_watchers: JoinSet::new(),
-            watchers: JoinSet::new(),
-            stop_clients: CancellationToken::new(),
-            stop_watchers: CancellationToken::new(),
-        };
         let mix = Mix { pace: CALL_EVERY, ..Mix::draw(seed) };
-        for n in 0..clients {
-            let (kv, stop) = (store(world, meter)?, load.stop_clients.clone());
-            let (mix, recorder) = (mix.clone(), recorder.clone());
-            load.clients.spawn(async move {
-                traffic::store::client_of(n, seed, &mix, kv, recorder, stop).await;
-            });
-        }
-        for n in 0..clients.div_ceil(2) {
-            let (api, stop) = (api(world, meter)?, load.stop_clients.clone());
-            load.clients.spawn(traffic::api::client(FIRST_API_CLIENT + n, seed, api, recorder.clone(), stop));
-        }
-        for n in 0..EVICTORS {
-            let (api, stop) = (api(world, meter)?, load.stop_clients.clone());
-            load.clients.spawn(traffic::api::evictions(FIRST_EVICTOR + n, seed, api, recorder.clone(), stop));
-        }
+        let members = each(world)?;
+        let stores = (0..clients).map(|_| store(world, meter)).collect::<Result<_>>()?;
+        let apis = |count: u32| (0..count).map(|_| api(world, meter)).collect::<Result<Vec<_>>>();
+        let ports = Ports {
+            store: stores,
+            // Whoever speaks etcd's protocol has no fences: nobody can lead.
+            leaders: Vec::new(),
+            watchers: members.iter().map(|(_, kv)| kv.clone()).collect(),
+            residents: members,
+            compactors: Some(world.masters.store_at(world.masters.endpoints())?),
+            api: apis(clients.div_ceil(2))?,
+            evictors: apis(EVICTORS)?,
+            api_watchers: apis(API_WATCHERS)?,
+        };
+        let stop = Stop::default();
+        let mut traffic = Traffic::start(seed, &mix, from, ports, recorder, &stop);
         if let Some(user) = user {
-            let stop = load.stop_clients.clone();
-            load.clients.spawn(async move { user.work(&stop).await });
+            let stop = stop.clients.clone();
+            traffic.clients.spawn(async move { user.work(&stop).await });
         }
-        for (n, (name, kv)) in (0..).zip(each(world)?) {
-            let (stop, recorder) = (load.stop_clients.clone(), recorder.clone());
-            load.clients.spawn(traffic::store::resident(n, seed, name, kv.clone(), recorder.clone(), stop));
-            let stop = load.stop_watchers.clone();
-            load.store_watchers.spawn(traffic::store::watchers(n, seed, from, kv, recorder, stop));
-        }
-        let (kv, stop) = (world.masters.store_at(world.masters.endpoints())?, load.stop_watchers.clone());
-        load.watchers.spawn(traffic::store::compactors(kv, recorder.clone(), stop));
-        for n in 1..=API_WATCHERS {
-            let (api, stop) = (api(world, meter)?, load.stop_watchers.clone());
-            load.watchers.spawn(traffic::api::watchers(FIRST_API_WATCHER * n, api, recorder.clone(), stop));
-        }
-        Ok(load)
+        Ok(Load { traffic, stop })
     }
 
     /// Ends the clients; what they have under way ends with an answer, or without one.
     pub(super) async fn stop_clients(&mut self) -> Result<()> {
-        self.stop_clients.cancel();
-        let ended = timeout(LAST_CALLS, async { while self.clients.join_next().await.is_some() {} });
+        self.stop.clients.cancel();
+        let ended = timeout(LAST_CALLS, self.traffic.clients_end());
         ended.await.context("a client did not come to an end")
     }
 
     /// Reads everything, from the cluster and from each member, and lets watchers come to the end.
-    pub(super) async fn finish(
-        &mut self,
-        world: &World,
-        api: &Client,
-        recorder: &Arc<Recorder>,
-    ) -> Result<()> {
+    pub(super) async fn finish(&mut self, world: &World, api: &Client) -> Result<()> {
         let any = world.masters.store_at(world.masters.endpoints())?;
-        let looked = traffic::store::look(any, &each(world)?, recorder).await;
-        looked.map_err(anyhow::Error::msg).context("the last look at the store")?;
-        let looked = traffic::api::look(api.clone(), recorder).await;
-        looked.map_err(anyhow::Error::msg).context("the last look at the API")?;
-        // Those of the store end by themselves at the last key; those of the API get a moment.
-        let drained =
-            timeout(DRAIN_TIMEOUT, async { while self.store_watchers.join_next().await.is_some() {} }).await;
-        sleep(Duration::from_secs(1)).await;
-        self.stop_watchers.cancel();
-        let ended = timeout(LAST_CALLS, async {
-            while self.watchers.join_next().await.is_some() {}
-            while self.store_watchers.join_next().await.is_some() {}
-        });
+        let looked = self.traffic.look(any, &each(world)?, Some(api.clone())).await;
+        looked.map_err(anyhow::Error::msg).context("the last look")?;
+        // They end by themselves at the last writes.
+        let drained = timeout(DRAIN_TIMEOUT, self.traffic.watchers_end()).await;
+        self.stop.watchers.cancel();
+        let ended = timeout(LAST_CALLS, self.traffic.watchers_end());
         ended.await.context("a watcher did not come to an end")?;
-        drained.context("a watcher of the store did not reach the end")
+        drained.context("a watcher did not reach the end")
     }
 }
 

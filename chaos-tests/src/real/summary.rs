@@ -183,7 +183,7 @@ mod tests {
                 healed: Some(Duration::from_millis(6_800)),
             }],
             elections: Vec::new(),
-            promises: vec![Promise { name: "nothing is lost".into(), violations: Vec::new() }],
+            promises: vec![Promise::new("nothing is lost", Vec::new())],
             skipped: vec![("clock".into(), "no library".into())],
             counts: "some".into(),
             kubectl: None,

@@ -79,10 +79,8 @@ pub(super) async fn same_state(world: &World) -> Option<Promise> {
         ensure!(hashes.iter().all(|hash| *hash == hashes[0]), "at revision {revision}: {said}");
         Ok(())
     };
-    Some(Promise {
-        name: "all masters have the same state by its hash".into(),
-        violations: compare.await.err().map(|error| format!("{error:#}")).into_iter().collect(),
-    })
+    let wrong = compare.await.err().map(|error| format!("{error:#}"));
+    Some(Promise::new("all masters have the same state by its hash", wrong.into_iter().collect()))
 }
 
 /// What ended by a panic was started again, and looks well.
@@ -98,7 +96,7 @@ pub(super) fn nobody_panicked<'a>(services: impl Iterator<Item = &'a Service>) -
             Err(error) => violations.push(format!("the log of {}: {error}", service.name)),
         }
     }
-    Promise { name: "no process panics".into(), violations }
+    Promise::new("no process panics", violations)
 }
 
 async fn wait_for_pods(api: &Client, without: Option<&str>) -> Result<Vec<String>> {

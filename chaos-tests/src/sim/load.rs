@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use parking_lot::Mutex;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trireme_client::Client;
 use trireme_store::{DeleteRequest, KeyRange, Kv, Op, PutRequest, RangeRequest, Revision, TxnRequest};
@@ -20,17 +19,14 @@ use super::host::name;
 use super::network::Host;
 use super::run::HEAL;
 use crate::history::Recorder;
-use crate::traffic;
+use crate::traffic::store::Mix;
+use crate::traffic::{self, Ports, Stop, Traffic};
 
-const WRITERS: u32 = 4;
+const WRITERS: usize = 4;
 /// Clients that lead one after the other.
-const LEADERS: u32 = 2;
-/// Clients of the API count on from here, so that no two clients have a number.
-const FIRST_API_CLIENT: u32 = 100;
-const FIRST_API_WATCHER: u32 = 1_000;
-const API_WRITERS: u32 = 2;
-const FIRST_EVICTOR: u32 = 200;
-const EVICTORS: u32 = 2;
+const LEADERS: usize = 2;
+const API_WRITERS: usize = 2;
+const EVICTORS: usize = 2;
 /// What the operator wants must be there within this after all has healed: a node that was silent is
 /// waited for, and its pods with it.
 const SETTLE: Duration = Duration::from_secs(120);
@@ -110,25 +106,26 @@ async fn fill(kv: Arc<dyn Kv>, told: Arc<Told>, stop: CancellationToken) {
 /// The load of a world while it runs.
 pub(super) struct Load {
     recorder: Arc<Recorder>,
-    stop_clients: CancellationToken,
-    stop_watchers: CancellationToken,
+    stop: Stop,
     /// Clients have ended (1), watchers have reached the end (2).
     stage: Arc<AtomicUsize>,
     /// Who is asked at the end what it holds.
     held_by: Arc<Mutex<Vec<Host>>>,
     /// What is not as the operator wants it, as last seen.
     wrong: Arc<Mutex<Vec<String>>>,
+    /// Who did not answer the last look.
+    unanswered: Arc<Mutex<Option<String>>>,
 }
 
 impl Load {
     pub(super) fn start(sim: &mut Sim, seed: u64, recorder: &Arc<Recorder>) -> Load {
         let load = Load {
             recorder: recorder.clone(),
-            stop_clients: CancellationToken::new(),
-            stop_watchers: CancellationToken::new(),
+            stop: Stop::default(),
             stage: Arc::default(),
             held_by: Arc::default(),
             wrong: Arc::default(),
+            unanswered: Arc::default(),
         };
         let traffic = load.traffic(sim, seed);
         sim.world.start(CLIENTS, traffic);
@@ -138,62 +135,40 @@ impl Load {
         load
     }
 
-    /// What clients and watchers do, and at the end the last write and looks.
+    /// What clients and watchers do, and at the end the last looks and writes.
     fn traffic(&self, sim: &Sim, seed: u64) -> impl Future<Output = ()> + Send + 'static {
-        let (recorder, stage, held_by) = (self.recorder.clone(), self.stage.clone(), self.held_by.clone());
-        let (stop_clients, stop_watchers) = (self.stop_clients.clone(), self.stop_watchers.clone());
-        let mut writing = JoinSet::new();
-        let mut starts: Vec<futures::future::BoxFuture<'static, ()>> = Vec::new();
-        for n in 0..WRITERS {
-            let (kv, recorder, stop) = (sim.client(n as usize), recorder.clone(), stop_clients.clone());
-            starts.push(Box::pin(traffic::store::client(n, seed, kv, recorder, stop)));
-        }
-        let mut watches: Vec<futures::future::BoxFuture<'static, ()>> = Vec::new();
-        for n in 0..sim.founders as u32 {
-            let (kv, recorder, stop) = (sim.client(n as usize), recorder.clone(), stop_watchers.clone());
-            watches.push(Box::pin(traffic::store::watchers(n, seed, Revision(0), kv, recorder, stop)));
-        }
-        let admin = |at| Client::new(sim.api(CLIENTS, at, ADMIN.0, ADMIN.1));
-        let api = sim.keys.is_some().then(|| admin(0));
-        let wanted = Wanted::default();
-        if sim.keys.is_some() {
-            for n in 0..API_WRITERS {
-                let (api, recorder, stop) = (admin(n as usize), recorder.clone(), stop_clients.clone());
-                starts.push(Box::pin(traffic::api::client(FIRST_API_CLIENT + n, seed, api, recorder, stop)));
-            }
-            for n in 0..EVICTORS {
-                let (api, recorder, stop) = (admin(n as usize), recorder.clone(), stop_clients.clone());
-                starts.push(Box::pin(traffic::api::evictions(FIRST_EVICTOR + n, seed, api, recorder, stop)));
-            }
-            let (recorder, stop) = (recorder.clone(), stop_clients.clone());
-            watches.push(Box::pin(traffic::api::watchers(FIRST_API_WATCHER, admin(1), recorder, stop)));
-            let stop = stop_clients.clone();
-            starts.push(Box::pin(control::operator(seed, admin(2), wanted.clone(), stop)));
-        }
-        for n in 0..LEADERS {
-            let (kv, recorder, stop) = (sim.client(n as usize), recorder.clone(), stop_clients.clone());
-            starts.push(Box::pin(traffic::store::leader(n, seed, kv, recorder, stop)));
-        }
-        let any = sim.client(0);
-        starts.push(Box::pin(probe(sim.quick_client(1), sim.load.clone(), stop_clients.clone())));
-        starts.push(Box::pin(fill(sim.quick_client(2), sim.load.clone(), stop_clients.clone())));
+        let (recorder, stop, stage) = (self.recorder.clone(), self.stop.clone(), self.stage.clone());
+        let (held_by, wrong, unanswered) =
+            (self.held_by.clone(), self.wrong.clone(), self.unanswered.clone());
         let members: Vec<_> = (0..HOSTS).map(|n| (name(n), sim.client_of(n..n + 1, 0))).collect();
-        for (n, (name, kv)) in (0..).zip(&members).take(sim.founders) {
-            let (name, kv) = (name.clone(), kv.clone());
-            let (recorder, stop) = (recorder.clone(), stop_clients.clone());
-            starts.push(Box::pin(traffic::store::resident(n, seed, name, kv, recorder, stop)));
+        let clients = |count: usize| (0..count).map(|n| sim.client(n)).collect();
+        let admin = |at| Client::new(sim.api(CLIENTS, at, ADMIN.0, ADMIN.1));
+        let mut ports = Ports {
+            store: clients(WRITERS),
+            leaders: clients(LEADERS),
+            watchers: clients(sim.founders),
+            residents: members[..sim.founders].to_vec(),
+            ..Ports::default()
+        };
+        let api = sim.keys.is_some().then(|| admin(0));
+        if api.is_some() {
+            ports.compactors = Some(sim.client(0));
+            ports.api = (0..API_WRITERS).map(admin).collect();
+            ports.evictors = (0..EVICTORS).map(admin).collect();
+            ports.api_watchers = vec![admin(1)];
         }
-        let wrong = self.wrong.clone();
-        let compacting = sim.keys.is_some().then(|| sim.client(0));
+        let operator = api.is_some().then(|| admin(2));
+        let wanted = Wanted::default();
+        let (any, prober, filler) = (sim.client(0), sim.quick_client(1), sim.quick_client(2));
+        let told = sim.load.clone();
         async move {
-            let mut watching = JoinSet::new();
-            let (mut noting, noted) = (JoinSet::new(), CancellationToken::new());
-            if let Some(kv) = compacting {
-                noting.spawn(traffic::store::compactors(kv, recorder.clone(), noted.clone()));
+            let mut traffic = Traffic::start(seed, &Mix::draw(seed), Revision(0), ports, &recorder, &stop);
+            traffic.clients.spawn(probe(prober, told.clone(), stop.clients.clone()));
+            traffic.clients.spawn(fill(filler, told, stop.clients.clone()));
+            if let Some(api) = operator {
+                traffic.clients.spawn(control::operator(seed, api, wanted.clone(), stop.clients));
             }
-            watches.into_iter().for_each(|watch| drop(watching.spawn(watch)));
-            starts.into_iter().for_each(|client| drop(writing.spawn(client)));
-            writing.join_all().await;
+            traffic.clients_end().await;
             if let Some(api) = &api {
                 let wanted = wanted.lock().clone();
                 settle(api, &wanted, &wrong).await;
@@ -201,14 +176,9 @@ impl Load {
             stage.store(1, Ordering::Relaxed);
             let asked = held_by.lock().clone();
             let members: Vec<_> = asked.into_iter().map(|host| members[host].clone()).collect();
-            // Who did not answer is missing among those who were looked at.
-            let _ = traffic::store::look(any, &members, &recorder).await;
-            if let Some(api) = api {
-                let _ = traffic::api::look(api, &recorder).await;
-            }
-            watching.join_all().await;
-            noted.cancel();
-            noting.join_all().await;
+            let looked = traffic.look(any, &members, api).await;
+            *unanswered.lock() = looked.err();
+            traffic.watchers_end().await;
             stage.store(2, Ordering::Relaxed);
         }
     }
@@ -216,17 +186,21 @@ impl Load {
     /// Ends all, and looks.
     pub(super) fn finish(&self, sim: &mut Sim) -> Result<()> {
         *self.held_by.lock() = sim.present();
-        self.stop_clients.cancel();
+        self.stop.clients.cancel();
         let (stage, wrong) = (self.stage.clone(), self.wrong.clone());
         let ended = sim.wait("clients to end", HEAL + SETTLE, move |_| stage.load(Ordering::Relaxed) >= 1);
         let wrong = std::mem::take(&mut *wrong.lock());
         ensure!(wrong.is_empty(), "{} s after all has healed: {}", SETTLE.as_secs(), wrong.join("; "));
         ended?;
         let stage = self.stage.clone();
-        sim.wait("watchers to reach the end", HEAL, move |_| stage.load(Ordering::Relaxed) >= 2)?;
+        let ended = sim.wait("watchers to reach the end", HEAL, move |_| stage.load(Ordering::Relaxed) >= 2);
+        if let Some(why) = self.unanswered.lock().take() {
+            bail!("the last look: {why}");
+        }
+        ended?;
         let looked = futures::executor::block_on(self.recorder.with(|history| history.looked.len()));
         ensure!(looked == sim.present().len(), "{looked} of the members were looked at");
-        self.stop_watchers.cancel();
+        self.stop.watchers.cancel();
         Ok(())
     }
 }

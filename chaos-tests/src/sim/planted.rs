@@ -117,7 +117,7 @@ fn find(bug: Bug, options: &PlantedOptions, sound: &Sound) -> Option<Found> {
     for seed in 1..=options.worlds {
         let by = match in_a_process(seed, &world) {
             Ok(verdict) if verdict.violations.is_empty() => continue,
-            Ok(verdict) => verdict.violations.into_iter().map(words).collect::<Vec<_>>().join(", "),
+            Ok(verdict) => words(verdict.violations),
             // An assertion of the code itself, or a loop.
             Err(error) => match error.downcast_ref() {
                 Some(WorldEnded::Aborted | WorldEnded::Endless(_)) => format!("{error:#}"),
@@ -135,14 +135,18 @@ fn find(bug: Bug, options: &PlantedOptions, sound: &Sound) -> Option<Found> {
     None
 }
 
-/// A promise that was broken, and of a world that does not heal the first that is not as it should be.
-fn words((promise, violations): (String, Vec<String>)) -> String {
-    match promise.as_str() {
+/// The first promise that was broken, and how many more were. Of a world that does not heal, the first that
+/// is not as it should be.
+fn words(violations: Vec<(String, Vec<String>)>) -> String {
+    let more = violations.len().saturating_sub(1);
+    let Some((promise, wrong)) = violations.into_iter().next() else { return String::new() };
+    let first = match promise.as_str() {
         "the world heals" => {
-            violations.first().and_then(|why| why.split(';').next()).map_or(promise, str::to_owned)
+            wrong.first().and_then(|why| why.split(';').next()).map_or(promise, str::to_owned)
         }
         _ => promise,
-    }
+    };
+    if more == 0 { first } else { format!("{first}, and {more} more") }
 }
 
 /// Whether the world keeps every promise without the bug.

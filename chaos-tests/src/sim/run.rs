@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 use trireme_raft::Tls;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::cluster::Sim;
 use super::control::Keys;
@@ -36,6 +36,7 @@ pub struct Verdict {
     /// A hash of everything that clients were told, and in which order.
     pub trace: String,
     pub violations: Vec<(String, Vec<String>)>,
+    doubts: Doubts,
     members: usize,
     /// Of the plan, whether they were done or left out.
     pub steps: usize,
@@ -44,17 +45,37 @@ pub struct Verdict {
     messages: u64,
 }
 
+/// Of which promises the world says nothing.
+#[derive(Debug, Serialize, Deserialize)]
+struct Doubts {
+    nothing_to_judge: Vec<String>,
+    undecided: Vec<String>,
+}
+
+impl fmt::Display for Doubts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A world of the store has nothing of the API: there are many of these.
+        match self.nothing_to_judge.len() {
+            0 => {}
+            few @ 1..=3 => write!(f, "; {few} with nothing to judge: {}", self.nothing_to_judge.join(", "))?,
+            many => write!(f, "; {many} with nothing to judge")?,
+        }
+        if self.undecided.is_empty() { Ok(()) } else { write!(f, "; {}", self.undecided.join("; ")) }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let faults: Vec<_> = self.faults.iter().map(|(name, count)| format!("{count} {name}")).collect();
         write!(
             f,
-            "{} members, {:.0} s, {}; {}, {} messages; trace {}: {}",
+            "{} members, {:.0} s, {}; {}, {} messages{}; trace {}: {}",
             self.members,
             self.simulated.as_secs_f64(),
             faults.join(", "),
             self.tally,
             self.messages,
+            self.doubts,
             self.trace,
             if self.violations.is_empty() { "ok" } else { "FAILED" }
         )
@@ -77,9 +98,16 @@ pub(super) fn world(seed: u64, options: &Options, folder: &Path) -> Result<Verdi
     let outcome = sim.play(seed, Duration::from_secs(options.minutes * 60), &recorder);
     let ended = outcome.err().map(|error| format!("{error:#}"));
     let history = futures::executor::block_on(recorder.with(std::mem::take));
-    let mut violations: Vec<(String, Vec<String>)> = check::all(&history)
+    let checked = check::all(&history);
+    let nothing = checked.iter().filter(|checked| checked.looked_at == 0).map(|checked| checked.name);
+    let undecided = checked.iter().filter(|checked| !checked.undecided.is_empty());
+    let doubts = Doubts {
+        nothing_to_judge: nothing.map(str::to_owned).collect(),
+        undecided: undecided.map(|checked| format!("{}: {}", checked.name, checked.undecided)).collect(),
+    };
+    let mut violations: Vec<(String, Vec<String>)> = checked
         .into_iter()
-        .map(|(name, wrong)| (name.to_owned(), wrong))
+        .map(|checked| (checked.name.to_owned(), checked.violations))
         .filter(|(_, wrong)| !wrong.is_empty())
         .collect();
     for (promise, broken) in std::mem::take(&mut sim.promises.broken) {
@@ -89,8 +117,9 @@ pub(super) fn world(seed: u64, options: &Options, folder: &Path) -> Result<Verdi
     Ok(Verdict {
         simulated: sim.world.now(),
         took: processor_time()?,
-        trace: format!("{:016x}", trace(&history)),
+        trace: format!("{:016x}", trace(&history)?),
         violations,
+        doubts,
         members: sim.founders,
         steps: sim.steps,
         faults: std::mem::take(&mut sim.faults),
@@ -106,13 +135,9 @@ fn processor_time() -> Result<Duration> {
     Ok(Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time())))
 }
 
-fn trace(history: &History) -> u64 {
-    let mut hash = Xxh3::new();
+fn trace(history: &History) -> Result<u64> {
     // Serialised, since that has an order and nothing that differs from run to run.
-    if let Ok(bytes) = serde_json::to_vec(history) {
-        hash.update(&bytes);
-    }
-    hash.digest()
+    Ok(xxh3_64(&serde_json::to_vec(history).context("the history as JSON")?))
 }
 
 /// What a replica's configuration wants, and no simulated connection uses.

@@ -20,7 +20,7 @@ use super::{ANSWER_TIMEOUT, PAUSE};
 use crate::history::{ApiCall, ApiFence, ApiOperation, ApiOutcome, Recorder};
 use acts::Actor;
 pub use evictions::{AVAILABLE_MIN, evictions};
-pub use objects::READY;
+pub use objects::{END, READY};
 pub use watching::watchers;
 
 pub const NAMESPACE: &str = "default";
@@ -79,7 +79,8 @@ pub async fn client(id: u32, seed: u64, api: Client, recorder: Arc<Recorder>, st
     }
 }
 
-/// The last look: lists of everything, which must be what watches tell.
+/// The last look: lists of everything, which must be what watches tell; and the last writes, which end
+/// watches. In this order, since a list is compared with what watches told by then.
 ///
 /// # Errors
 /// What was not answered, of a cluster that is said to be whole.
@@ -103,7 +104,32 @@ pub async fn look(api: Client, recorder: &Arc<Recorder>) -> Result<(), String> {
             }
         }
     }
+    for resource in objects::WATCHED {
+        end(&actor, resource).await.ok_or_else(|| format!("no end of {resource} can be written"))?;
+    }
     Ok(())
+}
+
+/// Writes what ends the watches of a resource, once.
+async fn end(actor: &Actor, resource: &'static str) -> Option<()> {
+    for n in 0..LOOKS_MAX {
+        let value = format!("end.{n}");
+        let call = ApiCall::Create { id: objects::id(resource, END), value: value.clone() };
+        let work = async {
+            let object = objects::end(resource, &value);
+            let done = actor.session.api.create(&objects::resource(resource), NAMESPACE, &object).await?;
+            Ok(ApiOutcome::Changed(objects::shown(resource, &done)))
+        };
+        let outcome = actor.session.call(call, None, work).await;
+        // It may be there by a try of which nothing was heard.
+        if matches!(outcome, ApiOutcome::Changed(_))
+            || matches!(actor.look_at(resource, END).await, ApiOutcome::Found(_))
+        {
+            return Some(());
+        }
+        sleep(PAUSE).await;
+    }
+    None
 }
 
 impl Actor {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   client    what a mix of etcd's kind asks for, through any member
-//!   watchers  one watch of everything from the beginning to the end, and others that come and go
+//!   watchers  watches of everything from the beginning to the end, quick and slow, and others that come and go
 //!   leader    leads with others in turn, and writes as who leads
 //!   resident  reads that one member alone answers, and how it says that it stands
 //!   look      everything once more when all has healed, from each member
@@ -53,17 +53,11 @@ const RESIDENT_PAUSE: Duration = Duration::from_millis(40);
 /// How far back residents read.
 const RESIDENT_PAST: i64 = 200;
 
-/// Does what the mix of `seed` does, until `stop`. Clients of a run have different numbers.
-pub async fn client(id: u32, seed: u64, kv: Arc<dyn Kv>, recorder: Arc<Recorder>, stop: CancellationToken) {
-    let mix = Mix::draw(seed);
-    client_of(id, seed, &mix, kv, recorder, stop).await;
-}
-
-/// The same, of a given mix.
-pub async fn client_of(
+/// Does what a mix does, until `stop`. Clients of a run have different numbers.
+pub async fn client(
     id: u32,
     seed: u64,
-    mix: &Mix,
+    mix: Mix,
     kv: Arc<dyn Kv>,
     recorder: Arc<Recorder>,
     stop: CancellationToken,

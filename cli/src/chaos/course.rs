@@ -257,7 +257,7 @@ impl Course {
     }
 
     fn promises(&self, history: &History, last: &Roll, leaders: &Leaders) -> Vec<Promise> {
-        let promise = |name: &str, violations| Promise { name: name.to_owned(), violations };
+        let promise = Promise::new;
         let mut promises = vec![
             promise("no acknowledged write is lost", judge::nothing_is_lost(history)),
             promise("no read is stale", judge::no_read_is_stale(history)),

@@ -195,8 +195,6 @@ impl Store {
         if request.start_revision.0 > 0 && request.start_revision < compact {
             return Err(Error::Compacted { compact_revision: compact });
         }
-        let early = planted::is(Bug::FutureWatchEarly) && request.start_revision > self.revision();
-        let request = if early { WatchRequest { start_revision: Revision(0), ..request } } else { request };
         let source = Arc::new(Past(Arc::downgrade(&self.inner)));
         Ok(Box::pin(WatchCursor::new(self.inner.hub.clone(), source, &request)))
     }

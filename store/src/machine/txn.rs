@@ -206,7 +206,10 @@ impl Run<'_, '_> {
         let mut responses = Vec::with_capacity(ops.len());
         for op in ops {
             responses.push(match op {
-                Op::Range(request) => {
+                Op::Range(mut request) => {
+                    if planted::is(Bug::TxnReadsNew) {
+                        request.revision = Revision(0);
+                    }
                     let current = if self.has_changes() { revision } else { before };
                     let range = history::range(&mut self.history, self.overlay, &request, current)?;
                     OpResponse::Range(range)

@@ -314,7 +314,8 @@ impl Inner {
         for (place, event) in commit.events.iter().enumerate() {
             self.index.matches(&event.kv.key, |id| {
                 let Some(watch) = watches.get(&id) else { return };
-                if commit.revision < watch.min_revision || !watch.filter.wants_kind(event.kind) {
+                let early = commit.revision < watch.min_revision && !planted::is(Bug::WatchFutureEarly);
+                if early || !watch.filter.wants_kind(event.kind) {
                     return;
                 }
                 if commit.events.len() == 1 {

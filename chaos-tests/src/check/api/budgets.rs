@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::replay::play;
 use super::{Told, name, shown};
+use crate::check::judged::Judged;
 use crate::history::{ApiCall, ApiObject, ApiOperation, ApiOutcome, History};
 use crate::traffic::api::{AVAILABLE_MIN, READY};
 
@@ -15,7 +16,7 @@ struct State<'h> {
 
 /// An eviction is granted at a moment at which enough others are ready, of whom nobody is evicted before
 /// it. That moment is some time after it was asked for; what nodes do to pods is nobody's eviction.
-pub(in crate::check) fn evictions_keep_to_budgets(history: &History) -> Vec<String> {
+pub(in crate::check) fn evictions_keep_to_budgets(history: &History) -> Judged {
     let granted: BTreeMap<&str, &ApiOperation> = history
         .api
         .operations
@@ -27,10 +28,10 @@ pub(in crate::check) fn evictions_keep_to_budgets(history: &History) -> Vec<Stri
         })
         .collect();
     if granted.is_empty() {
-        return Vec::new();
+        return Judged::default();
     }
     let told = Told::of(shown(history).map(|(tick, object)| (tick, object.version)).collect());
-    let mut wrong = Vec::new();
+    let mut judged = Judged::default();
     for watch in history.api.watches.iter().filter(|watch| watch.resource == "pods") {
         let (mut states, mut ends): (Vec<State<'_>>, Vec<(i64, &str)>) = (Vec::new(), Vec::new());
         play(watch, |from, changed, pods| {
@@ -58,16 +59,16 @@ pub(in crate::check) fn evictions_keep_to_budgets(history: &History) -> Vec<Stri
             let first = states.partition_point(|state| state.from <= asked).saturating_sub(1);
             let during = states[first..].iter().take_while(|state| state.from < end);
             let left = during.map(|state| state.ready.difference(&evicted).count()).max().unwrap_or(0);
-            if left < AVAILABLE_MIN {
-                wrong.push(format!(
+            judged.case((left < AVAILABLE_MIN).then(|| {
+                format!(
                     "{} was granted, and left {left} of the {AVAILABLE_MIN} pods that the budget keeps, at version \
                      {end}",
                     name(operation)
-                ));
-            }
+                )
+            }));
         }
     }
-    wrong
+    judged
 }
 
 #[cfg(test)]

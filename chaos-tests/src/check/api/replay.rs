@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::check::judged::Judged;
 use crate::history::{ApiChange, ApiHistory, ApiId, ApiObject, ApiOutcome, ApiWatch, History};
 
 pub(super) type Objects<'h> = BTreeMap<ApiId, &'h ApiObject>;
@@ -21,20 +22,20 @@ pub(super) fn play<'h>(watch: &'h ApiWatch, mut look: impl FnMut(i64, Option<&'h
 }
 
 /// A list at a version has what the watch had told by then, in whichever pages it came.
-pub(in crate::check) fn lists_equal_the_replay(history: &History) -> Vec<String> {
-    let mut wrong = Vec::new();
+pub(in crate::check) fn lists_equal_the_replay(history: &History) -> Judged {
+    let mut judged = Judged::default();
     for watch in &history.api.watches {
         let mut lists = lists_of(&history.api, watch);
         lists.sort_by_key(|(version, _)| *version);
         let mut lists = lists.into_iter().peekable();
         let mut check = |until: i64, objects: &Objects<'_>| {
             while let Some((version, listed)) = lists.next_if(|(version, _)| *version < until) {
-                if let Some(what) = differs(objects, listed) {
-                    wrong.push(format!(
+                judged.case(differs(objects, listed).map(|what| {
+                    format!(
                         "a list of {} at version {version} and watch {}: {what}",
                         watch.resource, watch.watcher
-                    ));
-                }
+                    )
+                }));
             }
         };
         // What was there until the next event.
@@ -45,7 +46,7 @@ pub(in crate::check) fn lists_equal_the_replay(history: &History) -> Vec<String>
         });
         check(watch.reached + 1, &before);
     }
-    wrong
+    judged
 }
 
 fn lists_of<'h>(api: &'h ApiHistory, watch: &ApiWatch) -> Vec<(i64, &'h Vec<ApiObject>)> {
@@ -79,8 +80,8 @@ fn differs(objects: &Objects<'_>, listed: &[ApiObject]) -> Option<String> {
 }
 
 /// No two objects that live at one time have an address or a port.
-pub(in crate::check) fn addresses_are_given_once(history: &History) -> Vec<String> {
-    let mut wrong = Vec::new();
+pub(in crate::check) fn addresses_are_given_once(history: &History) -> Judged {
+    let mut judged = Judged::default();
     for watch in &history.api.watches {
         let mut owners: BTreeMap<&str, ApiId> = BTreeMap::new();
         play(watch, |version, changed, objects| {
@@ -90,6 +91,7 @@ pub(in crate::check) fn addresses_are_given_once(history: &History) -> Vec<Strin
             };
             for object in new {
                 for address in object.addresses.iter().chain(&object.node_ports) {
+                    judged.look();
                     let id = object.id();
                     match owners.get(address.as_str()) {
                         Some(owner)
@@ -97,7 +99,7 @@ pub(in crate::check) fn addresses_are_given_once(history: &History) -> Vec<Strin
                                 && holds(objects.get(owner).copied(), address)
                                 && objects.contains_key(&id) =>
                         {
-                            wrong.push(format!(
+                            judged.say(format!(
                                 "{address} was given to {id} at version {version}, and {owner} has it"
                             ));
                         }
@@ -113,16 +115,14 @@ pub(in crate::check) fn addresses_are_given_once(history: &History) -> Vec<Strin
         let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
         for object in objects {
             for address in object.addresses.iter().chain(&object.node_ports) {
-                if let Some(other) = owners.insert(address, &object.name) {
-                    wrong.push(format!(
-                        "{address} was given to {other} and {}, as listed at version {version}",
-                        object.name
-                    ));
-                }
+                judged.case(owners.insert(address, &object.name).map(|other| {
+                    let name = &object.name;
+                    format!("{address} was given to {other} and {name}, as listed at version {version}")
+                }));
             }
         }
     }
-    wrong
+    judged
 }
 
 fn holds(object: Option<&ApiObject>, address: &String) -> bool {

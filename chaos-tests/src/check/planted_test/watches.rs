@@ -1,7 +1,7 @@
 //! Bugs of watches.
 
 use super::events_of;
-use crate::history::{History, Keys, Piece, Received, Watch};
+use crate::history::{History, Keys, Moment, Piece, Received, Watch};
 
 /// The watch of everything that gets whatever is planted.
 pub(super) fn whole(history: &mut History) -> &mut Watch {
@@ -139,5 +139,62 @@ pub(super) fn lose_place(history: &mut History) -> bool {
     watch.pieces.truncate(watch.pieces.len() / 2);
     let revision = watch.reached() + 1;
     watch.receive(at, Received::Compacted { revision });
+    true
+}
+
+/// A watch that began at the revision of a response before that was made, and was told this much of it and
+/// of the next one.
+fn future(history: &mut History, start: fn(i64) -> i64, told: usize) -> bool {
+    let watch = whole(history);
+    let (first, next) = (responses(watch)[0], responses(watch)[1]);
+    let told = &[watch.pieces[first].clone(), watch.pieces[next].clone()][told..];
+    let Received::Events { events, .. } = &watch.pieces[first].what else { return false };
+    let start = start(events[0].kv.mod_revision);
+    let mut future = Watch { prev_kv: watch.prev_kv, keys: watch.keys.clone(), ..Watch::default() };
+    future.from = start - 1;
+    future.receive(Moment::default(), Received::Opened { start });
+    told.iter().for_each(|piece| future.receive(piece.at, piece.what.clone()));
+    history.watches.push(future);
+    true
+}
+
+pub(super) fn future_early(history: &mut History) -> bool {
+    future(history, |revision| revision + 1, 0)
+}
+
+pub(super) fn future_late(history: &mut History) -> bool {
+    future(history, |revision| revision, 1)
+}
+
+/// A slow watch, with the places of the responses that it had, which are few and large.
+fn slow(history: &mut History) -> Option<(&mut Watch, Vec<usize>)> {
+    let is_events = |piece: &Piece| matches!(piece.what, Received::Events { .. });
+    let slow = history.watches.iter_mut().filter(|watch| watch.slow);
+    let mut slow = slow.map(|watch| {
+        let places = (0..watch.pieces.len()).filter(|n| is_events(&watch.pieces[*n])).collect();
+        (watch, places)
+    });
+    slow.find(|(_, places): &(_, Vec<usize>)| places.len() > 1)
+}
+
+pub(super) fn slow_stops(history: &mut History) -> bool {
+    let Some((watch, places)) = slow(history) else { return false };
+    let pieces = watch.pieces[..places[places.len() - 1]].to_vec();
+    (watch.pieces, watch.told) = (Vec::new(), 0);
+    let events = pieces.into_iter().filter(|piece| !matches!(piece.what, Received::Progress { .. }));
+    events.for_each(|piece| watch.receive(piece.at, piece.what));
+    true
+}
+
+pub(super) fn slow_misses(history: &mut History) -> bool {
+    let Some((watch, places)) = slow(history) else { return false };
+    watch.pieces.remove(places[0]);
+    true
+}
+
+pub(super) fn end_without_reason(history: &mut History) -> bool {
+    let watch = whole(history);
+    let at = watch.pieces[watch.pieces.len() - 1].at;
+    watch.receive(at, Received::Ended { why: String::new() });
     true
 }

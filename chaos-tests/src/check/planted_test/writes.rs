@@ -204,3 +204,43 @@ pub(super) fn miscount_deletion(history: &mut History) -> bool {
         _ => false,
     }
 }
+
+/// A transaction that changed something and read something of the past.
+fn past_place(history: &mut History) -> Option<&mut Operation> {
+    history.operations.iter_mut().find(|operation| match (&operation.call, &operation.outcome) {
+        (Call::Txn(txn), Outcome::Done(answer @ Answer::Txn { succeeded, results, .. }))
+            if answer.changed() =>
+        {
+            past_result(txn.branch(*succeeded), results).is_some()
+        }
+        _ => false,
+    })
+}
+
+fn past_result(ops: &[Op], results: &[OpAnswer]) -> Option<usize> {
+    ops.iter().zip(results).position(|pair| match pair {
+        (Op::Range(range), OpAnswer::Range(found)) => range.revision > 0 && !found.kvs.is_empty(),
+        _ => false,
+    })
+}
+
+pub(super) fn past_in_transaction(history: &mut History) -> bool {
+    let Some(operation) = past_place(history) else { return false };
+    if let (Call::Txn(txn), Outcome::Done(Answer::Txn { succeeded, results, .. })) =
+        (&operation.call, &mut operation.outcome)
+        && let Some(n) = past_result(txn.branch(*succeeded), results)
+        && let OpAnswer::Range(found) = &mut results[n]
+    {
+        found.kvs[0].version += 1;
+        return true;
+    }
+    false
+}
+
+pub(super) fn compacted_and_done(history: &mut History) -> bool {
+    let Some(operation) = past_place(history) else { return false };
+    let Outcome::Done(answer) = &operation.outcome else { return false };
+    let revision = answer.revision().unwrap_or(0);
+    operation.outcome = Outcome::Refused(Refusal::Compacted { revision });
+    true
+}

@@ -18,6 +18,11 @@ pub(super) const WATCHED: [&str; 3] = [CONFIGS, SERVED, EVICTED];
 pub(super) const SELECTOR: &str = "chaos=traffic";
 /// But for pods that are evicted.
 pub(super) const EVICTED_SELECTOR: &str = "chaos=evicted";
+/// These, and the pod that ends the run, which no set and no budget takes for its own.
+const WATCHED_PODS: &str = "chaos in (evicted,end)";
+/// Made of each resource that is watched when all is over: a watch that has told of it has told of
+/// everything.
+pub const END: &str = "chaos-end";
 /// What stands for a pod that is ready, and stays.
 pub const READY: &str = "ready";
 /// The Lease that clients take from each other.
@@ -40,7 +45,7 @@ pub(super) fn resource(name: &str) -> Resource {
 }
 
 pub(super) fn selector(resource: &str) -> &'static str {
-    if resource == EVICTED { EVICTED_SELECTOR } else { SELECTOR }
+    if resource == EVICTED { WATCHED_PODS } else { SELECTOR }
 }
 
 /// A pod as a budget sees it.
@@ -88,6 +93,24 @@ pub(super) fn service(name: &str, value: &str, node_port: bool) -> Object {
             "ports": [{"name": "one", "port": 80}, {"name": "two", "port": 443}]
         }
     }))
+}
+
+/// What ends the watches of a resource.
+pub(super) fn end(resource: &str, value: &str) -> Object {
+    match resource {
+        SERVED => service(END, value, false),
+        // No node has it, so that nothing comes of it.
+        EVICTED => Object(value!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": END, "namespace": NAMESPACE, "labels": {"chaos": "end"}},
+            "spec": {
+                "nodeSelector": {"chaos": "nowhere"},
+                "containers": [{"name": "c", "image": "example.test/c:1"}]
+            }
+        })),
+        _ => config_map(END, value, ""),
+    }
 }
 
 /// The Lease as `holder` takes it, from whoever had it at `version`.

@@ -10,24 +10,42 @@ use trireme_client::{Client, ListParams, WatchEvent};
 
 use super::super::{ANSWER_TIMEOUT, PAUSE};
 use super::NAMESPACE;
-use super::objects::{self, WATCHED};
+use super::objects::{self, END, WATCHED};
 use crate::history::{ApiChange, ApiEvent, ApiWatch, Recorder};
 
 const WATCH_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Follows everything of the traffic until `stop`, a list and a watch for each resource. When its place
-/// in history is gone (410) it lists and goes on as a new watch.
+/// Follows everything of the traffic until its end is told, or `stop`: a list and a watch for each
+/// resource. When its place in history is gone (410) it lists and goes on as a new watch.
 pub async fn watchers(id: u32, api: Client, recorder: Arc<Recorder>, stop: CancellationToken) {
-    let each = WATCHED.iter().map(|resource| one(id, resource, &api, &recorder, &stop));
+    let each = WATCHED.iter().map(|resource| async {
+        tokio::select! { () = stop.cancelled() => {}, () = one(id, resource, &api, &recorder) => {} }
+    });
     futures::future::join_all(each).await;
 }
 
-async fn one(id: u32, resource: &'static str, api: &Client, recorder: &Recorder, stop: &CancellationToken) {
-    while !stop.is_cancelled() {
+/// Why a stream is not followed any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// It broke, and can be taken up again.
+    Broken,
+    /// The place in history is gone.
+    Gone,
+    /// It has told of the end of the run.
+    Ended,
+}
+
+async fn one(id: u32, resource: &'static str, api: &Client, recorder: &Recorder) {
+    let end = objects::id(resource, END);
+    let mut left = Left::Gone;
+    while left != Left::Ended {
         let Some(begun) = list(id, resource, api).await else {
             sleep(PAUSE).await;
             continue;
         };
+        if begun.initial.iter().any(|object| object.id() == end) {
+            left = Left::Ended;
+        }
         let mut reached = begun.from.to_string();
         let number = recorder
             .with(|history| {
@@ -35,13 +53,12 @@ async fn one(id: u32, resource: &'static str, api: &Client, recorder: &Recorder,
                 history.api.watches.len() - 1
             })
             .await;
-        let mut gone = false;
-        while !gone && !stop.is_cancelled() {
-            gone = tokio::select! {
-                () = stop.cancelled() => false,
-                gone = follow(number, resource, &mut reached, api, recorder) => gone,
-            };
-            tokio::select! { () = stop.cancelled() => {}, () = sleep(PAUSE) => {} }
+        while left != Left::Ended {
+            left = follow(number, resource, &mut reached, api, recorder).await;
+            if left == Left::Gone {
+                break;
+            }
+            sleep(PAUSE).await;
         }
     }
 }
@@ -60,22 +77,23 @@ async fn list(id: u32, resource: &'static str, api: &Client) -> Option<ApiWatch>
     })
 }
 
-/// Whether the place in history is gone.
 async fn follow(
     number: usize,
     resource: &'static str,
     reached: &mut String,
     api: &Client,
     recorder: &Recorder,
-) -> bool {
+) -> Left {
+    let of = |error: &trireme_client::Error| if error.is_gone() { Left::Gone } else { Left::Broken };
+    let end = objects::id(resource, END);
     let params =
         ListParams { resource_version: reached.clone(), ..ListParams::labels(objects::selector(resource)) };
     let kind = objects::resource(resource);
     let watch = api.watch(&kind, Some(NAMESPACE), &params, WATCH_TIMEOUT);
     let mut stream = match timeout(ANSWER_TIMEOUT, watch).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return error.is_gone(),
-        Err(_) => return false,
+        Ok(Err(error)) => return of(&error),
+        Err(_) => return Left::Broken,
     };
     while let Some(item) = stream.next().await {
         let (change, object) = match item {
@@ -93,10 +111,11 @@ async fn follow(
                 *reached = resource_version;
                 continue;
             }
-            Err(error) => return error.is_gone(),
+            Err(error) => return of(&error),
         };
         *reached = object.resource_version().to_owned();
         let object = objects::shown(resource, &object);
+        let ended = object.id() == end;
         recorder
             .with(|history| {
                 let watch = &mut history.api.watches[number];
@@ -104,6 +123,9 @@ async fn follow(
                 watch.events.push(ApiEvent { tick: recorder.tick(), change, object });
             })
             .await;
+        if ended {
+            return Left::Ended;
+        }
     }
-    false
+    Left::Broken
 }

@@ -245,12 +245,19 @@ impl Client {
     fn branch(&mut self, keys: &[String]) -> Vec<Op> {
         let mut ops = Vec::new();
         for key in keys {
-            ops.push(match self.random.random_range(0..6) {
+            ops.push(match self.random.random_range(0..7) {
                 0 | 1 => Op::Delete { keys: Keys::one(key), prev_kv: self.random.random_bool(0.5) },
                 2 => Op::Range(Range { keys: Keys::one(key), ..Range::default() }),
                 3 => Op::Range(Range {
                     keys: Keys::prefix(&format!("{PREFIX}k/")),
                     limit: 3,
+                    ..Range::default()
+                }),
+                // As it was, whatever the others do; where that is compacted, nothing is done.
+                4 => Op::Range(Range {
+                    keys: Keys::prefix(&format!("{PREFIX}k/")),
+                    limit: 3,
+                    revision: self.past(),
                     ..Range::default()
                 }),
                 _ => self.put(key.clone()),
@@ -265,12 +272,17 @@ impl Client {
         format!("{PREFIX}{}", groups.choose(&mut self.random).unwrap_or(&""))
     }
 
+    /// A revision that it may have seen.
+    fn past(&mut self) -> i64 {
+        (self.seen - self.random.random_range(0..PAST)).max(1)
+    }
+
     fn list(&mut self, past: bool) -> Range {
-        let back = self.random.random_range(0..PAST);
+        let revision = self.past();
         Range {
             keys: Keys::prefix(&self.prefix()),
             limit: if self.random.random_bool(0.5) { 0 } else { self.random.random_range(1..8) },
-            revision: if past { (self.seen - back).max(1) } else { 0 },
+            revision: if past { revision } else { 0 },
             serializable: self.random.random_bool(0.3),
             keys_only: self.random.random_bool(0.1),
             count_only: self.random.random_bool(0.1),

@@ -14,7 +14,7 @@ pub enum Action {
     DeleteMany,
     /// A read and a write that holds only if nobody came between.
     Swap,
-    /// Compares, puts, deletes and reads of several keys, in both branches.
+    /// Compares, puts, deletes and reads of several keys, now and of the past, in both branches.
     Txn,
     /// To a list that all clients append to.
     Append,

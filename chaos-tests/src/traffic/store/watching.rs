@@ -1,4 +1,5 @@
-//! Watches: one of everything from the beginning to the end, and others that come and go.
+//! Watches: of everything from the beginning to the end, by a reader that is quick and one that is slow,
+//! and others that come and go.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +10,26 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use trireme_store::{Error, Kv, Revision, WatchItem, WatchRequest};
+use trireme_store::{Error, KeyRange, Kv, RangeRequest, Revision, WatchItem, WatchRequest};
 
 use super::super::{ANSWER_TIMEOUT, PAUSE};
 use super::{END_KEY, PREFIX, wire};
 use crate::history::{Keys, Received, Recorder, Watch};
 
-/// Numbers of watches that come and go, above those of the ones that stay.
+/// Numbers of watches whose readers are slow, above those of the ones that are quick.
+const SLOW: u32 = 60_000;
+/// Numbers of watches that come and go.
 const PASSING: u32 = 70_000;
+/// A slow reader's pause after each message, in milliseconds: many times what comes in takes to come.
+const SLOW_MS: (u64, u64) = (20, 400);
 /// How long a passing watch follows in one stream, in milliseconds.
 const STREAM_MS: (u64, u64) = (20, 2_500);
 /// Streams of a passing watch, each taken up where the one before was left.
 const STREAMS_MAX: u32 = 4;
 /// How far back a passing watch begins, in revisions.
 const PAST: i64 = 600;
+/// How far ahead it begins, if it does.
+const FUTURE: i64 = 60;
 /// Rest between two of them.
 const REST: Duration = Duration::from_millis(50);
 
@@ -32,14 +39,16 @@ struct Log<'r> {
     number: usize,
     request: WatchRequest,
     reached: i64,
+    /// Pauses between messages, and how many writes were acknowledged at the last one.
+    slow: Option<(StdRng, usize)>,
     /// Its beginning is compacted: it cannot go on.
     lost: bool,
     /// It has seen the last write of the run.
     ended: bool,
 }
 
-/// Follows everything from `from` on until the run's last write, or `stop`; and meanwhile begins
-/// watches of all kinds, one after the other.
+/// Follows everything from `from` on until the run's last write, or `stop`, quickly and slowly; and
+/// meanwhile begins watches of all kinds, one after the other.
 pub async fn watchers(
     id: u32,
     seed: u64,
@@ -51,23 +60,35 @@ pub async fn watchers(
     let done = CancellationToken::new();
     let passing = pass(id, seed, kv.clone(), recorder.clone(), done.clone());
     let staying = async {
-        stay(id, from, &*kv, &recorder, &stop).await;
+        stay(id, None, from, &*kv, &recorder, &stop).await;
         done.cancel();
     };
-    tokio::join!(staying, passing);
+    let slow = seed ^ (u64::from(id) << 32) ^ 0x510e;
+    let slowly = stay(SLOW + id, Some(slow), from, &*kv, &recorder, &stop);
+    tokio::join!(staying, slowly, passing);
 }
 
-async fn stay(id: u32, mut from: Revision, kv: &dyn Kv, recorder: &Recorder, stop: &CancellationToken) {
+async fn stay(
+    id: u32,
+    slow: Option<u64>,
+    mut from: Revision,
+    kv: &dyn Kv,
+    recorder: &Recorder,
+    stop: &CancellationToken,
+) {
     loop {
         let watch = Watch {
             watcher: id,
             keys: Keys::prefix(PREFIX),
             prev_kv: id.is_multiple_of(2),
-            whole: true,
+            // What a slow one was not told is not waited for by compactions.
+            whole: slow.is_none(),
+            slow: slow.is_some(),
             from: from.0,
             ..Watch::default()
         };
         let mut log = Log::begin(recorder, watch, true).await;
+        log.slow = slow.map(|seed| (StdRng::seed_from_u64(seed), 0));
         while !stop.is_cancelled() && !log.ended && !log.lost {
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -80,9 +101,11 @@ async fn stay(id: u32, mut from: Revision, kv: &dyn Kv, recorder: &Recorder, sto
         if !log.lost || stop.is_cancelled() {
             return;
         }
-        // Somebody else has compacted: on from now, with a gap that checkers see.
-        match kv.barrier().await {
-            Ok(revision) => from = revision,
+        // Somebody else has compacted, or it was slow: on from now, with a gap that checkers see; unless
+        // the last write is behind it.
+        match kv.range(RangeRequest::new(KeyRange::key(END_KEY))).await {
+            Ok(found) if !found.kvs.is_empty() => return,
+            Ok(found) => from = found.revision,
             Err(_) => sleep(PAUSE).await,
         }
     }
@@ -113,13 +136,14 @@ async fn pass_once(number: u32, random: &mut StdRng, kv: &dyn Kv, recorder: &Rec
         no_delete: random.random_bool(0.15),
         ..Watch::default()
     };
-    let from_now = random.random_bool(0.4);
-    let start = if from_now {
-        // Told below, once it is known which revisions it must see.
-        watch.from = i64::MAX;
-        0
-    } else {
-        (recorder.followed().await - random.random_range(0..PAST)).max(1)
+    let start = match random.random_range(0..10) {
+        // From now on: told below, once it is known which revisions it must see.
+        0..4 => {
+            watch.from = i64::MAX;
+            0
+        }
+        4..6 => recorder.followed().await + random.random_range(1..=FUTURE),
+        _ => (recorder.followed().await - random.random_range(0..PAST)).max(1),
     };
     if start > 0 {
         watch.from = start - 1;
@@ -150,7 +174,7 @@ impl<'r> Log<'r> {
         };
         let reached = if watch.from == i64::MAX { 0 } else { watch.from };
         let number = recorder.watch(watch).await;
-        Log { recorder, number, request, reached, lost: false, ended: false }
+        Log { recorder, number, request, reached, slow: None, lost: false, ended: false }
     }
 
     async fn say(&self, what: Received) {
@@ -175,6 +199,7 @@ impl<'r> Log<'r> {
             }
         }
         while let Some(item) = stream.next().await {
+            self.pause().await;
             match item {
                 Ok(WatchItem::Events { revision, events }) => {
                     self.ended = events.iter().any(|event| event.kv.key == END_KEY);
@@ -193,6 +218,15 @@ impl<'r> Log<'r> {
             }
         }
         self.say(Received::Ended { why: "the store closed it".into() }).await;
+    }
+
+    /// A slow reader's, while somebody writes: after that it is to come to the end.
+    async fn pause(&mut self) {
+        let Some((random, known)) = &mut self.slow else { return };
+        let acknowledged = self.recorder.acknowledged().await;
+        if std::mem::replace(known, acknowledged) != acknowledged {
+            sleep(Duration::from_millis(random.random_range(SLOW_MS.0..=SLOW_MS.1))).await;
+        }
     }
 
     async fn failed(&mut self, error: &Error) {
