@@ -201,6 +201,16 @@ impl Recorder {
         whole.map(Watch::reached).min().unwrap_or(0)
     }
 
+    /// The revision of the last compaction that was acknowledged; zero while there is none.
+    pub async fn compacted(&self) -> i64 {
+        let history = self.history.lock().await;
+        let done = history.operations.iter().rev().find_map(|operation| match operation.call {
+            Call::Compact { revision } if matches!(operation.outcome, Outcome::Done(_)) => Some(revision),
+            _ => None,
+        });
+        done.unwrap_or(0)
+    }
+
     /// Writes acknowledged so far.
     pub async fn acknowledged(&self) -> usize {
         usize::try_from(self.acknowledged.load(Ordering::Relaxed)).unwrap_or(usize::MAX)

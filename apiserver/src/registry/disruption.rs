@@ -3,17 +3,36 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use trireme_api::selector::LabelSelector;
 use trireme_api::{Object, Value};
 use trireme_store::planted::{self, Bug};
 
 use crate::cache::Filter;
-use crate::clock;
 use crate::server::Core;
 
 /// An eviction that was allowed counts for so long, should its pod still be there.
-const EVICTED_SECONDS: i64 = 120;
+const EVICTED: Duration = Duration::from_secs(120);
+/// What is forgotten of an eviction counts anew if it is still noted: nothing is, after so long.
+const FORGOTTEN: Duration = Duration::from_secs(3_600);
+
+/// Evictions that this server has seen noted in budgets, and since when. It does not go by the times that
+/// are noted: they are of another server's clock, and by one that is minutes ahead an eviction that was
+/// allowed a moment ago would count no more.
+#[derive(Default)]
+pub(crate) struct Evictions(Mutex<HashMap<[String; 3], Instant>>);
+
+impl Evictions {
+    /// Whether the eviction of `pod` at `time`, as the budget with this UID notes it, still counts.
+    fn counts(&self, budget: &str, pod: &str, time: &str) -> bool {
+        let mut seen = self.0.lock();
+        seen.retain(|_, since| since.elapsed() < FORGOTTEN);
+        let since = seen.entry([budget, pod, time].map(str::to_owned)).or_insert_with(Instant::now);
+        since.elapsed() < EVICTED
+    }
+}
 
 /// Fills the numbers of a budget's status. `observedGeneration` is left alone, so that the next
 /// eviction looks again; the pods evicted before stay noted, so that two at a time do not both
@@ -33,7 +52,8 @@ pub(super) fn observe(core: &Core, budget: &mut Value, namespace: &str) {
         "ReplicationController" => core.cached("", "replicationcontrollers", namespace, name),
         _ => None,
     });
-    fill(budget, &pods, expected, &clock::now());
+    let uid = budget["metadata"]["uid"].str_or_empty().to_owned();
+    fill(budget, &pods, expected, |pod, time| core.evictions.counts(&uid, pod, time));
 }
 
 /// The replicas that the pods' controllers want, each controller once.
@@ -62,13 +82,11 @@ fn expected(pods: &[Arc<Object>], find: impl Fn(&str, &str) -> Option<Arc<Object
     wanted.values().sum()
 }
 
-fn fill(budget: &mut Value, pods: &[Arc<Object>], controlled: i64, now: &str) {
-    let seconds = |time: &str| trireme_api::time::parse_time(time).map_or(0, |t| t.seconds);
-    let recent = |time: &Value| seconds(now) - seconds(time.str_or_empty()) < EVICTED_SECONDS;
+fn fill(budget: &mut Value, pods: &[Arc<Object>], controlled: i64, counts: impl Fn(&str, &str) -> bool) {
     let evicted: Vec<(String, Value)> = budget["status"]["disruptedPods"]
         .members()
         .iter()
-        .filter(|(name, time)| recent(time) && pods.iter().any(|p| *p.name() == **name))
+        .filter(|(name, time)| pods.iter().any(|p| *p.name() == **name) && counts(name, time.str_or_empty()))
         .map(|(name, time)| (name.to_string(), time.clone()))
         .collect();
     let healthy = pods
@@ -127,15 +145,28 @@ mod tests {
             let mut budget = value!({"spec": {}, "status": {}});
             budget.make(&[]).set("spec", spec);
             budget.make(&["status"]).set("disruptedPods", evicted);
-            fill(&mut budget, &pods, 4, "2024-01-01T00:10:00Z");
+            fill(&mut budget, &pods, 4, |_, time| time == "late");
             let n = |f: &str| budget["status"][f].as_i64().unwrap();
             assert_eq!([n("expectedPods"), n("desiredHealthy"), n("disruptionsAllowed")], expected);
         };
         check(value!({"minAvailable": 1}), Value::Null, [3, 1, 1]);
-        check(value!({"minAvailable": 1}), value!({"a": "2024-01-01T00:09:30Z"}), [3, 1, 0]);
-        check(value!({"minAvailable": 1}), value!({"a": "2024-01-01T00:07:30Z"}), [3, 1, 1]);
+        check(value!({"minAvailable": 1}), value!({"a": "late"}), [3, 1, 0]);
+        check(value!({"minAvailable": 1}), value!({"a": "early"}), [3, 1, 1]);
         check(value!({"minAvailable": "30%"}), Value::Null, [4, 2, 0]);
         check(value!({"maxUnavailable": 3}), Value::Null, [4, 1, 1]);
         check(value!({"maxUnavailable": "50%"}), Value::Null, [4, 2, 0]);
+    }
+
+    #[test]
+    fn an_eviction_counts_from_when_it_was_seen_whatever_its_time_says() {
+        let evictions = Evictions::default();
+        let long_ago = "2001-01-01T00:00:00Z";
+        assert!(evictions.counts("u", "a", long_ago) && evictions.counts("u", "a", long_ago));
+        for since in evictions.0.lock().values_mut() {
+            *since -= EVICTED;
+        }
+        assert!(!evictions.counts("u", "a", long_ago));
+        // Another of the same pod, or of another budget's, has its own time.
+        assert!(evictions.counts("u", "a", "2001-01-01T00:00:01Z") && evictions.counts("v", "a", long_ago));
     }
 }

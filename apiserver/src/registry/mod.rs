@@ -28,6 +28,7 @@ pub(crate) use meta::name_suffix;
 
 use http::{Method, Response};
 
+pub(crate) use disruption::Evictions;
 pub(crate) use expiry::ExpiryLeases;
 pub(crate) use list::{ListPage, select as select_list};
 pub(crate) use resource::Resource;

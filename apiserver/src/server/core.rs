@@ -21,7 +21,7 @@ use crate::health::Health;
 use crate::limits;
 use crate::metrics::{Metrics, MoreMetrics};
 use crate::openapi::OpenApi;
-use crate::registry::ExpiryLeases;
+use crate::registry::{Evictions, ExpiryLeases};
 use crate::services::ServiceRange;
 use crate::slow::SlowLog;
 
@@ -39,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) openapi: OpenApi,
     pub(crate) service_range: ServiceRange,
     pub(crate) expiry: ExpiryLeases,
+    pub(crate) evictions: Evictions,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) reads: Semaphore,
     pub(crate) writes: Semaphore,
@@ -70,6 +71,7 @@ impl Core {
             openapi: OpenApi::default(),
             service_range,
             expiry: ExpiryLeases::default(),
+            evictions: Evictions::default(),
             phase: watch::Sender::new(Phase::Running),
             reads: Semaphore::new(limits::READS_IN_FLIGHT_MAX),
             writes: Semaphore::new(limits::WRITES_IN_FLIGHT_MAX),

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
+use trireme_client::{Request, Transport};
 
 use super::tools::{output, run};
 use crate::cluster::binary;
@@ -58,6 +59,22 @@ impl Clock {
         // In place: the program has mapped this very file.
         let mut file = OpenOptions::new().write(true).open(&self.offset).context("open an offset")?;
         file.write_all(&seconds.to_ne_bytes()).context("write an offset")
+    }
+
+    /// How far the clock of who answers at `server` is ahead of this machine's, in whole seconds, by what
+    /// it says the date is.
+    pub(super) async fn seen(api: &dyn Transport) -> Result<i64> {
+        let request = Request {
+            method: http::Method::GET,
+            path: "/livez".into(),
+            headers: Vec::new(),
+            body: Default::default(),
+        };
+        let asked = api.send(request);
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, asked).await.context("no answer")??;
+        let date = answer.headers.get(http::header::DATE).context("an answer without a date")?;
+        let told = jiff::fmt::rfc2822::parse(date.to_str()?)?.timestamp().as_second();
+        Ok(told - jiff::Timestamp::now().as_second())
     }
 
     /// What the program's environment needs.

@@ -70,15 +70,24 @@ impl Disk {
 
     /// Takes what room there is but for a little.
     pub(super) fn fill(&self) -> Result<u64> {
-        let stat = nix::sys::statvfs::statvfs(&self.dir).context("room on the disk")?;
-        #[allow(clippy::unnecessary_cast)] // their width is the platform's
-        let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
-        let bytes = free.saturating_sub(LEFT_BYTES);
+        let bytes = self.free()?.saturating_sub(LEFT_BYTES);
         ensure!(bytes > 0, "{} is full already", self.dir.display());
         let ballast = File::create(self.dir.join(BALLAST)).context("make the ballast")?;
         let length = i64::try_from(bytes).context("size of the ballast")?;
         nix::fcntl::fallocate(&ballast, FallocateFlags::empty(), 0, length).context("fill the disk")?;
         Ok(bytes)
+    }
+
+    fn free(&self) -> Result<u64> {
+        let stat = nix::sys::statvfs::statvfs(&self.dir).context("room on the disk")?;
+        #[allow(clippy::unnecessary_cast)] // their width is the platform's
+        Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
+    }
+
+    /// Bytes that are free, and whether they are as few as [`Disk::fill`] leaves.
+    pub(super) fn left(&self) -> Result<(u64, bool)> {
+        let free = self.free()?;
+        Ok((free, free <= LEFT_BYTES))
     }
 
     pub(super) fn empty(&self) -> Result<()> {

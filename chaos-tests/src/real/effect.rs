@@ -1,13 +1,20 @@
 //! Whether a fault took hold, asked before it is taken back: what does nothing is survived by anybody.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
+use trireme_client::Transport;
 
-use super::disk::Met;
+use super::clock;
+use super::disk::{Disk, Met};
 use super::inflict::World;
 use super::process::Service;
 use super::wire::Carried;
+
+/// An answer takes its time, and its date is of whole seconds.
+const CLOCK_EXACT_S: i64 = 5;
 
 /// What a fault came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +46,14 @@ pub(super) enum Evidence {
     Waited(String),
     Carried(Carried),
     Syncs(Met),
+    /// The line of this host is down.
+    Down(String),
+    /// The disk has no more left than what filling it leaves.
+    Full(Disk),
+    /// The clock of who answers there is so many seconds ahead.
+    Clock(Arc<dyn Transport>, i64),
+    /// The process is this program.
+    Runs(Service, PathBuf),
 }
 
 impl Evidence {
@@ -65,8 +80,8 @@ impl Evidence {
                     None => (String::new(), true),
                 }
             }
-            Evidence::Stopped(service) => still(service.stands_still()),
-            Evidence::Frozen(host) => still(world.groups.is_frozen(host)?),
+            Evidence::Stopped(service) => told(service.stands_still(), "it did not stand still"),
+            Evidence::Frozen(host) => told(world.groups.is_frozen(host)?, "it did not stand still"),
             Evidence::Throttled(host, before) => {
                 let times = world.groups.throttled(host)?.saturating_sub(*before);
                 (format!("it waited {times} times"), times > 0)
@@ -80,6 +95,16 @@ impl Evidence {
             }
             Evidence::Waited(host) => frames(world.network.waited(host).await?, "had to wait"),
             Evidence::Carried(carried) => frames(carried.frames(), "were carried"),
+            Evidence::Down(host) => told(world.network.is_down(host).await?, "its line is up"),
+            Evidence::Full(disk) => {
+                let (free, is_full) = disk.left()?;
+                (format!("{} KiB free", free >> 10), is_full)
+            }
+            Evidence::Clock(api, wanted) => match clock::Clock::seen(&**api).await {
+                Ok(ahead) => (format!("{ahead:+} s by its answers"), (ahead - wanted).abs() <= CLOCK_EXACT_S),
+                Err(error) => (format!("not asked: {error:#}"), false),
+            },
+            Evidence::Runs(service, program) => told(service.is(program), "another program runs"),
             Evidence::Syncs(met) => match met.count() {
                 0 if met.hangs() => ("one hangs".to_owned(), true),
                 count => (format!("{count} syncs"), count > 0),
@@ -89,8 +114,8 @@ impl Evidence {
     }
 }
 
-fn still(is: bool) -> (String, bool) {
-    (if is { String::new() } else { "it did not stand still".to_owned() }, is)
+fn told(took_hold: bool, or: &str) -> (String, bool) {
+    (if took_hold { String::new() } else { or.to_owned() }, took_hold)
 }
 
 fn frames(count: u64, what: &str) -> (String, bool) {

@@ -172,17 +172,17 @@ pub(super) async fn begin(world: &World, fault: &Fault, leader: usize) -> Result
         }
         Kind::HostLink => {
             world.network.host_link(&master.host, false).await?;
-            Ok(Begun::new(to, Active::HostLink(master.host.clone()), Evidence::ItsOwn))
+            Ok(Begun::new(to, Active::HostLink(master.host.clone()), Evidence::Down(master.host.clone())))
         }
         Kind::SwitchLink => {
             world.network.switch_link(&master.host, false).await?;
-            Ok(Begun::new(to, Active::SwitchLink(master.host.clone()), Evidence::ItsOwn))
+            Ok(Begun::new(to, Active::SwitchLink(master.host.clone()), Evidence::Down(master.host.clone())))
         }
         Kind::DiskFull => {
             let bytes = master.disk.fill()?;
             let said = use_up(world).await;
             let words = format!("{to}: {} MiB of ballast, {said}", bytes >> 20);
-            Ok(Begun::new(words, Active::Full(n), Evidence::ItsOwn))
+            Ok(Begun::new(words, Active::Full(n), Evidence::Full(master.disk.clone())))
         }
         Kind::DiskFails => {
             master.disk.fail().await?;
@@ -192,7 +192,8 @@ pub(super) async fn begin(world: &World, fault: &Fault, leader: usize) -> Result
         Kind::Clock => {
             let clock = master.clock.as_ref().context("a clock that can be moved")?;
             clock.set(fault.amount)?;
-            Ok(Begun::new(format!("{to}: {:+} s", fault.amount), Active::Clock(n), Evidence::ItsOwn))
+            let evidence = Evidence::Clock(world.masters.api_of(n)?, fault.amount);
+            Ok(Begun::new(format!("{to}: {:+} s", fault.amount), Active::Clock(n), evidence))
         }
         Kind::Wipe => {
             master.service.down().await?;
@@ -211,7 +212,8 @@ pub(super) async fn begin(world: &World, fault: &Fault, leader: usize) -> Result
             let older = masters.iter().filter(|master| master.is_older.load(Ordering::Relaxed)).count();
             let words = if was_older { "to the newer release" } else { "back to the older release" };
             let words = format!("{to}, {words}; {older} of {} are older", masters.len());
-            Ok(Begun::new(words, Active::Over, Evidence::ItsOwn))
+            let evidence = Evidence::Runs(master.service.clone(), master.program().to_owned());
+            Ok(Begun::new(words, Active::Over, evidence))
         }
         Kind::Balancer => {
             let n = world.balancers.holder(&world.network, ADDRESS_TIMEOUT).await?;
@@ -223,7 +225,7 @@ pub(super) async fn begin(world: &World, fault: &Fault, leader: usize) -> Result
             let n = world.balancers.holder(&world.network, ADDRESS_TIMEOUT).await?;
             let host = world.balancers.all[n].host.clone();
             world.network.switch_link(&host, false).await?;
-            Ok(Begun::new(host.clone(), Active::SwitchLink(host), Evidence::ItsOwn))
+            Ok(Begun::new(host.clone(), Active::SwitchLink(host.clone()), Evidence::Down(host)))
         }
     }
 }

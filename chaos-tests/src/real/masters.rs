@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::process::Command;
+use trireme_client::{Kubeconfig, Transport};
 use trireme_store::{Kv, Status};
 
 use super::cgroups::{Controller, Groups};
@@ -35,6 +36,9 @@ pub(super) struct Master {
     pub clock: Option<Clock>,
     /// It runs the older of two releases.
     pub is_older: Arc<AtomicBool>,
+    /// These two; the same where there is one.
+    newer: PathBuf,
+    older: PathBuf,
     /// A connection of its own, for its status alone.
     status: Arc<dyn Kv>,
 }
@@ -51,6 +55,13 @@ fn host(n: u8) -> String {
 /// Names of the hosts of so many masters.
 pub(super) fn hosts(count: u8) -> Vec<String> {
     (1..=count).map(host).collect()
+}
+
+impl Master {
+    /// What it is started as.
+    pub(super) fn program(&self) -> &Path {
+        if self.is_older.load(Ordering::Relaxed) { &self.older } else { &self.newer }
+    }
 }
 
 impl Masters {
@@ -91,9 +102,10 @@ impl Masters {
                 }
             }
             let is_older = Arc::new(AtomicBool::new(older.is_some()));
+            let older = older.map_or_else(|| binary.clone(), Path::to_owned);
             let start = Start {
                 binary: binary.clone(),
-                older: older.map_or_else(|| binary.clone(), Path::to_owned),
+                older: older.clone(),
                 is_older: is_older.clone(),
                 host: host.clone(),
                 name: name.clone(),
@@ -106,13 +118,24 @@ impl Masters {
             let service = Service::start(&name, dir.join(format!("{name}.log")), move || start.command());
             let store = format!("{}:{STORE_PORT}", address(&host));
             let status = crate::remote::connect(&pki, "store-ca.crt", "store-client", vec![store])?;
-            all.push(Master { host, name, service, disk, clock, is_older, status });
+            let newer = binary.clone();
+            all.push(Master { host, name, service, disk, clock, is_older, newer, older, status });
         }
         Ok(Masters { all, pki })
     }
 
     pub(super) fn kubeconfig(&self) -> PathBuf {
         self.pki.join("admin.kubeconfig")
+    }
+
+    /// The API server of one master, past the balancers, as the administrator.
+    pub(super) fn api_of(&self, n: usize) -> Result<Arc<dyn Transport>> {
+        let master = self.all.get(n).context("a master")?;
+        let path = self.pki.join(format!("{}.kubeconfig", master.host));
+        let config = std::fs::read_to_string(self.kubeconfig()).context("read the kubeconfig")?;
+        std::fs::write(&path, config.replace(VIRTUAL_ADDRESS, &address(&master.host)))
+            .with_context(|| format!("write {}", path.display()))?;
+        Ok(Kubeconfig::load(&path, None)?.transport("trireme-chaos")?)
     }
 
     pub(super) fn pki(&self) -> &Path {

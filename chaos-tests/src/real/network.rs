@@ -197,6 +197,13 @@ impl Network {
         run("ip", &["-n", host, "link", "set", "dev", "eth0", state]).await.map(|_| ())
     }
 
+    /// Whether a host has no line, by its own interface.
+    pub(super) async fn is_down(&self, host: &str) -> Result<bool> {
+        let said = run("ip", &["-n", host, "-j", "link", "show", "dev", "eth0"]).await?;
+        let said: Value = serde_json::from_str(&said).context("what ip says of a line")?;
+        Ok(said[0]["operstate"] != "UP")
+    }
+
     /// Narrows what goes to a host and what comes from it to so many kilobits a second; what waits
     /// longer than half a second is dropped. `None`: as fast as it can.
     pub(super) async fn narrow(&self, host: &str, kbit: Option<u32>) -> Result<()> {

@@ -108,7 +108,11 @@ fn try_group(groups: &Groups, controller: Controller) -> Result<(), String> {
     let make = || {
         groups.make(controller, HOST)?;
         match controller {
-            Controller::Freezer => groups.freeze(HOST, false),
+            Controller::Freezer => {
+                groups.freeze(HOST, true)?;
+                ensure!(groups.is_frozen(HOST)?, "a group that is frozen is not");
+                groups.freeze(HOST, false)
+            }
             Controller::Memory => groups.limit_memory(HOST, Some(1 << 30)),
             Controller::Cpu => groups.limit_cpu(HOST, Some(50)),
         }
@@ -116,8 +120,14 @@ fn try_group(groups: &Groups, controller: Controller) -> Result<(), String> {
     words(make())
 }
 
+/// Whether a sync that is to fail does.
 async fn traces() -> Result<(), String> {
-    words(run("strace", &["-e", "inject=fdatasync:error=EIO", "-o", "/dev/null", "true"]).await.map(|_| ()))
+    let fails = ["-o", "/dev/null", "-e", "inject=fsync:error=EIO", "sync", "/proc/self/exe"];
+    match run("strace", &fails).await {
+        Err(error) if format!("{error:#}").contains("Input/output error") => Ok(()),
+        Err(error) => Err(format!("{error:#}")),
+        Ok(_) => Err("a sync that strace is to fail succeeds".to_owned()),
+    }
 }
 
 async fn file_system(dir: &Path, kind: disk::Kind) -> Result<(), String> {

@@ -125,6 +125,12 @@ impl Service {
         self.pid().is_some_and(|pid| tools::state(&format!("/proc/{pid}/stat")) == Some('T'))
     }
 
+    /// Whether the process is this program.
+    pub(super) fn is(&self, program: &std::path::Path) -> bool {
+        let running = self.pid().and_then(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok());
+        running.is_some_and(|running| program.canonicalize().is_ok_and(|program| program == running))
+    }
+
     /// Why it will not be started again by itself.
     pub(super) fn given_up(&self) -> Option<String> {
         self.state.lock().given_up.clone()

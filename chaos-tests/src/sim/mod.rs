@@ -89,6 +89,9 @@ pub struct Options {
     /// Write what was survived into the row of this commit of the table in FILE, such as docs/survived.md
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Write everything that clients of the one world were told into FILE, as JSON
+    #[arg(long, value_name = "FILE", requires = "seed")]
+    pub history: Option<PathBuf>,
     /// Do not look for a smaller way to a failure
     #[arg(long)]
     pub no_shrink: bool,
@@ -205,6 +208,9 @@ fn in_a_process(seed: u64, options: &Options) -> Result<Verdict> {
     let mut world = Command::new(std::env::current_exe().context("this program's path")?);
     world.arg("sim").args(options.of_world(seed)).arg("--in-this-process");
     world.args(options.verbose.then_some("--verbose"));
+    if let Some(history) = &options.history {
+        world.arg("--history").arg(history);
+    }
     let mut world = world.stdout(Stdio::piped()).spawn().context("start a process for a world")?;
     // One that waits for ever without using a core; the others end at the limit of their CPU time.
     let time = Duration::from_secs(WORLD_WAITS_MAX_S * options.minutes.max(1));

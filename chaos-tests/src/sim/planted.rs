@@ -110,6 +110,7 @@ fn find(bug: Bug, options: &PlantedOptions, sound: &Sound) -> Option<Found> {
         lying_disks: false,
         jobs: None,
         record: None,
+        history: None,
         no_shrink: true,
         in_this_process: false,
         plant: Some(bug.name().to_owned()),

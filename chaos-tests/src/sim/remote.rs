@@ -9,6 +9,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::network::{Host, Network};
 
@@ -41,24 +42,47 @@ pub(super) struct Here {
 }
 
 impl Here {
-    /// Sends on what `stream` gives, in order, for as long as somebody takes it.
+    /// Sends on what `stream` gives, in order, for as long as somebody takes it and nothing of it is lost:
+    /// then the connection is broken, and the taker's stream ends.
     pub(super) fn send_on<T: Send + 'static>(
         self,
         mut stream: impl Stream<Item = T> + Unpin + Send + 'static,
         items: UnboundedSender<T>,
     ) {
-        tokio::spawn(async move {
+        let broken = CancellationToken::new();
+        let sending = broken.clone();
+        tokio::spawn(broken.run_until_cancelled_owned(async move {
             let mut not_before = 0;
             while let Some(item) = stream.next().await {
-                let items = items.clone();
+                let (items, passing) = (items.clone(), Passing(Some(sending.clone())));
                 if items.is_closed() {
                     return;
                 }
                 not_before = self.network.tell(self.host, self.asker, not_before, move || {
-                    let _ = items.send(item);
+                    if passing.arrives() {
+                        let _ = items.send(item);
+                    }
                 });
             }
-        });
+        }));
+    }
+}
+
+/// An item on its way: one that is dropped there breaks the connection.
+struct Passing(Option<CancellationToken>);
+
+impl Passing {
+    /// Whether nothing before it was lost.
+    fn arrives(mut self) -> bool {
+        self.0.take().is_some_and(|broken| !broken.is_cancelled())
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let Some(broken) = self.0.take() {
+            broken.cancel();
+        }
     }
 }
 

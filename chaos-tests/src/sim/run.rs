@@ -98,6 +98,10 @@ pub(super) fn world(seed: u64, options: &Options, folder: &Path) -> Result<Verdi
     let outcome = sim.play(seed, Duration::from_secs(options.minutes * 60), &recorder);
     let ended = outcome.err().map(|error| format!("{error:#}"));
     let history = futures::executor::block_on(recorder.with(std::mem::take));
+    if let Some(file) = &options.history {
+        let file = std::fs::File::create(file).with_context(|| format!("--history {}", file.display()))?;
+        serde_json::to_writer(std::io::BufWriter::new(file), &history).context("write the history")?;
+    }
     let checked = check::all(&history);
     let nothing = checked.iter().filter(|checked| checked.looked_at == 0).map(|checked| checked.name);
     let undecided = checked.iter().filter(|checked| !checked.undecided.is_empty());

@@ -200,10 +200,15 @@ impl Log {
         let _ = self.ops.prepare.send(Job::Release);
     }
 
+    /// The sync that is running now, by when it began on the log's own clock.
+    pub fn sync_began(&self) -> Option<u64> {
+        Some(self.shared.sync_started_ms.load(Ordering::Relaxed)).filter(|began| *began != 0)
+    }
+
     /// How long the sync that is running now has been running.
     pub fn sync_age(&self) -> Option<Duration> {
-        let started = self.shared.sync_started_ms.load(Ordering::Relaxed);
-        (started != 0).then(|| Duration::from_millis(self.shared.now_ms().saturating_sub(started)))
+        let began = self.sync_began()?;
+        Some(Duration::from_millis(self.shared.now_ms().saturating_sub(began)))
     }
 
     /// Bytes of the log's files.

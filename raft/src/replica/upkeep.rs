@@ -48,10 +48,11 @@ impl Inner {
         tokio::spawn(self.clone().run_core_watch());
         let this = self.clone();
         let runtime = tokio::runtime::Handle::current();
-        let mut applied = (self.progress.next_index(), Instant::now());
+        let mut apply = Standing::new(self.progress.next_index());
+        let mut sync = Standing::new(self.log.sync_began());
         let mut handed_over = false;
         work::every("raft-watchdog", WATCH_EVERY, move || {
-            this.watch_disk(&runtime, &mut handed_over) && this.watch_apply(&mut applied)
+            this.watch_disk(&runtime, &mut sync, &mut handed_over) && this.watch_apply(&mut apply)
         })
     }
 
@@ -193,12 +194,18 @@ impl Inner {
     }
 
     /// Whether to go on watching.
-    fn watch_disk(self: &Arc<Self>, runtime: &tokio::runtime::Handle, handed_over: &mut bool) -> bool {
+    fn watch_disk(
+        self: &Arc<Self>,
+        runtime: &tokio::runtime::Handle,
+        sync: &mut Standing<Option<u64>>,
+        handed_over: &mut bool,
+    ) -> bool {
         if self.stop.is_cancelled() {
             return false;
         }
         let stuck = self.config.timing.sync_stuck;
-        match self.log.sync_age() {
+        let stands = sync.look(self.log.sync_began(), stuck);
+        match self.log.sync_age().map(|age| age.min(stands + WATCH_EVERY)) {
             // A slow disk is no reason to die, but it is one not to lead.
             Some(age) if age > stuck * SYNC_DEAD_FACTOR => {
                 (self.config.on_fatal)("a sync of the raft log is stuck");
@@ -216,15 +223,58 @@ impl Inner {
         true
     }
 
-    /// `applied` is how far apply was, and when it was last seen to get on.
-    fn watch_apply(&self, applied: &mut (u64, Instant)) -> bool {
-        let next = self.progress.next_index();
-        if next != applied.0 || !self.progress.busy() {
-            *applied = (next, Instant::now());
-        } else if applied.1.elapsed() > self.config.timing.apply_stuck {
+    fn watch_apply(&self, apply: &mut Standing<u64>) -> bool {
+        let stands = apply.look(self.progress.next_index(), self.config.timing.sync_stuck);
+        if !self.progress.busy() {
+            *apply = Standing::new(self.progress.next_index());
+        } else if stands > self.config.timing.apply_stuck {
             (self.config.on_fatal)("what was agreed is not being applied");
             return false;
         }
         true
+    }
+}
+
+/// For how long something has been seen to stand where it is, by looks at it: what passes while the whole
+/// process is paused is not held against a disk.
+struct Standing<T> {
+    at: T,
+    looked: Instant,
+    seen: Duration,
+}
+
+impl<T: PartialEq> Standing<T> {
+    fn new(at: T) -> Self {
+        Standing { at, looked: Instant::now(), seen: Duration::ZERO }
+    }
+
+    /// It is at `at` now; between two looks no more than `most` counts.
+    fn look(&mut self, at: T, most: Duration) -> Duration {
+        if at == self.at {
+            self.seen += self.looked.elapsed().min(most);
+            self.looked = Instant::now();
+        } else {
+            *self = Standing::new(at);
+        }
+        self.seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_of_the_process_counts_little() {
+        let (short, long) = (Duration::from_millis(300), Duration::from_secs(600));
+        let mut standing = Standing::new(1);
+        standing.looked -= long;
+        let seen = standing.look(1, short);
+        assert_eq!(seen, short);
+        standing.looked -= short / 2;
+        assert!(standing.look(1, short) >= seen + short / 2);
+        // It got on.
+        standing.looked -= long;
+        assert_eq!(standing.look(2, short), Duration::ZERO);
     }
 }

@@ -34,10 +34,10 @@ pub(in crate::sim) async fn unsettled(
     let alive: BTreeSet<&str> = nodes.iter().filter(|node| is_ready(node)).map(|node| node.name()).collect();
     let pods = api.list_all(&PODS, Some(NAMESPACE), &params).await?.items;
     for pod in &pods {
-        if pod.deletion_timestamp().is_some() {
-            wrong.push(format!("Pod {} was deleted and is there", pod.name()));
-        }
         let node = pod.spec()["nodeName"].str_or_empty();
+        if pod.deletion_timestamp().is_some() {
+            wrong.push(format!("Pod {} was deleted and is there, on {node:?}", pod.name()));
+        }
         if !alive.contains(node) {
             wrong.push(format!("Pod {} runs on {node:?}, which does not live", pod.name()));
         }

@@ -142,7 +142,9 @@ async fn pass_once(number: u32, random: &mut StdRng, kv: &dyn Kv, recorder: &Rec
             watch.from = i64::MAX;
             0
         }
-        4..6 => recorder.followed().await + random.random_range(1..=FUTURE),
+        // The first that there is: deletions of it must come, too.
+        4 => recorder.compacted().await.max(1),
+        5 => recorder.followed().await + random.random_range(1..=FUTURE),
         _ => (recorder.followed().await - random.random_range(0..PAST)).max(1),
     };
     if start > 0 {
