@@ -75,6 +75,8 @@ impl Disk {
         let ballast = File::create(self.dir.join(BALLAST)).context("make the ballast")?;
         let length = i64::try_from(bytes).context("size of the ballast")?;
         nix::fcntl::fallocate(&ballast, FallocateFlags::empty(), 0, length).context("fill the disk")?;
+        let free = self.free()?;
+        ensure!(free < 2 * LEFT_BYTES, "{} bytes are free on a disk that was filled", free);
         Ok(bytes)
     }
 
@@ -82,12 +84,6 @@ impl Disk {
         let stat = nix::sys::statvfs::statvfs(&self.dir).context("room on the disk")?;
         #[allow(clippy::unnecessary_cast)] // their width is the platform's
         Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
-    }
-
-    /// Bytes that are free, and whether they are as few as [`Disk::fill`] leaves.
-    pub(super) fn left(&self) -> Result<(u64, bool)> {
-        let free = self.free()?;
-        Ok((free, free <= LEFT_BYTES))
     }
 
     pub(super) fn empty(&self) -> Result<()> {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use trireme_client::Transport;
 
 use super::clock;
-use super::disk::{Disk, Met};
+use super::disk::Met;
 use super::inflict::World;
 use super::process::Service;
 use super::wire::Carried;
@@ -48,8 +48,6 @@ pub(super) enum Evidence {
     Syncs(Met),
     /// The line of this host is down.
     Down(String),
-    /// The disk has no more left than what filling it leaves.
-    Full(Disk),
     /// The clock of who answers there is so many seconds ahead.
     Clock(Arc<dyn Transport>, i64),
     /// The process is this program.
@@ -96,10 +94,6 @@ impl Evidence {
             Evidence::Waited(host) => frames(world.network.waited(host).await?, "had to wait"),
             Evidence::Carried(carried) => frames(carried.frames(), "were carried"),
             Evidence::Down(host) => told(world.network.is_down(host).await?, "its line is up"),
-            Evidence::Full(disk) => {
-                let (free, is_full) = disk.left()?;
-                (format!("{} KiB free", free >> 10), is_full)
-            }
             Evidence::Clock(api, wanted) => match clock::Clock::seen(&**api).await {
                 Ok(ahead) => (format!("{ahead:+} s by its answers"), (ahead - wanted).abs() <= CLOCK_EXACT_S),
                 Err(error) => (format!("not asked: {error:#}"), false),

@@ -182,7 +182,7 @@ pub(super) async fn begin(world: &World, fault: &Fault, leader: usize) -> Result
             let bytes = master.disk.fill()?;
             let said = use_up(world).await;
             let words = format!("{to}: {} MiB of ballast, {said}", bytes >> 20);
-            Ok(Begun::new(words, Active::Full(n), Evidence::Full(master.disk.clone())))
+            Ok(Begun::new(words, Active::Full(n), Evidence::ItsOwn))
         }
         Kind::DiskFails => {
             master.disk.fail().await?;
