@@ -70,6 +70,9 @@ pub struct History {
     /// Members whose contents were read when everything had healed.
     pub looked: Vec<String>,
     pub api: ApiHistory,
+    /// What `kubectl` was run for.
+    #[serde(default)]
+    pub commands: Vec<Command>,
 }
 
 /// How many operations ended in which way.

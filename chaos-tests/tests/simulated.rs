@@ -34,9 +34,11 @@ fn worlds_with_a_control_plane_keep_theirs() {
 /// Its seed is in the output, with a command that repeats it.
 #[test]
 fn a_world_that_nobody_has_seen_keeps_its_promises() {
-    let output = sim(&["--minutes", "1"]);
-    println!("{}", text(&output));
-    assert!(output.status.success());
+    for kind in [&[][..], &["--control-plane"]] {
+        let output = sim(&[kind, &["--minutes", "1"]].concat());
+        println!("{}", text(&output));
+        assert!(output.status.success());
+    }
 }
 
 #[test]

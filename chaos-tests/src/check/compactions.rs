@@ -99,8 +99,9 @@ pub(super) fn history_is_there_until_compacted(found: &Found<'_>) -> Judged {
                 Received::Events { revision, .. } | Received::Progress { revision } => {
                     next = next.max(revision + 1);
                 }
-                Received::Compacted { revision } if next > 0 => {
-                    let what = compactions.wrong(next, *revision, piece.at.tick);
+                Received::Compacted { revision } => {
+                    // Without a place all that can be said is that somebody has compacted so far.
+                    let what = compactions.wrong(next.max(1), *revision, piece.at.tick);
                     judged.case(what.map(|what| {
                         format!("watch {} of {} from {next} on {what}", watch.watcher, watch.keys)
                     }));

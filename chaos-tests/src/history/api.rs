@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Tick;
+use super::{Moment, Tick};
 
 /// One object at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +109,24 @@ pub struct ApiOperation {
     pub fence: Option<ApiFence>,
     pub call: ApiCall,
     pub outcome: ApiOutcome,
+}
+
+/// A program that a user has run against the API, as a whole: what it asked is its own affair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    pub begin: Moment,
+    pub end: Moment,
+    pub line: String,
+    pub outcome: CommandOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommandOutcome {
+    Done,
+    /// With what the server said.
+    Refused(String),
+    /// It did not hear from the server, or not in time.
+    Unknown(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

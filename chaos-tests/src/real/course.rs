@@ -167,7 +167,7 @@ impl Course {
         self.meter = Arc::new(Meter::new());
         let api = load::api(&world, &self.meter)?;
         if probed.has("kubectl") {
-            self.user = Some(Arc::new(User::new(&world.masters.kubeconfig())));
+            self.user = Some(Arc::new(User::new(&world.masters.kubeconfig(), self.recorder.clone())));
         }
         let watching = CancellationToken::new();
         let (looking, meter) = (self.elections.clone(), self.meter.clone());

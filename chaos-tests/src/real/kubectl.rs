@@ -2,6 +2,7 @@
 //! and again, and repeats what was not done, as a user would.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +12,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::tools::output;
+use crate::history::{Command as Record, CommandOutcome, Recorder};
 
 const DEPLOYMENT: &str = "chaos-rolled";
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -39,6 +41,7 @@ impl Tally {
 
 pub(super) struct User {
     kubeconfig: PathBuf,
+    recorder: Arc<Recorder>,
     pub tally: Mutex<Tally>,
 }
 
@@ -60,8 +63,8 @@ const ROUND: [(&[&str], Wanted); 4] = [
 ];
 
 impl User {
-    pub(super) fn new(kubeconfig: &Path) -> User {
-        User { kubeconfig: kubeconfig.to_owned(), tally: Mutex::default() }
+    pub(super) fn new(kubeconfig: &Path, recorder: Arc<Recorder>) -> User {
+        User { kubeconfig: kubeconfig.to_owned(), recorder, tally: Mutex::default() }
     }
 
     async fn call(&self, arguments: &[&str]) -> Result<String> {
@@ -73,7 +76,16 @@ impl User {
             .args(arguments)
             .env("KUBECACHEDIR", self.kubeconfig.with_file_name("kubectl-cache"))
             .env("HOME", self.kubeconfig.with_file_name("kubectl-home"));
-        output(command, &format!("kubectl {}", arguments.join(" ")), CALL_TIMEOUT).await
+        let line = format!("kubectl {}", arguments.join(" "));
+        let begin = self.recorder.moment();
+        let said = output(command, &line, CALL_TIMEOUT).await;
+        let outcome = match &said {
+            Ok(_) => CommandOutcome::Done,
+            Err(error) => refused_or_unknown(&format!("{error:#}")),
+        };
+        let done = Record { begin, end: self.recorder.moment(), line, outcome };
+        self.recorder.with(|history| history.commands.push(done)).await;
+        said
     }
 
     /// Rounds until `stop`; each thing is tried again until it is done.
@@ -161,6 +173,15 @@ impl User {
     }
 }
 
+/// By the words with which `kubectl` begins what a server told it.
+fn refused_or_unknown(said: &str) -> CommandOutcome {
+    if said.contains("Error from server") {
+        CommandOutcome::Refused(said.to_owned())
+    } else {
+        CommandOutcome::Unknown(said.to_owned())
+    }
+}
+
 /// What pods there are, where that is not what is wanted.
 fn differs(pods: &Value, wanted: Wanted) -> Option<String> {
     let pods = pods["items"].as_array().cloned().unwrap_or_default();
@@ -184,6 +205,14 @@ fn differs(pods: &Value, wanted: Wanted) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_said_is_told_from_what_none_did() {
+        let refused = refused_or_unknown("kubectl scale: Error from server (NotFound): not found (exit 1)");
+        assert!(matches!(refused, CommandOutcome::Refused(_)));
+        let unknown = refused_or_unknown("kubectl scale: Unable to connect to the server: EOF (exit 1)");
+        assert!(matches!(unknown, CommandOutcome::Unknown(_)));
+    }
 
     #[test]
     fn pods_are_what_is_wanted_or_not() {
