@@ -64,7 +64,7 @@ bugs! {
         WatchFutureEarly "watch-future-early" "a watch of a revision to come gives what comes before it"
         PrevKvWrong "prev-kv-wrong" "an event shows the new value as the old one"
         RevisionLowered "revision-lowered" "a member that starts after a compaction counts its revisions from one less"
-        DeletionDropped "deletion-dropped" "a deletion at the compacted revision itself is not kept for watches"
+        CompactedMissed "compacted-missed" "a watch from the compacted revision itself misses what came with it"
         TxnReadsCompacted "txn-reads-compacted" "a range in a transaction is answered at a revision that is compacted"
         CompactionTakesLive "compaction-takes-live" "physical compaction removes versions that can still be read"
         ComparesIgnored "compares-ignored" "a transaction takes its success branch whatever it compares"

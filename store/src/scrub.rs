@@ -165,8 +165,7 @@ fn plan(view: &dyn View, orders: Orders) -> Result<(Batch, Revision), EngineErro
                 break;
             }
             let newest_of_all = newest && !planted::is(Bug::CompactionTakesLive);
-            let stays = revision == compact && !planted::is(Bug::DeletionDropped);
-            let keep = newest_of_all && (stays || Version::parse(value)? != Version::Tombstone);
+            let keep = newest_of_all && (revision == compact || Version::parse(value)? != Version::Tombstone);
             if !keep {
                 batch.delete(&[stored]);
             }

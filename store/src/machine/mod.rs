@@ -451,7 +451,8 @@ impl Source for Past {
             if from < compact {
                 return Err(Error::Compacted { compact_revision: compact });
             }
-            let lost = i64::from(planted::is(Bug::WatchLosesResumed));
+            let missed = planted::is(Bug::CompactedMissed) && from == compact && compact.0 > 0;
+            let lost = i64::from(planted::is(Bug::WatchLosesResumed) || missed);
             let again = i64::from(planted::is(Bug::WatchDoubles) && from > compact);
             Ok(replay(view, filter, Revision(from.0 + lost - again), through, compact)?)
         }))
