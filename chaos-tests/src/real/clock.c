@@ -1,6 +1,7 @@
 /* A wall clock that can be moved while a program runs: an offset in seconds, in a file that
- * TRIREME_CHAOS_CLOCK names, is added to what the kernel says. Loaded before the C library. It asks the
- * kernel itself and allocates nothing: allocators ask for the time while they start. */
+ * TRIREME_CHAOS_CLOCK names, is added to what the kernel says, and how often it was is counted behind it.
+ * Loaded before the C library. It asks the kernel itself and allocates nothing: allocators ask for the time
+ * while they start. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -11,23 +12,28 @@
 #include <time.h>
 #include <unistd.h>
 
-static const volatile int64_t *offset;
+static volatile struct {
+    int64_t offset;
+    int64_t told;
+} *moved;
 
 __attribute__((constructor)) static void map_offset(void) {
     const char *path = getenv("TRIREME_CHAOS_CLOCK");
-    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (file < 0)
         return;
-    void *mapped = mmap(0, sizeof *offset, PROT_READ, MAP_SHARED, file, 0);
+    void *mapped = mmap(0, sizeof *moved, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     close(file);
     if (mapped != MAP_FAILED)
-        offset = mapped;
+        moved = mapped;
 }
 
 int clock_gettime(clockid_t id, struct timespec *time) {
     int failed = (int)syscall(SYS_clock_gettime, id, time);
-    if (!failed && offset && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
-        time->tv_sec += *offset;
+    if (!failed && moved && moved->offset && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) {
+        time->tv_sec += moved->offset;
+        __atomic_fetch_add(&moved->told, 1, __ATOMIC_RELAXED);
+    }
     return failed;
 }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
-use trireme_client::{Request, Transport};
 
 use super::tools::{output, run};
 use crate::cluster::binary;
@@ -42,7 +41,7 @@ pub(super) async fn library(dir: &Path) -> Result<PathBuf> {
 #[derive(Clone, Debug)]
 pub(super) struct Clock {
     library: PathBuf,
-    /// Eight bytes, mapped by the program.
+    /// The offset and the count, of eight bytes each, mapped by the program.
     offset: PathBuf,
 }
 
@@ -50,7 +49,7 @@ impl Clock {
     /// A clock that is right, kept in `dir` under the host's name.
     pub(super) fn new(library: PathBuf, dir: &Path, host: &str) -> Result<Clock> {
         let offset = dir.join(format!("{host}.clock"));
-        std::fs::write(&offset, 0_i64.to_ne_bytes()).context("make an offset")?;
+        std::fs::write(&offset, [0; 16]).context("make an offset")?;
         Ok(Clock { library, offset })
     }
 
@@ -61,20 +60,12 @@ impl Clock {
         file.write_all(&seconds.to_ne_bytes()).context("write an offset")
     }
 
-    /// How far the clock of who answers at `server` is ahead of this machine's, in whole seconds, by what
-    /// it says the date is.
-    pub(super) async fn seen(api: &dyn Transport) -> Result<i64> {
-        let request = Request {
-            method: http::Method::GET,
-            path: "/livez".into(),
-            headers: Vec::new(),
-            body: Default::default(),
-        };
-        let asked = api.send(request);
-        let answer = tokio::time::timeout(PROBE_TIMEOUT, asked).await.context("no answer")??;
-        let date = answer.headers.get(http::header::DATE).context("an answer without a date")?;
-        let told = jiff::fmt::rfc2822::parse(date.to_str()?)?.timestamp().as_second();
-        Ok(told - jiff::Timestamp::now().as_second())
+    /// How often programs were told a time that was off.
+    pub(super) fn told(&self) -> Result<u64> {
+        let bytes = std::fs::read(&self.offset).context("read an offset")?;
+        let count =
+            bytes.get(8..16).and_then(|bytes| bytes.try_into().ok()).context("an offset without a count")?;
+        Ok(u64::from_ne_bytes(count))
     }
 
     /// What the program's environment needs.

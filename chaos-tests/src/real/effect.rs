@@ -2,19 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Result;
-use trireme_client::Transport;
 
-use super::clock;
+use super::clock::Clock;
 use super::disk::Met;
 use super::inflict::World;
 use super::process::Service;
 use super::wire::Carried;
-
-/// An answer takes its time, and its date is of whole seconds.
-const CLOCK_EXACT_S: i64 = 5;
 
 /// What a fault came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +43,8 @@ pub(super) enum Evidence {
     Syncs(Met),
     /// The line of this host is down.
     Down(String),
-    /// The clock of who answers there is so many seconds ahead.
-    Clock(Arc<dyn Transport>, i64),
+    /// Programs were told a wrong time by this clock, so many times before.
+    Told(Clock, u64),
     /// The process is this program.
     Runs(Service, PathBuf),
 }
@@ -94,10 +89,10 @@ impl Evidence {
             Evidence::Waited(host) => frames(world.network.waited(host).await?, "had to wait"),
             Evidence::Carried(carried) => frames(carried.frames(), "were carried"),
             Evidence::Down(host) => told(world.network.is_down(host).await?, "its line is up"),
-            Evidence::Clock(api, wanted) => match clock::Clock::seen(&**api).await {
-                Ok(ahead) => (format!("{ahead:+} s by its answers"), (ahead - wanted).abs() <= CLOCK_EXACT_S),
-                Err(error) => (format!("not asked: {error:#}"), false),
-            },
+            Evidence::Told(clock, before) => {
+                let times = clock.told()?.saturating_sub(*before);
+                (format!("told {times} times"), times > 0)
+            }
             Evidence::Runs(service, program) => told(service.is(program), "another program runs"),
             Evidence::Syncs(met) => match met.count() {
                 0 if met.hangs() => ("one hangs".to_owned(), true),

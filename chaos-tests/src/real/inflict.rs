@@ -191,8 +191,8 @@ pub(super) async fn begin(world: &World, fault: &Fault, leader: usize) -> Result
         Kind::SyncFails | Kind::SyncSlow | Kind::SyncHangs => syncs(master, to, fault).await,
         Kind::Clock => {
             let clock = master.clock.as_ref().context("a clock that can be moved")?;
+            let evidence = Evidence::Told(clock.clone(), clock.told()?);
             clock.set(fault.amount)?;
-            let evidence = Evidence::Clock(world.masters.api_of(n)?, fault.amount);
             Ok(Begun::new(format!("{to}: {:+} s", fault.amount), Active::Clock(n), evidence))
         }
         Kind::Wipe => {

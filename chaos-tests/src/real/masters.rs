@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::process::Command;
-use trireme_client::{Kubeconfig, Transport};
 use trireme_store::{Kv, Status};
 
 use super::cgroups::{Controller, Groups};
@@ -126,16 +125,6 @@ impl Masters {
 
     pub(super) fn kubeconfig(&self) -> PathBuf {
         self.pki.join("admin.kubeconfig")
-    }
-
-    /// The API server of one master, past the balancers, as the administrator.
-    pub(super) fn api_of(&self, n: usize) -> Result<Arc<dyn Transport>> {
-        let master = self.all.get(n).context("a master")?;
-        let path = self.pki.join(format!("{}.kubeconfig", master.host));
-        let config = std::fs::read_to_string(self.kubeconfig()).context("read the kubeconfig")?;
-        std::fs::write(&path, config.replace(VIRTUAL_ADDRESS, &address(&master.host)))
-            .with_context(|| format!("write {}", path.display()))?;
-        Ok(Kubeconfig::load(&path, None)?.transport("trireme-chaos")?)
     }
 
     pub(super) fn pki(&self) -> &Path {
