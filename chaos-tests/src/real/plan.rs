@@ -109,10 +109,10 @@ impl Kind {
         self.row().3
     }
 
-    /// Whether there is always something for it to do. Two followers may have nothing to say to each
-    /// other, and a master may ask for no memory meanwhile.
+    /// Whether there is always something for it to do, however short it is. Two followers may have nothing
+    /// to say to each other, and a master may ask for no memory and be content with its share of a core.
     pub(super) fn is_always_met(self) -> bool {
-        !matches!(self, Kind::Bridge | Kind::Memory)
+        !matches!(self, Kind::Bridge | Kind::Memory | Kind::OutOfMemory | Kind::Cpu)
     }
 
     /// Whether a second fault may come beside it: not where both would have to do with one disk, or
