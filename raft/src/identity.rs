@@ -13,6 +13,8 @@ const IDENTITY: &str = "IDENTITY";
 /// The identity of a directory that is being made.
 const DRAFT: &str = "IDENTITY.new";
 const LOCK: &str = "LOCK";
+/// In a directory from the beginning until a membership that was agreed on has its member.
+pub(crate) const NEWCOMER: &str = "NEWCOMER";
 
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -95,7 +97,13 @@ impl DataDir {
             return Ok(());
         }
         let file = self.path.join(IDENTITY);
-        std::fs::rename(self.path.join(DRAFT), &file)
+        let mark = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.path.join(NEWCOMER));
+        mark.and_then(|_| std::fs::rename(self.path.join(DRAFT), &file))
             .and_then(|()| File::open(&self.path)?.sync_all())
             .map_err(|source| IdentityError::Io { path: file, source })
     }

@@ -48,6 +48,8 @@ pub(crate) trait Observer: Send + Sync + 'static {
     /// After a run was applied, on the apply thread: it must be quick. `txns` of its commands
     /// compared something or did several things.
     fn applied(&self, outcomes: &[Outcome], txns: u64);
+    /// After a run with it was applied, or a snapshot was installed: who belongs to the cluster.
+    fn membership(&self, membership: &Membership);
     /// The state was replaced by a snapshot.
     fn replaced(&self);
     /// The state is not what was written: nothing more is applied.
@@ -366,6 +368,10 @@ impl Applier {
             Ok(applied) => {
                 if let Some(position) = applied.position {
                     self.observer.replaced();
+                    match to_meta(&applied) {
+                        Ok(meta) => self.observer.membership(meta.last_membership.membership()),
+                        Err(error) => return Err(Fault::Corrupt(error.to_string())),
+                    }
                     self.progress.applied.send_replace(position.index + 1);
                 }
                 Ok(())
@@ -410,6 +416,11 @@ impl Applier {
             next_index: next,
             at_ns: [handed_ns, began_ns, done_ns],
         });
+        for (entry, _) in &run {
+            if let Payload::Membership(membership) = &entry.payload {
+                self.observer.membership(membership);
+            }
+        }
         self.observer.applied(&outcomes, txns);
         self.progress.applied.send_replace(next);
         for ((_, responder), outcome) in run.into_iter().zip(outcomes) {

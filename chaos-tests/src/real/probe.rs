@@ -90,6 +90,7 @@ pub(super) async fn probe(dir: &Path, groups: &Groups, older: Option<&Path>) -> 
     probed.note("mount", file_system(dir, disk::Kind::Memory).await);
     probed.note("keepalived", need("keepalived", "keepalived"));
     probed.note("kubectl", need("kubectl", "kubernetes-client"));
+    probed.note("etcdctl", need("etcdctl", "etcd-client"));
     probed.note("older", release(older).await);
     network(dir, &mut probed).await?;
     Ok(probed)

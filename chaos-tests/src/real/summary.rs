@@ -90,10 +90,8 @@ impl Summary {
         let alone: Vec<&Dealt> =
             self.inflicted.iter().filter(|step| step.what.len() == 1).flat_map(|step| &step.what).collect();
         let held = |kind: Kind| alone.iter().any(|dealt| dealt.kind == kind && dealt.took_hold);
-        let mut never: Vec<&Dealt> =
-            alone.iter().copied().filter(|dealt| dealt.kind.is_always_met() && !held(dealt.kind)).collect();
-        never.dedup_by_key(|dealt| dealt.kind);
-        never.iter().map(|dealt| format!("{} of {}", dealt.kind, dealt.whom)).collect()
+        let never = alone.iter().filter(|dealt| dealt.kind.is_always_met() && !held(dealt.kind));
+        never.map(|dealt| format!("{} of {}", dealt.kind, dealt.whom)).collect()
     }
 
     pub(super) fn report(&self) -> Report {

@@ -96,6 +96,12 @@ impl From<RaftError<TypeConfig, ClientWriteError<TypeConfig>>> for MemberError {
     }
 }
 
+/// Whether who answered has been in the cluster. One with a log may have it of a leader that was lost
+/// before taking it in was agreed on: what of it was not agreed on is written over.
+fn was_in(answer: &pb::IdentifyResponse) -> bool {
+    answer.initialized && !answer.newcomer
+}
+
 /// How far one is that wants to join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Joined {
@@ -199,7 +205,7 @@ impl Inner {
         if self.nodes().contains_key(&id) {
             return Err(MemberError::AlreadyIn(id));
         }
-        if answer.initialized {
+        if was_in(&answer) {
             return Err(MemberError::Removed(id));
         }
         self.take_in(id, &answer).await?;
@@ -290,7 +296,7 @@ impl Inner {
         }
         let nodes = self.nodes();
         match nodes.get(&id) {
-            None if answer.initialized => return Err(MemberError::Removed(id)),
+            None if was_in(&answer) => return Err(MemberError::Removed(id)),
             None => {
                 let old = self.replaced_by(request, &nodes);
                 self.require_gone(&old).await?;

@@ -24,6 +24,7 @@ mod liveness;
 pub(crate) mod marks;
 mod members;
 mod metrics;
+mod newcomer;
 mod proposals;
 mod reads;
 mod status;
@@ -56,10 +57,11 @@ use crate::machine::{Machine, Observer, Progress};
 use crate::metrics::{Counted, Metrics};
 use crate::peer::pb::peer_server::PeerServer;
 use crate::peer::{Contact, Factory, PeerPort, PeerService, Peers, SnapshotDirs};
-use crate::types::{MemberId, TypeConfig};
+use crate::types::{MemberId, Membership, TypeConfig};
 use faults::Faults;
 use leases::Leases;
 use marks::Marks;
+use newcomer::Newcomer;
 use proposals::Proposals;
 use reads::Readers;
 
@@ -163,6 +165,7 @@ pub(crate) struct Inner {
     metrics: Arc<Metrics>,
     /// Starts of other members.
     seen: boots::Seen,
+    newcomer: Arc<Newcomer>,
     /// What an operator plays on it.
     faults: Arc<Faults>,
     /// Proposals are kept back: leadership is changing hands.
@@ -187,6 +190,7 @@ struct Effects {
     data_dir: std::path::PathBuf,
     leases: Arc<Leases>,
     marks: Arc<Marks>,
+    newcomer: Arc<Newcomer>,
     metrics: Arc<Metrics>,
 }
 
@@ -207,6 +211,10 @@ impl Observer for Effects {
                 _ => {}
             }
         }
+    }
+
+    fn membership(&self, membership: &Membership) {
+        self.newcomer.agreed(membership);
     }
 
     fn replaced(&self) {
@@ -293,11 +301,14 @@ impl Replica {
         let progress = Progress::new(applied.position.map_or(0, |position| position.index + 1));
         let leases = Arc::new(Leases::default());
         let marks = Arc::new(Marks::default());
+        let membership = crate::machine::to_meta(&applied)?.last_membership;
+        let newcomer = Arc::new(Newcomer::open(&dir.path, member, membership.membership())?);
         let metrics = Metrics::new(config.slow_request);
         let effects = Effects {
             data_dir: dir.path.clone(),
             leases: leases.clone(),
             marks: marks.clone(),
+            newcomer: newcomer.clone(),
             metrics: metrics.clone(),
         };
         let machine = Machine::start(
@@ -363,6 +374,7 @@ impl Replica {
             marks,
             metrics,
             seen,
+            newcomer,
             faults,
             hold: watch::Sender::new(false),
             caught_up: watch::Sender::new(false),

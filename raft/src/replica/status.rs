@@ -196,6 +196,7 @@ impl Upcalls for ForPeers {
             initialized: inner.log.last().is_some(),
             feature_level: inner.config.feature_level,
             full: !inner.has_room(),
+            newcomer: inner.newcomer.is(),
         }
     }
 

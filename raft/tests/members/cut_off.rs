@@ -11,7 +11,7 @@ use trireme_raft::{Limits, Role};
 use trireme_store::{Error, KeyRange, Kv, RangeRequest};
 
 /// Passes connections on to `to` until it is cut, which ends them and refuses new ones.
-fn relay(listener: TcpListener, to: String) -> watch::Sender<bool> {
+pub(crate) fn relay(listener: TcpListener, to: String) -> watch::Sender<bool> {
     let (cut, is_cut) = watch::channel(false);
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();

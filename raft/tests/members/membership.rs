@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::cluster::{Cluster, put_surely, small_limits, wait_for};
+use crate::cluster::{Cluster, free_listener, put_surely, small_limits, wait_for};
+use crate::cut_off::relay;
 use trireme_raft::{Join, Limits, MemberChange, MemberError, MemberId, Replica};
 use trireme_store::{KeyRange, Kv, RangeRequest};
 
@@ -140,6 +141,72 @@ async fn one_that_lost_its_disk_again_before_it_voted_leaves_nothing_behind() {
     .await;
     put_surely(cluster.replica(wiped), "after", "v").await;
     cluster.assert_same_state().await;
+    cluster.stop().await;
+}
+
+/// It has a log, as one has that was removed, and was never in: nobody has removed it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_whose_leader_was_lost_while_taking_it_in_comes_in_by_the_next() {
+    let mut cluster = Cluster::prepare(3, Limits::default());
+    let mut cuts = Vec::new();
+    for i in 0..3 {
+        let outside = free_listener();
+        let address = format!("127.0.0.1:{}", outside.local_addr().unwrap().port());
+        cuts.push(relay(outside, cluster.members[i].listen_on.clone()));
+        let name = cluster.members[i].config.name.clone();
+        cluster.members[i].config.peer_address = address.clone();
+        for member in &mut cluster.members {
+            member.config.initial_members.insert(name.clone(), address.clone());
+        }
+    }
+    for i in 0..3 {
+        cluster.start_member(i).await;
+    }
+    let old = cluster.leader().await;
+    put_surely(cluster.replica(old), "before", "v").await;
+    let late = cluster.add("late", None);
+    cluster.start_member(late).await;
+    let id = cluster.replica(late).member();
+
+    // The leader takes it in, and reaches nobody who could agree.
+    let others = [(old + 1) % 3, (old + 2) % 3];
+    let cut = |cut: bool| {
+        for i in others {
+            cuts[i].send_replace(cut);
+        }
+    };
+    cut(true);
+    let taking_in = tokio::spawn({
+        let leader = cluster.replica(old).clone();
+        let peer_address = cluster.members[late].config.peer_address.clone();
+        async move { leader.change_members(MemberChange::AddLearner { peer_address }).await }
+    });
+    let has_itself = |replica: &Replica| replica.status().members.iter().any(|member| member.id == id);
+    wait_for("it to hear of it", || has_itself(cluster.replica(late)).then_some(())).await;
+    taking_in.abort();
+    cluster.stop_member(old, false).await;
+    cut(false);
+    let lead = cluster.leader_of(&others).await;
+    put_surely(cluster.replica(lead), "meanwhile", "v").await;
+    assert!(!has_itself(cluster.replica(lead)), "it was agreed on: the leader was not lost in time");
+
+    cluster.stop_member(late, false).await;
+    cluster.members[late].config.join = cluster.join();
+    cluster.start_member(late).await;
+    assert_eq!(cluster.replica(late).member(), id);
+    wait_to_vote(&cluster, late).await;
+    cluster.start_member(old).await;
+    put_surely(cluster.replica(late), "after", "v").await;
+    cluster.assert_same_state().await;
+
+    // From now on it was in, and does not come back from being taken out.
+    let lead = cluster.leader().await;
+    let lead = if lead == late { old } else { lead };
+    cluster.stop_member(late, false).await;
+    cluster.replica(lead).change_members(MemberChange::Remove(id)).await.unwrap();
+    cluster.start_member(late).await;
+    wait_for("it to know that it was removed", || problem(cluster.replica(late), "was removed")).await;
+    assert!(!voters(cluster.replica(lead)).contains(&id));
     cluster.stop().await;
 }
 

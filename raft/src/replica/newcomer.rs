@@ -1,0 +1,48 @@
+//! Whether any membership that was agreed on has had this member.
+//!
+//! Who asks to be taken in and has a log was either removed, and must not come back by itself; or the
+//! leader that took it in was lost before that was agreed on, and the others never heard of it. Only its
+//! own directory knows which: a mark is there from the beginning until the first membership with this
+//! member is applied. A directory of an older version has none, and counts as one that was in.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::identity::NEWCOMER;
+use crate::types::{MemberId, Membership};
+
+pub(super) struct Newcomer {
+    dir: PathBuf,
+    member: MemberId,
+    is: AtomicBool,
+}
+
+impl Newcomer {
+    /// Of a directory in which `applied` was the last membership.
+    pub(super) fn open(dir: &Path, member: MemberId, applied: &Membership) -> io::Result<Self> {
+        let is = dir.join(NEWCOMER).try_exists()?;
+        let newcomer = Self { dir: dir.to_owned(), member, is: AtomicBool::new(is) };
+        newcomer.agreed(applied);
+        Ok(newcomer)
+    }
+
+    pub(super) fn is(&self) -> bool {
+        self.is.load(Ordering::Relaxed)
+    }
+
+    /// Notes a membership that was agreed on, durably before it returns.
+    pub(super) fn agreed(&self, membership: &Membership) {
+        if !self.is() || membership.get_node(&self.member).is_none() {
+            return;
+        }
+        let forgotten =
+            std::fs::remove_file(self.dir.join(NEWCOMER)).and_then(|()| File::open(&self.dir)?.sync_all());
+        match forgotten {
+            Ok(()) => self.is.store(false, Ordering::Relaxed),
+            // The next membership, or the next start, tries it again.
+            Err(error) => tracing::warn!(%error, "that this member is in the cluster could not be noted"),
+        }
+    }
+}
