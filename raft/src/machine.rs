@@ -278,7 +278,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let mut waits = false;
         let durable = loop {
             let store = self.store.clone();
-            let flushed = work::blocking(move || store.flush()).await?;
+            let flushed = work::syncing("raft-state", move || store.flush()).await?;
             if !self.disk.lacks_room("flushing the state", &mut waits, &flushed) {
                 break flushed.map_err(io::Error::other)?;
             }

@@ -131,8 +131,8 @@ impl Running {
 
 /// What a simulated world decides.
 pub trait World {
-    /// How long the worker of this name waits before its next job: for a slow disk, say.
-    fn delay(&self, worker: &'static str) -> Duration;
+    /// How long who has this name waits before its next job: for a slow disk, say.
+    fn delay(&self, name: &'static str) -> Duration;
 }
 
 thread_local! {
@@ -264,6 +264,17 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         return Ok(work());
     }
     tokio::task::spawn_blocking(work).await
+}
+
+/// The same for what waits until something is on the disk: a simulated world decides how long that takes.
+pub async fn syncing<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    if let Some(delay) = world().map(|world| world.delay(name)) {
+        tokio::time::sleep(delay).await;
+    }
+    blocking(work).await
 }
 
 /// Rests where it keeps no task waiting. A simulated world has no such place, and goes on at once.

@@ -222,6 +222,7 @@ impl Course {
         }
         faulted?;
         well?;
+        self.ending.push(load.settle(api).await);
         load.finish(world, api).await?;
         if self.compares_hashes {
             self.ending.push(whole::same_state(world).await);

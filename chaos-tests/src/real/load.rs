@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
-use trireme_chaos_report::What;
+use trireme_chaos_report::{Promise, What};
 use trireme_client::{Client, Kubeconfig};
 use trireme_store::Kv;
 
@@ -66,6 +67,7 @@ impl Load {
             api: apis(clients.div_ceil(2))?,
             evictors: apis(EVICTORS)?,
             api_watchers: apis(API_WATCHERS)?,
+            operator: Some(api(world, meter)?),
         };
         let stop = Stop::default();
         let mut traffic = Traffic::start(seed, &mix, from, ports, recorder, &stop);
@@ -81,6 +83,14 @@ impl Load {
         self.stop.clients.cancel();
         let ended = timeout(LAST_CALLS, self.traffic.clients_end());
         ended.await.context("a client did not come to an end")
+    }
+
+    /// What the operator wants is there and nothing else: nothing is left of what was deleted, and nothing
+    /// was collected whose owner lives.
+    pub(super) async fn settle(&self, api: &Client) -> Promise {
+        let wrong = Mutex::default();
+        self.traffic.settle(api, &wrong).await;
+        Promise::new("what is wanted runs in the end, and nothing else", wrong.into_inner())
     }
 
     /// Reads everything, from the cluster and from each member, and lets watchers come to the end.

@@ -577,7 +577,7 @@ impl Sim {
             self.world.stick_disk(host, Duration::ZERO);
             self.world.drift(host, 0);
             self.world.freeze(host, Duration::ZERO);
-            self.members[host].disks.log.fail_syncs(false);
+            self.members[host].disks.fail_syncs(false);
             self.give_room(host);
         }
         if self.keys.is_some() {

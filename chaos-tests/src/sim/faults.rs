@@ -128,7 +128,7 @@ impl Sim {
                     return Ok(false);
                 }
                 self.members[host].may_fail = true;
-                self.members[host].disks.log.fail_syncs(true);
+                self.members[host].disks.fail_syncs(true);
                 self.undo.push((until, Undo::Syncs(host)));
             }
             Fault::FullDisk(whom, left, of_all) => {
@@ -392,7 +392,7 @@ impl Sim {
                 self.load.probe(self.members.iter().any(|member| member.is_full));
             }
             Undo::NodeStart(host) => self.start_nodes(host),
-            Undo::Syncs(host) => self.members[host].disks.log.fail_syncs(false),
+            Undo::Syncs(host) => self.members[host].disks.fail_syncs(false),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Who works in a world: clients and watchers of the store and, where there is a control plane, of the
 //! API; and the last look, when all has healed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,23 +12,19 @@ use trireme_client::Client;
 use trireme_store::{DeleteRequest, KeyRange, Kv, Op, PutRequest, RangeRequest, Revision, TxnRequest};
 
 use super::cluster::{CLIENTS, HOSTS, NODES, Sim};
-use super::control::settled::unsettled;
-use super::control::{self, Wanted};
 use super::host::name;
 use super::network::Host;
 use super::run::HEAL;
 use crate::history::Recorder;
+use crate::traffic::api::SETTLE;
 use crate::traffic::store::Mix;
-use crate::traffic::{self, Ports, Stop, Traffic};
+use crate::traffic::{Ports, Stop, Traffic};
 
 const WRITERS: usize = 4;
 /// Clients that lead one after the other.
 const LEADERS: usize = 2;
 const API_WRITERS: usize = 2;
 const EVICTORS: usize = 2;
-/// What the operator wants must be there within this after all has healed: a node that was silent is
-/// waited for, and its pods with it.
-const SETTLE: Duration = Duration::from_secs(120);
 const ADMIN: (&str, &[&str]) = ("admin", &["system:masters"]);
 
 /// Asked for while disks may be full; it is never there, so that nothing changes.
@@ -156,22 +151,17 @@ impl Load {
             ports.api = (0..API_WRITERS).map(admin).collect();
             ports.evictors = (0..EVICTORS).map(admin).collect();
             ports.api_watchers = vec![admin(1)];
+            ports.operator = Some(admin(2));
         }
-        let operator = api.is_some().then(|| admin(2));
-        let wanted = Wanted::default();
         let (any, prober, filler) = (sim.client(0), sim.quick_client(1), sim.quick_client(2));
         let told = sim.load.clone();
         async move {
             let mut traffic = Traffic::start(seed, &Mix::draw(seed), Revision(0), ports, &recorder, &stop);
             traffic.clients.spawn(probe(prober, told.clone(), stop.clients.clone()));
-            traffic.clients.spawn(fill(filler, told, stop.clients.clone()));
-            if let Some(api) = operator {
-                traffic.clients.spawn(control::operator(seed, api, wanted.clone(), stop.clients));
-            }
+            traffic.clients.spawn(fill(filler, told, stop.clients));
             traffic.clients_end().await;
             if let Some(api) = &api {
-                let wanted = wanted.lock().clone();
-                settle(api, &wanted, &wrong).await;
+                traffic.settle(api, &wrong).await;
             }
             stage.store(1, Ordering::Relaxed);
             let asked = held_by.lock().clone();
@@ -202,21 +192,5 @@ impl Load {
         ensure!(looked == sim.present().len(), "{looked} of the members were looked at");
         self.stop.watchers.cancel();
         Ok(())
-    }
-}
-
-/// Looks until all is as the operator wants it, or the time is up.
-async fn settle(api: &Client, wanted: &BTreeMap<String, u64>, wrong: &Mutex<Vec<String>>) {
-    let until = tokio::time::Instant::now() + SETTLE;
-    while tokio::time::Instant::now() < until {
-        let found = match unsettled(api, wanted).await {
-            Ok(found) => found,
-            Err(error) => vec![error.to_string()],
-        };
-        *wrong.lock() = found;
-        if wrong.lock().is_empty() {
-            return;
-        }
-        tokio::time::sleep(traffic::PAUSE).await;
     }
 }

@@ -63,8 +63,8 @@ struct Disks {
 }
 
 impl work::World for Disks {
-    fn delay(&self, worker: &'static str) -> Duration {
-        if worker != "raft-log" {
+    fn delay(&self, name: &'static str) -> Duration {
+        if !["raft-log", "raft-state"].contains(&name) {
             return Duration::ZERO;
         }
         let stuck = self.stuck_until.borrow()[PRESENT.get()].saturating_sub(self.now.get());
@@ -170,12 +170,12 @@ impl World {
         self.processes[host].clocks.wall_ahead_ns = ahead_ms * 1_000_000;
     }
 
-    /// Makes the disk of a host's log slow.
+    /// Makes the disk of a host slow.
     pub(super) fn slow_disk(&mut self, host: Host, most: Duration) {
         self.disks.slow.borrow_mut()[host] = most;
     }
 
-    /// Has the disk of a host's log do nothing for this long, once it is next asked to.
+    /// Has the disk of a host do nothing for this long, once it is next asked to.
     pub(super) fn stick_disk(&mut self, host: Host, time: Duration) {
         self.disks.stuck_until.borrow_mut()[host] = self.now() + time;
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trireme_client::Client;
@@ -34,6 +35,8 @@ pub struct Ports {
     pub api: Vec<Client>,
     pub evictors: Vec<Client>,
     pub api_watchers: Vec<Client>,
+    /// Of who makes, scales and deletes Deployments, where there are nodes to run them.
+    pub operator: Option<Client>,
 }
 
 /// Tells those who work to end.
@@ -51,6 +54,7 @@ pub struct Traffic {
     /// What others compact is noted for as long as somebody watches.
     compactors: JoinSet<()>,
     stop_compactors: CancellationToken,
+    wanted: api::Wanted,
     recorder: Arc<Recorder>,
 }
 
@@ -91,12 +95,23 @@ impl Traffic {
         for (n, api) in (FIRST_EVICTOR..).zip(ports.evictors) {
             clients.spawn(api::evictions(n, seed, api, recorder(), stop.clients.clone()));
         }
-        Traffic { clients, watchers, compactors, stop_compactors, recorder: recorder() }
+        let wanted = api::Wanted::default();
+        if let Some(api) = ports.operator {
+            clients.spawn(api::operator(seed, api, wanted.clone(), stop.clients.clone()));
+        }
+        Traffic { clients, watchers, compactors, stop_compactors, wanted, recorder: recorder() }
     }
 
     /// Until all clients have ended; may be given up and asked again.
     pub async fn clients_end(&mut self) {
         while self.clients.join_next().await.is_some() {}
+    }
+
+    /// Until what the operator wants is there and nothing else, and no longer than [`api::SETTLE`]; `wrong`
+    /// is what is not so, as last seen. Once all clients have ended.
+    pub async fn settle(&self, api: &Client, wrong: &Mutex<Vec<String>>) {
+        let wanted = self.wanted.lock().clone();
+        api::settle(api, &wanted, wrong).await;
     }
 
     /// The last look, and the last writes, which end watchers: once all clients have ended.

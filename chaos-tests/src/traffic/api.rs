@@ -6,7 +6,9 @@ mod acts;
 mod evictions;
 mod leader;
 mod objects;
+mod settled;
 mod watching;
+mod workloads;
 
 use std::sync::Arc;
 
@@ -21,7 +23,9 @@ use crate::history::{ApiCall, ApiFence, ApiOperation, ApiOutcome, Recorder};
 use acts::Actor;
 pub use evictions::{AVAILABLE_MIN, evictions};
 pub use objects::{END, READY};
+pub use settled::{SETTLE, settle};
 pub use watching::watchers;
+pub use workloads::{Wanted, operator};
 
 pub const NAMESPACE: &str = "default";
 /// How often the last look asks before it gives up.

@@ -12,8 +12,6 @@
 
 mod api;
 mod own;
-pub(super) mod settled;
-mod workloads;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -31,7 +29,6 @@ use super::remote::Slot;
 use own::OwnMember;
 
 pub(super) use api::SimApi;
-pub(super) use workloads::{Wanted, operator};
 
 const AGENT: &str = "trireme-chaos";
 /// Hollow nodes on one machine.

@@ -15,16 +15,16 @@ use trireme_api::{Object, value};
 use trireme_client::resource::{CONFIG_MAPS, DEPLOYMENTS as RESOURCE};
 use trireme_client::{Client, DeleteOptions, Error};
 
+use super::NAMESPACE;
 use crate::traffic::{ANSWER_TIMEOUT, PAUSE};
 
-pub(in crate::sim) const NAMESPACE: &str = "default";
 /// Deployments that come and go.
 const DEPLOYMENTS: usize = 4;
 const REPLICAS_MAX: u64 = 5;
 const BETWEEN_MS: (u64, u64) = (200, 6_000);
 
 /// What the operator wants in the end: replicas by Deployment.
-pub(in crate::sim) type Wanted = Arc<Mutex<BTreeMap<String, u64>>>;
+pub type Wanted = Arc<Mutex<BTreeMap<String, u64>>>;
 
 fn deployment(name: &str, replicas: u64, version: u64) -> Object {
     Object(value!({
@@ -71,7 +71,7 @@ fn config(owner: &Object) -> Object {
 }
 
 /// Works until `stop`; `wanted` is what there should be by then.
-pub(in crate::sim) async fn operator(seed: u64, api: Client, wanted: Wanted, stop: CancellationToken) {
+pub async fn operator(seed: u64, api: Client, wanted: Wanted, stop: CancellationToken) {
     let mut random = StdRng::seed_from_u64(seed ^ 5);
     let names: Vec<String> = (0..DEPLOYMENTS).map(|n| format!("workload-{n}")).collect();
     let mut version = 0;

@@ -1,19 +1,41 @@
 //! Whether what the operator wants is there, and nothing else: looked at through one API server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, timeout};
 use trireme_client::resource::{CONFIG_MAPS, DEPLOYMENTS, NODES, PODS, REPLICA_SETS};
 use trireme_client::{Client, Error, ListParams};
 
-use super::workloads::{NAMESPACE, config_name};
+use super::NAMESPACE;
+use super::workloads::config_name;
+use crate::traffic::{ANSWER_TIMEOUT, PAUSE};
 
 const SELECTOR: &str = "chaos=workload";
+/// What the operator wants must be there within this after all has healed: a node that was silent is
+/// waited for, and its pods with it.
+pub const SETTLE: Duration = Duration::from_secs(120);
 
-/// What is not as it should be; nothing where all is. What must never be is an error of its own.
-pub(in crate::sim) async fn unsettled(
-    api: &Client,
-    wanted: &BTreeMap<String, u64>,
-) -> Result<Vec<String>, Error> {
+/// Looks until all is as the operator wants it, or [`SETTLE`] is over; `wrong` is what is not, as last
+/// seen.
+pub async fn settle(api: &Client, wanted: &BTreeMap<String, u64>, wrong: &Mutex<Vec<String>>) {
+    let until = Instant::now() + SETTLE;
+    while Instant::now() < until {
+        *wrong.lock() = match timeout(ANSWER_TIMEOUT, unsettled(api, wanted)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => vec![error.to_string()],
+            Err(_) => vec!["no answer".into()],
+        };
+        if wrong.lock().is_empty() {
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// What is not as it should be; nothing where all is.
+async fn unsettled(api: &Client, wanted: &BTreeMap<String, u64>) -> Result<Vec<String>, Error> {
     let mut wrong = Vec::new();
     let params = ListParams::labels(SELECTOR);
     let deployments = api.list_all(&DEPLOYMENTS, Some(NAMESPACE), &params).await?.items;
