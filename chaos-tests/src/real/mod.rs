@@ -107,8 +107,10 @@ pub fn run(options: &Options) -> Result<bool> {
         (Some(run), Some(dir)) => {
             let seed = options.seed.unwrap_or_default();
             let runtime = tokio::runtime::Runtime::new()?;
-            let summary = runtime.block_on(course::run(options, seed, dir, run))?;
+            let summary = runtime.block_on(course::run(options, seed, dir, run));
+            // Who reads standard input does not end by itself.
             runtime.shutdown_background();
+            let summary = summary?;
             println!("{summary}");
             Ok(summary.passed())
         }
