@@ -36,6 +36,7 @@ macro_rules! bugs {
 bugs! {
     store {
         AckBeforeSync "ack-before-sync" "the log calls entries durable before they are synced"
+        FailedSyncPassed "failed-sync-passed" "a sync of the log that fails is let pass"
         VoteNotSynced "vote-not-synced" "a vote is given before it is on the disk"
         VoteNotWritten "vote-not-written" "a vote is given and not written at all"
         LastFrameLost "last-frame-lost" "the last frame of the log is taken for torn when a member starts"

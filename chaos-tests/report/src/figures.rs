@@ -214,10 +214,10 @@ impl Report {
         What::ALL.into_iter().filter(|(what, _)| made(*what)).collect()
     }
 
-    /// The longest time without an acknowledged write that reaches into these moments.
-    pub fn longest_gap(&self, from: Duration, to: Duration) -> Duration {
+    /// The longest time without an acknowledged call of this kind that reaches into these moments.
+    pub fn longest_gap(&self, of: What, from: Duration, to: Duration) -> Duration {
         let mut acks: Vec<Duration> =
-            self.samples.iter().filter(|s| s.ok && s.what.is_write()).map(|s| s.ended).collect();
+            self.samples.iter().filter(|s| s.ok && s.what == of).map(|s| s.ended).collect();
         acks.push(self.lasted);
         acks.sort_unstable();
         let mut longest = Duration::ZERO;
@@ -333,7 +333,9 @@ pub(crate) mod tests {
         assert_eq!((during.count, during.failed, during.p50), (1, 1, Duration::from_millis(2_500)));
         let after = report.latency(What::StoreWrite, Phase::After);
         assert_eq!((after.count, after.p99), (30, Duration::from_millis(6)));
-        let gap = |from, to| report.longest_gap(Duration::from_secs(from), Duration::from_secs(to));
+        let gap = |from, to| {
+            report.longest_gap(What::StoreWrite, Duration::from_secs(from), Duration::from_secs(to))
+        };
         assert_eq!((gap(4, 6), gap(8, 9)), (Duration::from_millis(2_600), Duration::from_millis(100)));
         assert_eq!(report.longest_healing(), Duration::from_millis(800));
         assert_eq!(report.survived(), 1);
@@ -343,7 +345,8 @@ pub(crate) mod tests {
     fn what_was_never_acknowledged_again_is_a_gap_to_the_end() {
         let mut report = example();
         report.samples.retain(|sample| sample.ended < Duration::from_secs(4));
-        assert_eq!(report.longest_gap(Duration::from_secs(4), report.lasted), Duration::from_millis(6_100));
+        let gap = report.longest_gap(What::StoreWrite, Duration::from_secs(4), report.lasted);
+        assert_eq!(gap, Duration::from_millis(6_100));
     }
 
     #[test]

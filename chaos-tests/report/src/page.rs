@@ -141,26 +141,35 @@ fn latencies(page: &mut String, report: &Report) {
 fn faults(page: &mut String, report: &Report) {
     page.push_str(
         "<h2>Faults</h2>\n<div class=\"wide\"><table><tr><th class=\"n\">no.</th><th class=\"n\">at s</th><th>what</th>\
-         <th>whom</th><th class=\"n\">lasted s</th><th class=\"n\">healed after s</th>\
-         <th class=\"n\">longest without a write, s</th></tr>\n",
+         <th>whom</th><th class=\"n\">lasted s</th><th class=\"n\">healed after s</th>",
     );
+    let kinds = report.kinds();
+    let writes = || kinds.iter().filter(|(what, _)| what.is_write());
+    for (_, name) in writes() {
+        let _ = write!(page, "<th class=\"n\">longest without a {name}, s</th>");
+    }
+    page.push_str("</tr>\n");
     for (n, step) in report.steps.iter().enumerate() {
         let join = |parts: Vec<String>| parts.join("<br>");
         let healed = match step.healed {
             Some(healed) => format!("{:.1}", healed.saturating_sub(step.ended).as_secs_f64()),
             None => "<span class=\"bad\">never</span>".to_owned(),
         };
-        let _ = writeln!(
+        let _ = write!(
             page,
             "<tr><td class=\"n\">{}</td><td class=\"n\">{:.1}</td><td>{}</td><td>{}</td><td class=\"n\">{:.1}</td>\
-             <td class=\"n\">{healed}</td><td class=\"n\">{:.1}</td></tr>",
+             <td class=\"n\">{healed}</td>",
             n + 1,
             step.began.as_secs_f64(),
             join(step.what.iter().map(|deed| escape(&deed.words)).collect()),
             join(step.what.iter().map(|deed| escape(&deed.whom)).collect()),
-            step.ended.saturating_sub(step.began).as_secs_f64(),
-            report.longest_gap(step.began, step.over()).as_secs_f64()
+            step.ended.saturating_sub(step.began).as_secs_f64()
         );
+        for (what, _) in writes() {
+            let gap = report.longest_gap(*what, step.began, step.over());
+            let _ = write!(page, "<td class=\"n\">{:.1}</td>", gap.as_secs_f64());
+        }
+        page.push_str("</tr>\n");
     }
     page.push_str("</table></div>\n");
 }

@@ -78,6 +78,22 @@ impl Balancers {
         }
     }
 
+    /// Whether another than this one comes to have the address.
+    pub(super) async fn moves_from(&self, network: &Network, from: usize, within: Duration) -> Result<bool> {
+        let deadline = Instant::now() + within;
+        loop {
+            for (n, balancer) in self.all.iter().enumerate() {
+                if n != from && network.has_virtual_address(&balancer.host).await? {
+                    return Ok(true);
+                }
+            }
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     pub(super) async fn stop(&self) -> Result<()> {
         for balancer in &self.all {
             if let Some(keepalived) = &balancer.keepalived {

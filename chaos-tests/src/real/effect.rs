@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -10,6 +11,9 @@ use super::disk::Met;
 use super::inflict::World;
 use super::process::Service;
 use super::wire::Carried;
+
+/// The address is with another balancer within this.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a fault came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub(super) enum Evidence {
     Syncs(Met),
     /// The line of this host is down.
     Down(String),
+    /// Another balancer than this one has the address.
+    Moved(usize),
     /// Programs were told a wrong time by this clock, so many times before.
     Told(Clock, u64),
     /// The process is this program.
@@ -89,6 +95,11 @@ impl Evidence {
             Evidence::Waited(host) => frames(world.network.waited(host).await?, "had to wait"),
             Evidence::Carried(carried) => frames(carried.frames(), "were carried"),
             Evidence::Down(host) => told(world.network.is_down(host).await?, "its line is up"),
+            Evidence::Moved(from) => {
+                // A short fault lasts until it has: the address is what is at stake.
+                let moved = world.balancers.moves_from(&world.network, *from, MOVE_TIMEOUT).await?;
+                told(moved, "the address did not move")
+            }
             Evidence::Told(clock, before) => {
                 let times = clock.told()?.saturating_sub(*before);
                 (format!("told {times} times"), times > 0)

@@ -219,13 +219,13 @@ pub(super) async fn begin(world: &World, fault: &Fault, leader: usize) -> Result
             let n = world.balancers.holder(&world.network, ADDRESS_TIMEOUT).await?;
             let balancer = &world.balancers.all[n];
             balancer.haproxy.down().await?;
-            Ok(Begun::new(balancer.haproxy.name.clone(), Active::Balancer(n), Evidence::ItsOwn))
+            Ok(Begun::new(balancer.haproxy.name.clone(), Active::Balancer(n), Evidence::Moved(n)))
         }
         Kind::Address => {
             let n = world.balancers.holder(&world.network, ADDRESS_TIMEOUT).await?;
             let host = world.balancers.all[n].host.clone();
             world.network.switch_link(&host, false).await?;
-            Ok(Begun::new(host.clone(), Active::SwitchLink(host.clone()), Evidence::Down(host)))
+            Ok(Begun::new(host.clone(), Active::SwitchLink(host), Evidence::Moved(n)))
         }
     }
 }

@@ -89,8 +89,9 @@ impl Load {
     /// was collected whose owner lives.
     pub(super) async fn settle(&self, api: &Client) -> Promise {
         let wrong = Mutex::default();
-        self.traffic.settle(api, &wrong).await;
-        Promise::new("what is wanted runs in the end, and nothing else", wrong.into_inner())
+        let wanted = self.traffic.settle(api, &wrong).await;
+        let promise = Promise::new("what is wanted runs in the end, and nothing else", wrong.into_inner());
+        Promise { looked_at: Some(wanted as u64), ..promise }
     }
 
     /// Reads everything, from the cluster and from each member, and lets watchers come to the end.

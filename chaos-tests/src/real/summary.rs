@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use trireme_chaos_report::{Deed, Election, Note, Promise, Report, Sample, Step};
+use trireme_chaos_report::{Deed, Election, Note, Promise, Report, Sample, Step, What};
 
 use super::effect::Effect;
 use super::kubectl::Tally;
@@ -112,13 +112,14 @@ impl Summary {
             ..Report::default()
         };
         report.lead.push(format!(
-            "{} masters, {:.0} s, {} real faults survived, healed after {:.1} s at most, no acknowledged write for \
-             {:.1} s at most.",
+            "{} masters, {:.0} s, {} real faults survived, healed after {:.1} s at most, no acknowledged write \
+             for {:.1} s at most by the store, {:.1} s by the API.",
             self.masters,
             self.lasted.as_secs_f64(),
             report.survived(),
             report.longest_healing().as_secs_f64(),
-            report.longest_gap(Duration::ZERO, self.lasted).as_secs_f64()
+            report.longest_gap(What::StoreWrite, Duration::ZERO, self.lasted).as_secs_f64(),
+            report.longest_gap(What::ApiWrite, Duration::ZERO, self.lasted).as_secs_f64()
         ));
         report.lead.push(self.counts.clone());
         if let Some(tally) = &self.kubectl {

@@ -309,6 +309,8 @@ impl Sim {
     fn look(&mut self) {
         let now = self.world.now();
         for host in self.present() {
+            let works = self.world.runs(host) && !self.world.is_frozen(host);
+            self.promises.runs_on(now, host, works && self.members[host].disks.log.failed_syncs() > 0);
             let Some(replica) = self.replica(host) else { continue };
             let (role, term) = replica.role();
             let applied = replica.store().applied();
@@ -577,7 +579,7 @@ impl Sim {
             self.world.stick_disk(host, Duration::ZERO);
             self.world.drift(host, 0);
             self.world.freeze(host, Duration::ZERO);
-            self.members[host].disks.fail_syncs(false);
+            self.members[host].disks.log.fail_syncs(false);
             self.give_room(host);
         }
         if self.keys.is_some() {

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use trireme_raft::Role;
 use trireme_store::log::FEATURE_LEVEL;
 
-use super::cluster::{HOSTS, Leaving, Sim, node_machine};
+use super::cluster::{CLIENTS, HOSTS, Leaving, NODES, Sim, node_machine};
 use super::host::{End, name};
 use super::network::{FAIR, Host};
 use super::plan::{Fault, Step, Whom};
@@ -75,8 +75,13 @@ impl Sim {
             }
             Fault::Isolate(whom) | Fault::Mute(whom) | Fault::Deafen(whom) => {
                 let host = self.find(whom);
+                // From the other members, and sometimes from all who ask.
+                let mut others = all;
+                if self.random.random_bool(0.5) {
+                    others.extend(NODES.chain([CLIENTS]));
+                }
                 let mut ways = BTreeSet::new();
-                for other in all.into_iter().filter(|other| *other != host) {
+                for other in others.into_iter().filter(|other| *other != host) {
                     if !matches!(step.fault, Fault::Deafen(_)) {
                         ways.insert((host, other));
                     }
@@ -128,7 +133,7 @@ impl Sim {
                     return Ok(false);
                 }
                 self.members[host].may_fail = true;
-                self.members[host].disks.fail_syncs(true);
+                self.members[host].disks.log.fail_syncs(true);
                 self.undo.push((until, Undo::Syncs(host)));
             }
             Fault::FullDisk(whom, left, of_all) => {
@@ -392,7 +397,7 @@ impl Sim {
                 self.load.probe(self.members.iter().any(|member| member.is_full));
             }
             Undo::NodeStart(host) => self.start_nodes(host),
-            Undo::Syncs(host) => self.members[host].disks.fail_syncs(false),
+            Undo::Syncs(host) => self.members[host].disks.log.fail_syncs(false),
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -34,7 +33,6 @@ pub(super) fn address(host: Host) -> String {
 pub(super) struct Disks {
     pub log: SimDir,
     pub state: Arc<Model>,
-    state_fails: Arc<AtomicBool>,
 }
 
 /// What ended a process.
@@ -55,13 +53,7 @@ impl Disks {
         };
         let unflushed = self.state.unflushed();
         let keep = StdRng::seed_from_u64(seed ^ 1).random_range(0..=unflushed);
-        Disks { log, state: Arc::new(self.state.crashed(keep)), state_fails: Arc::default() }
-    }
-
-    /// Lets syncs fail, or not any more.
-    pub(super) fn fail_syncs(&self, fail: bool) {
-        self.log.fail_syncs(fail);
-        self.state_fails.store(fail, Ordering::Relaxed);
+        Disks { log, state: Arc::new(self.state.crashed(keep)) }
     }
 
     /// Has `fuse` burn with each change of what they hold.
@@ -159,8 +151,7 @@ impl Member {
         let log = self.disks.log.clone();
         let disks = self.disks.clone();
         let open_engine = Arc::new(move |_: &Path| {
-            let Disks { log, state, state_fails } = disks.clone();
-            Ok(Arc::new(Shared::new(state, log, state_fails)) as Arc<dyn Engine>)
+            Ok(Arc::new(Shared::new(disks.state.clone(), disks.log.clone())) as Arc<dyn Engine>)
         });
         let mut config = ReplicaConfig::new(&self.dir, "sim", &name(host), tls, open_engine);
         config.peer_address = address(host);

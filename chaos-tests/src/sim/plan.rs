@@ -25,11 +25,11 @@ pub(super) enum Fault {
     PowerLossOfAll,
     /// SIGSTOP, or a machine that is paused.
     Freeze(Whom),
-    /// No message to it or from it.
+    /// No message to it or from it, of other members or, half of the times, of anybody.
     Isolate(Whom),
-    /// What it says is not heard.
+    /// What it says is not heard, likewise.
     Mute(Whom),
-    /// What it is told it does not hear.
+    /// What it is told it does not hear, likewise.
     Deafen(Whom),
     /// Two of the members do not reach each other, and the others reach both.
     Bridge,

@@ -8,6 +8,7 @@ use super::network::Host;
 const HANGS: &str = "a leader whose disk hangs goes";
 const REFUSES: &str = "writes find no room only where the leader or a quorum has none";
 const GOES_ON: &str = "reads and deletes go on while disks are full";
+const ENDS: &str = "who meets a sync that fails ends";
 const ASTRAY: &str = "a write that went astray is found";
 
 /// A leader whose disk is stuck and that others could replace leads no longer than this.
@@ -16,6 +17,9 @@ const STUCK_MAX: Duration = Duration::from_millis(2_500);
 const ROOM_NOTICED: Duration = Duration::from_secs(3);
 /// Reads and deletes stand no longer than this where disks are full and nothing else is wrong.
 const REST_MAX: Duration = Duration::from_secs(4);
+
+/// Whoever is told that a sync failed has ended within this.
+const ENDS_MAX: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(super) struct Promises {
@@ -27,6 +31,8 @@ pub(super) struct Promises {
     /// When the leader or a quorum last had no room, and how many answers had said so by then.
     lacked: Option<Duration>,
     refused: u64,
+    /// Who runs though a sync of its disk has failed, and since when that is seen.
+    failed: BTreeMap<Host, Duration>,
     pub broken: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -83,6 +89,17 @@ impl Promises {
             self.say(REFUSES, format!("{count} were refused at {ms} ms"));
         }
         self.refused = refused;
+    }
+
+    /// Whether a member runs though a sync has failed in its present life.
+    pub(super) fn runs_on(&mut self, now: Duration, host: Host, runs_on: bool) {
+        if !runs_on {
+            self.failed.remove(&host);
+        } else if now > *self.failed.entry(host).or_insert(now) + ENDS_MAX {
+            self.failed.insert(host, now);
+            let ms = now.as_millis();
+            self.say(ENDS, format!("member {host} runs on {ENDS_MAX:?} after a sync failed, at {ms} ms"));
+        }
     }
 
     /// A member started from a log of which a write had gone astray.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use trireme_raft::log::SimDir;
 use trireme_store::engine::{Batch, Engine, EngineError, Model, Size, View};
@@ -16,14 +16,12 @@ const MEMORY_BYTES: usize = 96 * 1024;
 pub(super) struct Shared {
     model: Arc<Model>,
     disk: SimDir,
-    fails: Arc<AtomicBool>,
     unflushed_bytes: AtomicUsize,
 }
 
 impl Shared {
-    /// Flushes fail while `fails`.
-    pub(super) fn new(model: Arc<Model>, disk: SimDir, fails: Arc<AtomicBool>) -> Shared {
-        Shared { model, disk, fails, unflushed_bytes: AtomicUsize::new(0) }
+    pub(super) fn new(model: Arc<Model>, disk: SimDir) -> Shared {
+        Shared { model, disk, unflushed_bytes: AtomicUsize::new(0) }
     }
 }
 
@@ -43,12 +41,10 @@ impl Engine for Shared {
     }
 
     fn flush(&self) -> Result<(), EngineError> {
+        self.disk.sync_others().map_err(|error| EngineError::Io(error.to_string()))?;
         let bytes = self.unflushed_bytes.load(Ordering::Relaxed);
         if !self.disk.take_room(bytes) {
             return Err(EngineError::NoSpace);
-        }
-        if self.fails.load(Ordering::Relaxed) {
-            return Err(EngineError::Io("sync failed".into()));
         }
         self.unflushed_bytes.store(0, Ordering::Relaxed);
         self.model.flush()

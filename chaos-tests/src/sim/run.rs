@@ -24,6 +24,7 @@ use crate::history::{History, Recorder, Tally};
 const START: Duration = Duration::from_secs(30);
 /// After the last fault all must be well within this.
 pub(super) const HEAL: Duration = Duration::from_secs(60);
+pub(super) const HEALS: &str = "the world heals";
 /// Clients go on for this long after.
 const AFTER: Duration = Duration::from_secs(3);
 
@@ -117,7 +118,7 @@ pub(super) fn world(seed: u64, options: &Options, folder: &Path) -> Result<Verdi
     for (promise, broken) in std::mem::take(&mut sim.promises.broken) {
         violations.push((promise.to_owned(), broken));
     }
-    violations.extend(ended.map(|why| ("the world heals".to_owned(), vec![why])));
+    violations.extend(ended.map(|why| (HEALS.to_owned(), vec![why])));
     Ok(Verdict {
         simulated: sim.world.now(),
         took: processor_time()?,

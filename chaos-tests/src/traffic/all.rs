@@ -97,7 +97,7 @@ impl Traffic {
         }
         let wanted = api::Wanted::default();
         if let Some(api) = ports.operator {
-            clients.spawn(api::operator(seed, api, wanted.clone(), stop.clients.clone()));
+            clients.spawn(api::operator(seed, api, wanted.clone(), recorder(), stop.clients.clone()));
         }
         Traffic { clients, watchers, compactors, stop_compactors, wanted, recorder: recorder() }
     }
@@ -108,10 +108,11 @@ impl Traffic {
     }
 
     /// Until what the operator wants is there and nothing else, and no longer than [`api::SETTLE`]; `wrong`
-    /// is what is not so, as last seen. Once all clients have ended.
-    pub async fn settle(&self, api: &Client, wrong: &Mutex<Vec<String>>) {
+    /// is what is not so, as last seen. Once all clients have ended. How many Deployments are wanted.
+    pub async fn settle(&self, api: &Client, wrong: &Mutex<Vec<String>>) -> usize {
         let wanted = self.wanted.lock().clone();
         api::settle(api, &wanted, wrong).await;
+        wanted.len()
     }
 
     /// The last look, and the last writes, which end watchers: once all clients have ended.

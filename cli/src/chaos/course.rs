@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
-use trireme_chaos_report::{Deed as Done, Note, Promise, Report, Step};
+use trireme_chaos_report::{Deed as Done, Note, Promise, Report, Step, What};
 
 use super::board::{Board, Leaders, Placed, Roll};
 use super::drill::{self, Drill};
@@ -345,7 +345,7 @@ impl Course {
             "{} masters, {:.0} s. The longest time without an acknowledged write while it lasted: {:.1} s.",
             last.masters.len(),
             report.lasted.as_secs_f64(),
-            report.longest_gap(from, to).as_secs_f64()
+            report.longest_gap(What::ApiWrite, from, to).as_secs_f64()
         ));
         let acknowledged = history.writes.len()
             - history.writes.iter().filter(|write| write.outcome == super::load::Outcome::Not).count();

@@ -47,6 +47,7 @@ struct Space {
     used: usize,
     max: Option<usize>,
     fail_syncs: bool,
+    failed_syncs: u64,
     before: Option<Hook>,
     /// Seed of where the next write goes instead of where it should.
     misdirect: Option<u64>,
@@ -196,8 +197,23 @@ impl SimDir {
         self.files.lock().contains_key(&astray.file).then_some(astray)
     }
 
+    /// Lets syncs fail, or not any more. What one that failed was to bring to the disk does not come there by
+    /// the next, as with Linux, which takes those pages for clean.
     pub fn fail_syncs(&self, fail: bool) {
         self.space.lock().fail_syncs = fail;
+    }
+
+    /// A sync fails if it is to, for somebody who has other files on the same disk.
+    ///
+    /// # Errors
+    /// It failed.
+    pub fn sync_others(&self) -> io::Result<()> {
+        self.space.lock().sync()
+    }
+
+    /// How many syncs have failed.
+    pub fn failed_syncs(&self) -> u64 {
+        self.space.lock().failed_syncs
     }
 
     /// Has `hook` called whenever something is about to happen to a file, which has not yet: a crash at
@@ -225,6 +241,14 @@ impl SimDir {
 }
 
 impl Space {
+    fn sync(&mut self) -> io::Result<()> {
+        if self.fail_syncs {
+            self.failed_syncs += 1;
+            return Err(io::Error::other("sync failed"));
+        }
+        Ok(())
+    }
+
     fn before(space: &Mutex<Space>, change: Change) {
         // Called without the lock: it may copy the directory.
         let hook = space.lock().before.clone();
@@ -359,8 +383,9 @@ impl LogFile for SimFile {
         let mut content = self.content.lock();
         if let Some(space) = content.limit.clone() {
             let mut space = space.lock();
-            if space.fail_syncs {
-                return Err(io::Error::other("sync failed"));
+            if let Err(error) = space.sync() {
+                content.dirty = None;
+                return Err(error);
             }
             if let Some(astray) = &mut space.astray
                 && astray.file == self.name

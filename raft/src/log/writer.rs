@@ -392,6 +392,9 @@ impl Writer {
             && !(planted::is(Bug::VoteNotSynced) && kind == FrameKind::Vote);
         if sync && result.is_ok() {
             result = file.sync();
+            if planted::is(Bug::FailedSyncPassed) {
+                result = Ok(());
+            }
             self.shared.syncs.fetch_add(1, Ordering::Relaxed);
             self.times_ns = [began_ns, written_ns, now_ns()];
             self.shared.meter.sync.observe_ns(self.times_ns[2] - written_ns);

@@ -55,7 +55,10 @@ impl Inner {
                         said = None;
                         LOOK_EVERY
                     }
-                    Ok(Joined::Learning { matched_index, last_index }) => {
+                    Ok(Joined::Learning { matched_index, last_index, agreed }) => {
+                        if agreed {
+                            self.newcomer.taken_in();
+                        }
                         self.report(
                             &mut said,
                             format!("{JOINING}: it has {matched_index} of {last_index} entries"),
@@ -142,8 +145,8 @@ impl Inner {
             match self.ask_one(&address, request.clone()).await {
                 Ok(pb::join_response::Result::Votes(_)) => return Ok(Joined::Votes),
                 Ok(pb::join_response::Result::Learning(progress)) => {
-                    let pb::Learning { matched_index, last_index } = progress;
-                    return Ok(Joined::Learning { matched_index, last_index });
+                    let pb::Learning { matched_index, last_index, agreed } = progress;
+                    return Ok(Joined::Learning { matched_index, last_index, agreed });
                 }
                 Ok(pb::join_response::Result::Refused(refusal)) => {
                     return Err(refusal_from_wire(&refusal).into());

@@ -17,7 +17,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use super::bootstrap::node_of;
 use super::{Inner, Replica};
 use crate::peer::{Lane, addressed, pb};
-use crate::types::{MemberId, MemberNode, TypeConfig};
+use crate::types::{LogId, MemberId, MemberNode, TypeConfig};
 
 /// More voters make every write slower and survive no more than this many can already lose.
 const VOTERS_MAX: usize = 7;
@@ -106,7 +106,12 @@ fn was_in(answer: &pb::IdentifyResponse) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Joined {
     Votes,
-    Learning { matched_index: u64, last_index: u64 },
+    /// `agreed`: the membership that has it is agreed on.
+    Learning {
+        matched_index: u64,
+        last_index: u64,
+        agreed: bool,
+    },
 }
 
 impl Replica {
@@ -321,7 +326,7 @@ impl Inner {
         let (matched_index, last_index) = self.matched(id);
         // Nothing matched is nothing known, however short the log is.
         if matched_index == 0 || last_index - matched_index > PROMOTION_LAG_MAX {
-            return Ok(Joined::Learning { matched_index, last_index });
+            return Ok(Joined::Learning { matched_index, last_index, agreed: self.membership_is_agreed() });
         }
         let old = self.replaced_by(request, &nodes);
         if old.is_empty() {
@@ -405,6 +410,14 @@ impl Inner {
         }
     }
 
+    /// Whether the present membership is agreed on, as far as this leader knows.
+    fn membership_is_agreed(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let index = |id: &LogId| id.index;
+        metrics.membership_config.log_id().as_ref().map(index) <= metrics.last_applied.as_ref().map(index)
+    }
+
     /// The last entry that a member is known to have, and the last there is; only while leading.
     fn matched(&self, id: MemberId) -> (u64, u64) {
         let metrics = self.raft.metrics();
@@ -455,8 +468,8 @@ impl Inner {
         use pb::join_response::Result as Answer;
         let result = match self.join(&request).await {
             Ok(Joined::Votes) => Answer::Votes(true),
-            Ok(Joined::Learning { matched_index, last_index }) => {
-                Answer::Learning(pb::Learning { matched_index, last_index })
+            Ok(Joined::Learning { matched_index, last_index, agreed }) => {
+                Answer::Learning(pb::Learning { matched_index, last_index, agreed })
             }
             Err(MemberError::NotLeading { .. }) => {
                 Answer::NotLeader(self.leader().map(|(_, address)| address).unwrap_or_default())

@@ -3,7 +3,7 @@
 //! Who asks to be taken in and has a log was either removed, and must not come back by itself; or the
 //! leader that took it in was lost before that was agreed on, and the others never heard of it. Only its
 //! own directory knows which: a mark is there from the beginning until the first membership with this
-//! member is applied. A directory of an older version has none, and counts as one that was in.
+//! member is applied, or the leader says that there is one. A directory of an older version has none, and counts as one that was in.
 
 use std::fs::File;
 use std::io;
@@ -34,14 +34,24 @@ impl Newcomer {
 
     /// Notes a membership that was agreed on, durably before it returns.
     pub(super) fn agreed(&self, membership: &Membership) {
-        if !self.is() || membership.get_node(&self.member).is_none() {
+        if membership.get_node(&self.member).is_some() {
+            self.taken_in();
+        }
+    }
+
+    /// Notes that one with this member was agreed on, durably before it returns.
+    pub(super) fn taken_in(&self) {
+        if !self.is() {
             return;
         }
-        let forgotten =
-            std::fs::remove_file(self.dir.join(NEWCOMER)).and_then(|()| File::open(&self.dir)?.sync_all());
-        match forgotten {
+        let removed = match std::fs::remove_file(self.dir.join(NEWCOMER)) {
+            // By an earlier try, which was not made durable.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        match removed.and_then(|()| File::open(&self.dir)?.sync_all()) {
             Ok(()) => self.is.store(false, Ordering::Relaxed),
-            // The next membership, or the next start, tries it again.
+            // The next word of it, or the next start, tries it again.
             Err(error) => tracing::warn!(%error, "that this member is in the cluster could not be noted"),
         }
     }

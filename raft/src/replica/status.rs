@@ -193,7 +193,7 @@ impl Upcalls for ForPeers {
             name: node.name,
             peer_address: node.peer_address,
             client_address: node.client_address,
-            initialized: inner.log.last().is_some(),
+            initialized: inner.log.last().is_some() || !inner.newcomer.is(),
             feature_level: inner.config.feature_level,
             full: !inner.has_room(),
             newcomer: inner.newcomer.is(),

@@ -210,6 +210,33 @@ async fn one_whose_leader_was_lost_while_taking_it_in_comes_in_by_the_next() {
     cluster.stop().await;
 }
 
+/// It asks again all the time, and may have next to nothing of the state yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_removed_while_it_learns_stays_out() {
+    let mut cluster = Cluster::start(3, Limits::default()).await;
+    let leader = cluster.leader().await;
+    put_surely(cluster.replica(leader), "before", "v").await;
+    let join = cluster.join();
+    let late = cluster.add("late", join);
+    let outside = free_listener();
+    let address = format!("127.0.0.1:{}", outside.local_addr().unwrap().port());
+    let cut = relay(outside, cluster.members[late].listen_on.clone());
+    cluster.members[late].config.peer_address = address;
+    cluster.start_member(late).await;
+    let id = cluster.replica(late).member();
+    let is_in = || cluster.replica(leader).status().members.iter().any(|member| member.id == id);
+    wait_for("it to be taken in", || is_in().then_some(())).await;
+    cut.send_replace(true);
+    let mark = cluster.members[late].config.data_dir.join("NEWCOMER");
+    wait_for("it to know that it was", || (!mark.exists()).then_some(())).await;
+
+    cluster.replica(leader).change_members(MemberChange::Remove(id)).await.unwrap();
+    cut.send_replace(false);
+    wait_for("it to know that it was removed", || problem(cluster.replica(late), "was removed")).await;
+    assert!(!is_in(), "it came in again by itself");
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_disk_is_not_made_up_for_by_a_minority() {
     let mut cluster = Cluster::start(3, Limits::default()).await;

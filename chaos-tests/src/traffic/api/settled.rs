@@ -9,7 +9,7 @@ use trireme_client::resource::{CONFIG_MAPS, DEPLOYMENTS, NODES, PODS, REPLICA_SE
 use trireme_client::{Client, Error, ListParams};
 
 use super::NAMESPACE;
-use super::workloads::config_name;
+use super::workloads::{Workload, config_name};
 use crate::traffic::{ANSWER_TIMEOUT, PAUSE};
 
 const SELECTOR: &str = "chaos=workload";
@@ -19,7 +19,7 @@ pub const SETTLE: Duration = Duration::from_secs(120);
 
 /// Looks until all is as the operator wants it, or [`SETTLE`] is over; `wrong` is what is not, as last
 /// seen.
-pub async fn settle(api: &Client, wanted: &BTreeMap<String, u64>, wrong: &Mutex<Vec<String>>) {
+pub async fn settle(api: &Client, wanted: &BTreeMap<String, Workload>, wrong: &Mutex<Vec<String>>) {
     let until = Instant::now() + SETTLE;
     while Instant::now() < until {
         *wrong.lock() = match timeout(ANSWER_TIMEOUT, unsettled(api, wanted)).await {
@@ -35,7 +35,7 @@ pub async fn settle(api: &Client, wanted: &BTreeMap<String, u64>, wrong: &Mutex<
 }
 
 /// What is not as it should be; nothing where all is.
-async fn unsettled(api: &Client, wanted: &BTreeMap<String, u64>) -> Result<Vec<String>, Error> {
+async fn unsettled(api: &Client, wanted: &BTreeMap<String, Workload>) -> Result<Vec<String>, Error> {
     let mut wrong = Vec::new();
     let params = ListParams::labels(SELECTOR);
     let deployments = api.list_all(&DEPLOYMENTS, Some(NAMESPACE), &params).await?.items;
@@ -73,7 +73,7 @@ async fn unsettled(api: &Client, wanted: &BTreeMap<String, u64>) -> Result<Vec<S
             wrong.push(format!("ConfigMap {} has no owner and is there", config.name()));
         }
     }
-    for (name, replicas) in wanted {
+    for (name, Workload { replicas, image }) in wanted {
         let Some(deployment) = found.get(name.as_str()) else {
             wrong.push(format!("Deployment {name} is not there"));
             continue;
@@ -86,7 +86,11 @@ async fn unsettled(api: &Client, wanted: &BTreeMap<String, u64>) -> Result<Vec<S
         if status("observedGeneration") != deployment.generation() {
             wrong.push(format!("Deployment {name}: its last change was not taken up"));
         }
-        let ready = pods.iter().filter(|pod| pod.label("app") == Some(name) && is_ready(pod)).count() as u64;
+        let own = || pods.iter().filter(|pod| pod.label("app") == Some(name));
+        for pod in own().filter(|pod| pod.spec()["containers"][0]["image"].as_str() != Some(image)) {
+            wrong.push(format!("Pod {} is there, which is not of {image}", pod.name()));
+        }
+        let ready = own().filter(|pod| is_ready(pod)).count() as u64;
         if ready != *replicas || status("availableReplicas") as u64 != *replicas {
             wrong.push(format!(
                 "Deployment {name}: {replicas} wanted, {} available by its status, {ready} ready",

@@ -15,7 +15,8 @@ use trireme_api::{Object, value};
 use trireme_client::resource::{CONFIG_MAPS, DEPLOYMENTS as RESOURCE};
 use trireme_client::{Client, DeleteOptions, Error};
 
-use super::NAMESPACE;
+use super::{NAMESPACE, failure};
+use crate::history::{ApiOutcome, Command, CommandOutcome, Recorder};
 use crate::traffic::{ANSWER_TIMEOUT, PAUSE};
 
 /// Deployments that come and go.
@@ -23,16 +24,23 @@ const DEPLOYMENTS: usize = 4;
 const REPLICAS_MAX: u64 = 5;
 const BETWEEN_MS: (u64, u64) = (200, 6_000);
 
-/// What the operator wants in the end: replicas by Deployment.
-pub type Wanted = Arc<Mutex<BTreeMap<String, u64>>>;
+/// What is wanted of a Deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    pub replicas: u64,
+    pub image: String,
+}
 
-fn deployment(name: &str, replicas: u64, version: u64) -> Object {
+/// What the operator wants in the end, by Deployment.
+pub type Wanted = Arc<Mutex<BTreeMap<String, Workload>>>;
+
+fn deployment(name: &str, wanted: &Workload) -> Object {
     Object(value!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"chaos": "workload"}},
         "spec": {
-            "replicas": replicas as i64,
+            "replicas": (wanted.replicas as i64),
             "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": {"labels": {"app": name, "chaos": "workload"}},
@@ -43,7 +51,7 @@ fn deployment(name: &str, replicas: u64, version: u64) -> Object {
                         {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5},
                         {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5},
                     ],
-                    "containers": [{"name": "c", "image": (format!("example.test/c:{version}"))}],
+                    "containers": [{"name": "c", "image": (wanted.image.as_str())}],
                 },
             },
         },
@@ -71,7 +79,14 @@ fn config(owner: &Object) -> Object {
 }
 
 /// Works until `stop`; `wanted` is what there should be by then.
-pub async fn operator(seed: u64, api: Client, wanted: Wanted, stop: CancellationToken) {
+pub async fn operator(
+    seed: u64,
+    api: Client,
+    wanted: Wanted,
+    recorder: Arc<Recorder>,
+    stop: CancellationToken,
+) {
+    let mut operator = Operator { api, recorder, equipped: BTreeMap::new() };
     let mut random = StdRng::seed_from_u64(seed ^ 5);
     let names: Vec<String> = (0..DEPLOYMENTS).map(|n| format!("workload-{n}")).collect();
     let mut version = 0;
@@ -83,38 +98,68 @@ pub async fn operator(seed: u64, api: Client, wanted: Wanted, stop: Cancellation
         let is_there = wanted.lock().contains_key(name);
         if is_there && random.random_bool(0.25) {
             wanted.lock().remove(name);
-            done(&api, name, None).await;
+            operator.done(name, None).await;
         } else {
             version += u64::from(random.random_bool(0.3));
-            wanted.lock().insert(name.clone(), replicas);
-            done(&api, name, Some(&deployment(name, replicas, version))).await;
+            let workload = Workload { replicas, image: format!("example.test/c:{version}") };
+            wanted.lock().insert(name.clone(), workload.clone());
+            operator.done(name, Some(&workload)).await;
         }
     }
 }
 
-/// Makes or deletes it; tries for as long as it takes: the world heals.
-async fn done(api: &Client, name: &str, object: Option<&Object>) {
-    loop {
-        let outcome = match object {
-            Some(object) => timeout(ANSWER_TIMEOUT, put(api, object)).await,
-            None => timeout(ANSWER_TIMEOUT, delete(api, name)).await,
+struct Operator {
+    api: Client,
+    recorder: Arc<Recorder>,
+    /// UID of each Deployment that was given its ConfigMap: it is not given another.
+    equipped: BTreeMap<String, String>,
+}
+
+impl Operator {
+    /// Makes or deletes it; tries for as long as it takes: the world heals.
+    async fn done(&mut self, name: &str, wanted: Option<&Workload>) {
+        let line = match wanted {
+            Some(Workload { replicas, image }) => format!("apply deployment {name}: {replicas} of {image}"),
+            None => format!("delete deployment {name}"),
         };
-        if matches!(outcome, Ok(Ok(()))) {
-            return;
+        loop {
+            let begin = self.recorder.moment();
+            let outcome = match wanted {
+                Some(wanted) => timeout(ANSWER_TIMEOUT, self.put(&deployment(name, wanted))).await,
+                None => timeout(ANSWER_TIMEOUT, self.delete(name)).await,
+            };
+            let outcome = match outcome {
+                Ok(Ok(())) => CommandOutcome::Done,
+                Ok(Err(error)) => match failure(&error) {
+                    ApiOutcome::Refused(why) => CommandOutcome::Refused(why),
+                    _ => CommandOutcome::Unknown(error.to_string()),
+                },
+                Err(_) => CommandOutcome::Unknown("no answer".into()),
+            };
+            let is_done = matches!(outcome, CommandOutcome::Done);
+            let command = Command { begin, end: self.recorder.moment(), line: line.clone(), outcome };
+            self.recorder.with(|history| history.commands.push(command)).await;
+            if is_done {
+                return;
+            }
+            sleep(PAUSE).await;
         }
-        sleep(PAUSE).await;
     }
-}
 
-async fn delete(api: &Client, name: &str) -> Result<(), Error> {
-    match api.delete(&RESOURCE, NAMESPACE, name, &DeleteOptions::default()).await {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
+    async fn delete(&self, name: &str) -> Result<(), Error> {
+        match self.api.delete(&RESOURCE, NAMESPACE, name, &DeleteOptions::default()).await {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
     }
-}
 
-/// Makes it what it should be, whatever it is, and what goes with it.
-async fn put(api: &Client, object: &Object) -> Result<(), Error> {
-    let owner = api.apply(&RESOURCE, object, "operator", true).await?;
-    api.apply(&CONFIG_MAPS, &config(&owner), "operator", true).await.map(drop)
+    /// Makes it what it should be, whatever it is, and, when it is new, what goes with it.
+    async fn put(&mut self, object: &Object) -> Result<(), Error> {
+        let owner = self.api.apply(&RESOURCE, object, "operator", true).await?;
+        if self.equipped.get(owner.name()).is_none_or(|uid| uid != owner.uid()) {
+            self.api.apply(&CONFIG_MAPS, &config(&owner), "operator", true).await?;
+            self.equipped.insert(owner.name().to_owned(), owner.uid().to_owned());
+        }
+        Ok(())
+    }
 }
