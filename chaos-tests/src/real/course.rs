@@ -71,7 +71,7 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
         inflicted: Vec::new(),
         user: None,
         ended: None,
-        compares_hashes: probed.has("etcdctl"),
+        states: probed.has("etcdctl").then(States::default),
         ending: Vec::new(),
     };
     let outcome = match course.drive(dir, groups, &probed, &kinds).await {
@@ -88,6 +88,10 @@ pub(super) async fn run(options: &Options, seed: u64, dir: &Path, run: u32) -> R
     history.operations.sort_by_key(|operation| operation.begin);
     let mut summary = course.summary(&history, skipped);
     summary.promises.append(&mut course.ending);
+    if let Some(States { compared, differ }) = course.states.take() {
+        let promise = Promise::new("all masters have the same state by its hash", differ);
+        summary.promises.push(Promise { looked_at: Some(compared), ..promise });
+    }
     let heal = format!("everything heals without a hand, each time within {} s", HEAL_TIMEOUT.as_secs());
     // One that was taken back as soon as it was done had no time to.
     if !summary.interrupted {
@@ -137,6 +141,13 @@ fn stopped() -> CancellationToken {
     stop
 }
 
+/// Comparisons of the masters' states, after each fault and in the end.
+#[derive(Default)]
+struct States {
+    compared: u64,
+    differ: Vec<String>,
+}
+
 struct Course {
     options: Options,
     seed: u64,
@@ -148,8 +159,8 @@ struct Course {
     user: Option<Arc<User>>,
     /// When clients ended: what follows is looked at, and no time without writes.
     ended: Option<Duration>,
-    /// There is an `etcdctl` to do it.
-    compares_hashes: bool,
+    /// What the masters' hashes say, where there is an `etcdctl` to compare them.
+    states: Option<States>,
     /// What was looked at in the end, beside what clients were told.
     ending: Vec<Promise>,
 }
@@ -224,9 +235,7 @@ impl Course {
         well?;
         self.ending.push(load.settle(api).await);
         load.finish(world, api).await?;
-        if self.compares_hashes {
-            self.ending.push(whole::same_state(world).await);
-        }
+        self.compare_states(world).await;
         whole::whole_again(api).await?;
         match &self.user {
             Some(user) => user.in_peace().await,
@@ -305,10 +314,18 @@ impl Course {
             }
         );
         well.with_context(|| format!("after fault {number}, {}", words.join(" and ")))?;
+        self.compare_states(world).await;
         if let Some(last) = self.inflicted.last_mut() {
             last.healed = Some(now);
         }
         Ok(())
+    }
+
+    async fn compare_states(&mut self, world: &World) {
+        if let Some(states) = &mut self.states {
+            states.compared += 1;
+            states.differ.extend(whole::same_state(world).await);
+        }
     }
 
     async fn heal(&self, world: &World) -> Result<()> {

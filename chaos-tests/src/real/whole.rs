@@ -1,5 +1,6 @@
 //! What must be whole when all is over: a ReplicaSet, the masters' states, and the processes themselves.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,6 +18,9 @@ use crate::traffic;
 
 const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
+/// How often hashes are asked for before that is given up.
+const ASKED_MAX: u32 = 10;
+const ASK_EVERY: Duration = Duration::from_millis(300);
 const REPLICAS: usize = 3;
 const REPLICA_SET: &str = "chaos-set";
 
@@ -55,30 +59,42 @@ pub(super) async fn whole_again(api: &Client) -> Result<()> {
     wait_for_pods(api, Some(victim)).await.map(|_| ())
 }
 
-/// By etcd's own client: every master has the same state, by its hash at the newest revision that all have.
-pub(super) async fn same_state(world: &World) -> Promise {
-    let compare = async {
-        let said = world.masters.status().await;
-        let common = said.iter().filter_map(|(_, status)| Some(status.as_ref()?.revision.0)).min();
-        let revision = common.context("no master answers")?;
-        let pki = world.masters.pki();
-        let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
-        let (ca, certificate, key) =
-            (file("store-ca.crt"), file("store-client.crt"), file("store-client.key"));
-        let endpoints = world.masters.endpoints().join(",");
-        let revision = revision.to_string();
-        let what = ["endpoint", "hashkv", "--rev", &revision, "--write-out", "json"];
-        let whom = ["--endpoints", &endpoints, "--cacert", &ca, "--cert", &certificate, "--key", &key];
-        let said = tools::run("etcdctl", &[&what[..], &whom].concat()).await?;
-        let hashes: serde_json::Value = serde_json::from_str(&said).context("what etcdctl says")?;
-        let hash = |one: &serde_json::Value| one["HashKV"]["hash"].as_u64();
-        let hashes: Vec<_> = hashes.as_array().into_iter().flatten().filter_map(hash).collect();
-        ensure!(hashes.len() == world.masters.all.len(), "not every master gave a hash: {said}");
-        ensure!(hashes.iter().all(|hash| *hash == hashes[0]), "at revision {revision}: {said}");
-        Ok(())
-    };
-    let wrong = compare.await.err().map(|error| format!("{error:#}"));
-    Promise::new("all masters have the same state by its hash", wrong.into_iter().collect())
+/// By etcd's own client: whether every master has the same state, by its hash at the newest revision that all
+/// have. Asked while clients write; what is not, or why it cannot be told.
+pub(super) async fn same_state(world: &World) -> Option<String> {
+    let mut not_told = None;
+    for _ in 0..ASKED_MAX {
+        match hashes(world).await {
+            Ok((_, hashes)) if hashes.iter().all(|hash| *hash == hashes[0]) => return None,
+            Ok((revision, hashes)) => return Some(format!("at revision {revision}: {hashes:?}")),
+            // A client may have compacted that very revision.
+            Err(error) => not_told = Some(format!("{error:#}")),
+        }
+        sleep(ASK_EVERY).await;
+    }
+    not_told
+}
+
+/// The masters' hashes of one revision.
+async fn hashes(world: &World) -> Result<(String, Vec<u64>)> {
+    let said = world.masters.status().await;
+    let common = said.iter().filter_map(|(_, status)| Some(status.as_ref()?.revision.0)).min();
+    let revision = common.context("no master answers")?.to_string();
+    let pki = world.masters.pki();
+    let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
+    let (ca, certificate, key) = (file("store-ca.crt"), file("store-client.crt"), file("store-client.key"));
+    let endpoints = world.masters.endpoints().join(",");
+    let what = ["endpoint", "hashkv", "--rev", &revision, "--write-out", "json"];
+    let whom = ["--endpoints", &endpoints, "--cacert", &ca, "--cert", &certificate, "--key", &key];
+    let said = tools::run("etcdctl", &[&what[..], &whom].concat()).await?;
+    let said: serde_json::Value = serde_json::from_str(&said).context("what etcdctl says")?;
+    let all = || said.as_array().into_iter().flatten().map(|one| &one["HashKV"]);
+    // Each hash is of what its master had not compacted when it was asked.
+    let compacted: BTreeSet<_> = all().map(|one| one["compact_revision"].as_i64()).collect();
+    ensure!(compacted.len() == 1, "a compaction was under way: {said}");
+    let hashes: Vec<_> = all().filter_map(|one| one["hash"].as_u64()).collect();
+    ensure!(hashes.len() == world.masters.all.len(), "not every master gave a hash: {said}");
+    Ok((revision, hashes))
 }
 
 /// What ended by a panic was started again, and looks well.

@@ -151,9 +151,11 @@ impl Sim {
         member.disks.watch(&member.fuse);
         let (fatal, fuse, disks) = (self.world.fatal.clone(), member.fuse.clone(), member.disks.clone());
         let on_fatal = move |why: &str| {
-            // A process that must end does nothing more; what it had not synced is at risk.
+            // A process that must end does nothing more; what it had not synced is at risk. After a failed
+            // sync the next one finds all that was written, of which the disk lacks a part.
             let disks = disks.clone();
-            fuse.light(0, Box::new(move || disks.after(End::PowerLoss, 0)));
+            let end = if disks.log.failed_syncs() > 0 { End::Kill } else { End::PowerLoss };
+            fuse.light(0, Box::new(move || disks.after(end, 0)));
             fuse.burn();
             fuse.blow();
             fatal.lock().push((host, why.to_owned()));

@@ -31,7 +31,7 @@ pub(super) struct Promises {
     /// When the leader or a quorum last had no room, and how many answers had said so by then.
     lacked: Option<Duration>,
     refused: u64,
-    /// Who runs though a sync of its disk has failed, and since when that is seen.
+    /// Who runs though a sync of its log has failed, and since when that is seen.
     failed: BTreeMap<Host, Duration>,
     pub broken: BTreeMap<&'static str, Vec<String>>,
 }
@@ -91,7 +91,7 @@ impl Promises {
         self.refused = refused;
     }
 
-    /// Whether a member runs though a sync has failed in its present life.
+    /// Whether a member runs though a sync of its log has failed in its present life.
     pub(super) fn runs_on(&mut self, now: Duration, host: Host, runs_on: bool) {
         if !runs_on {
             self.failed.remove(&host);

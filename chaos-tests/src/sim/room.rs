@@ -41,7 +41,9 @@ impl Engine for Shared {
     }
 
     fn flush(&self) -> Result<(), EngineError> {
-        self.disk.sync_others().map_err(|error| EngineError::Io(error.to_string()))?;
+        if self.disk.fails_syncs() {
+            return Err(EngineError::Io("sync failed".into()));
+        }
         let bytes = self.unflushed_bytes.load(Ordering::Relaxed);
         if !self.disk.take_room(bytes) {
             return Err(EngineError::NoSpace);

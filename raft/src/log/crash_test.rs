@@ -491,3 +491,25 @@ fn a_failed_sync_is_fatal_and_never_reported_as_done() {
         assert!(fatal.load(Ordering::SeqCst));
     });
 }
+
+/// After a failed sync the kernel takes the pages for clean: it shows them to the next process, and does not
+/// write them by itself.
+#[test]
+fn what_is_found_after_a_failed_sync_is_on_the_disk_before_it_counts() {
+    run(async {
+        let dir = SimDir::default();
+        let mut log =
+            Log::open(Arc::new(dir.clone()), LogConfig { on_fatal: Arc::new(|_| ()), ..config() }).unwrap();
+        append(&mut log, [entry(1, 0, 10)]).await;
+        dir.fail_syncs(true);
+        assert!(log.blocking_append([entry(1, 1, 10)]).await.is_err());
+        assert_eq!(dir.failed_syncs(), 1);
+        let lost = open(&dir.after_power_loss()).unwrap();
+        assert_eq!(lost.last(), Some(log_id(1, 0)));
+
+        let killed = dir.after_kill();
+        let found = open(&killed).unwrap().last();
+        assert_eq!(found, Some(log_id(1, 1)), "the kernel has it");
+        assert_eq!(open(&killed.after_power_loss()).unwrap().last(), found);
+    });
+}

@@ -23,6 +23,9 @@ use crate::types::{LogId, log_id};
 /// The first segment of a new log is made while its member waits: it is kept small.
 const FIRST_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
+/// What is read and written at once, when a segment is written again.
+const REWRITE_BYTES: usize = 1 << 20;
+
 /// Most of what a search passes over.
 const ZEROS: [u8; 4096] = [0; 4096];
 
@@ -76,13 +79,33 @@ pub(super) fn recover(dir: &dyn LogDir, config: &LogConfig) -> Result<Recovered,
     }
     let (recovered, purged) = scan.finish();
     // A killed process may have left its last frame to the kernel alone. It counts from here on, a
-    // vote for one, so the disk must have it.
-    recovered.tail.segment.file.sync()?;
+    // vote for one, so the disk must have it. What a failed sync of that process was about, the
+    // kernel takes for clean, and would not write by itself.
+    let tail = &recovered.tail;
+    match rewrite(&*tail.segment.file, tail.offset) {
+        // It takes no room, but where file systems write elsewhere whatever is written.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+        rewritten => rewritten?,
+    }
+    tail.segment.file.sync()?;
     // Now, not later: a gap that they left would look like damage.
     for name in remove.into_iter().chain(purged) {
         dir.remove(&name)?;
     }
     Ok(recovered)
+}
+
+/// Writes what is there, up to `end`, once more.
+fn rewrite(file: &dyn LogFile, end: u64) -> io::Result<()> {
+    let mut piece = vec![0u8; REWRITE_BYTES];
+    let mut offset = 0;
+    while offset < end {
+        let piece = &mut piece[..REWRITE_BYTES.min((end - offset) as usize)];
+        file.read_exact_at(piece, offset)?;
+        file.write_all_at(piece, offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
 }
 
 fn missing(segment: u64) -> OpenError {

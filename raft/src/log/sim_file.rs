@@ -203,15 +203,12 @@ impl SimDir {
         self.space.lock().fail_syncs = fail;
     }
 
-    /// A sync fails if it is to, for somebody who has other files on the same disk.
-    ///
-    /// # Errors
-    /// It failed.
-    pub fn sync_others(&self) -> io::Result<()> {
-        self.space.lock().sync()
+    /// Whether syncs are to fail, for somebody who has other files on the same disk.
+    pub fn fails_syncs(&self) -> bool {
+        self.space.lock().fail_syncs
     }
 
-    /// How many syncs have failed.
+    /// How many syncs of files of this directory have failed.
     pub fn failed_syncs(&self) -> u64 {
         self.space.lock().failed_syncs
     }
@@ -241,14 +238,6 @@ impl SimDir {
 }
 
 impl Space {
-    fn sync(&mut self) -> io::Result<()> {
-        if self.fail_syncs {
-            self.failed_syncs += 1;
-            return Err(io::Error::other("sync failed"));
-        }
-        Ok(())
-    }
-
     fn before(space: &Mutex<Space>, change: Change) {
         // Called without the lock: it may copy the directory.
         let hook = space.lock().before.clone();
@@ -305,6 +294,11 @@ impl SimFile {
     /// Whether this write goes elsewhere, and is done there.
     fn goes_astray(&self, data: &[u8], offset: u64) -> bool {
         if data.len() <= FRAME_HEADER_BYTES || data.iter().all(|byte| *byte == 0) {
+            return false;
+        }
+        // What is there already would not be missed.
+        let range = offset as usize..offset as usize + data.len();
+        if self.content.lock().current.get(range) == Some(data) {
             return false;
         }
         let Some(space) = self.content.lock().limit.clone() else { return false };
@@ -383,9 +377,10 @@ impl LogFile for SimFile {
         let mut content = self.content.lock();
         if let Some(space) = content.limit.clone() {
             let mut space = space.lock();
-            if let Err(error) = space.sync() {
+            if space.fail_syncs {
+                space.failed_syncs += 1;
                 content.dirty = None;
-                return Err(error);
+                return Err(io::Error::other("sync failed"));
             }
             if let Some(astray) = &mut space.astray
                 && astray.file == self.name

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::members::{Joined, MemberError, refusal_from_wire};
 use super::{Inner, Replica};
 use crate::peer::{Lane, pb};
+use trireme_store::work;
 
 /// Between two questions while it has no vote.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -51,13 +52,14 @@ impl Inner {
             let pause = if self.has_to_ask() {
                 match self.ask_to_join().await {
                     Ok(Joined::Votes) => {
+                        self.note_taken_in().await;
                         self.solved(JOINING);
                         said = None;
                         LOOK_EVERY
                     }
                     Ok(Joined::Learning { matched_index, last_index, agreed }) => {
                         if agreed {
-                            self.newcomer.taken_in();
+                            self.note_taken_in().await;
                         }
                         self.report(
                             &mut said,
@@ -82,6 +84,11 @@ impl Inner {
                 () = self.stop.cancelled() => return,
             }
         }
+    }
+
+    async fn note_taken_in(&self) {
+        let newcomer = self.newcomer.clone();
+        let _ = work::blocking(move || newcomer.taken_in()).await;
     }
 
     /// Shows how it goes, in the place of what was said before.

@@ -300,7 +300,7 @@ impl Inner {
             return Err(MemberError::Unreachable(text));
         }
         let nodes = self.nodes();
-        match nodes.get(&id) {
+        let agreed = match nodes.get(&id) {
             None if was_in(&answer) => return Err(MemberError::Removed(id)),
             None => {
                 let old = self.replaced_by(request, &nodes);
@@ -311,22 +311,25 @@ impl Inner {
                     return Err(MemberError::TooMany(VOTERS_MAX));
                 }
                 self.take_in(id, &answer).await?;
+                true
             }
             Some(node) if *node != node_of(&answer) => {
                 let moved = BTreeMap::from([(id, node_of(&answer))]);
                 self.raft.change_membership(ChangeMembers::SetNodes(moved), true).await?;
                 self.peers.moved(id, &answer.peer_address);
                 tracing::info!(member = %id, address = answer.peer_address, "a member has moved");
+                true
             }
-            Some(_) => {}
-        }
+            // Another call may have begun it.
+            Some(_) => self.membership_is_agreed(),
+        };
         if self.voters().contains(&id) {
             return Ok(Joined::Votes);
         }
         let (matched_index, last_index) = self.matched(id);
         // Nothing matched is nothing known, however short the log is.
         if matched_index == 0 || last_index - matched_index > PROMOTION_LAG_MAX {
-            return Ok(Joined::Learning { matched_index, last_index, agreed: self.membership_is_agreed() });
+            return Ok(Joined::Learning { matched_index, last_index, agreed });
         }
         let old = self.replaced_by(request, &nodes);
         if old.is_empty() {

@@ -302,7 +302,8 @@ impl Replica {
         let leases = Arc::new(Leases::default());
         let marks = Arc::new(Marks::default());
         let membership = crate::machine::to_meta(&applied)?.last_membership;
-        let newcomer = Arc::new(Newcomer::open(&dir.path, member, membership.membership())?);
+        let is_blank = log.last().is_none() && applied.position.is_none();
+        let newcomer = Arc::new(Newcomer::open(&dir.path, member, membership.membership(), is_blank)?);
         let metrics = Metrics::new(config.slow_request);
         let effects = Effects {
             data_dir: dir.path.clone(),

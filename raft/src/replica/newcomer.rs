@@ -3,7 +3,8 @@
 //! Who asks to be taken in and has a log was either removed, and must not come back by itself; or the
 //! leader that took it in was lost before that was agreed on, and the others never heard of it. Only its
 //! own directory knows which: a mark is there from the beginning until the first membership with this
-//! member is applied, or the leader says that there is one. A directory of an older version has none, and counts as one that was in.
+//! member is applied, or the leader says that there is one. A directory of an older version has none, and
+//! counts as one that was in, unless there is nothing in it.
 
 use std::fs::File;
 use std::io;
@@ -20,9 +21,14 @@ pub(super) struct Newcomer {
 }
 
 impl Newcomer {
-    /// Of a directory in which `applied` was the last membership.
-    pub(super) fn open(dir: &Path, member: MemberId, applied: &Membership) -> io::Result<Self> {
-        let is = dir.join(NEWCOMER).try_exists()?;
+    /// Of a directory in which `applied` is the last membership; `is_blank`: there is no log and no state.
+    pub(super) fn open(
+        dir: &Path,
+        member: MemberId,
+        applied: &Membership,
+        is_blank: bool,
+    ) -> io::Result<Self> {
+        let is = is_blank || dir.join(NEWCOMER).try_exists()?;
         let newcomer = Self { dir: dir.to_owned(), member, is: AtomicBool::new(is) };
         newcomer.agreed(applied);
         Ok(newcomer)
