@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tokio::process::Child;
 use trireme_store::{Error, Op, PutRequest, TxnRequest};
 
@@ -23,6 +24,8 @@ use super::wire::{Line, Wire};
 /// For all to be well again after the data of all was put back.
 const HEAL_TIMEOUT: Duration = Duration::from_secs(60);
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(30);
+const ENDS_POLL: Duration = Duration::from_millis(50);
+const ENDS_POLLS: u32 = 40;
 /// Above what it has, in a group that is to have no more.
 const MEMORY_LEFT_BYTES: u64 = 2 << 20;
 /// Clients' writes that come between a copy and its being put back.
@@ -401,11 +404,20 @@ async fn syncs(master: &Master, to: String, fault: &Fault) -> Result<Begun> {
             let evidence = Evidence::Syncs(injected.met.clone());
             Ok(Begun::new(words, Active::Syncs(injected), evidence))
         }
-        Err(error) if master.service.pid() != Some(pid) => {
-            nobody(format!("{words}: it ended meanwhile ({error:#})"))
-        }
+        Err(error) if ends(master, pid).await => nobody(format!("{words}: it ended meanwhile ({error:#})")),
         Err(error) => Err(error),
     }
+}
+
+/// Whether this process of a master is on its way out: what was killed is there until it is reaped.
+async fn ends(master: &Master, pid: Pid) -> bool {
+    for _ in 0..ENDS_POLLS {
+        if master.service.pid() != Some(pid) {
+            return true;
+        }
+        tokio::time::sleep(ENDS_POLL).await;
+    }
+    false
 }
 
 /// What an operator must never do, and a member finds out about.
