@@ -205,9 +205,10 @@ impl<'r> Log<'r> {
             match item {
                 Ok(WatchItem::Events { revision, events }) => {
                     self.ended = events.iter().any(|event| event.kv.key == END_KEY);
-                    self.reached = self.reached.max(revision.0);
                     let events = events.iter().map(wire::event).collect();
                     self.say(Received::Events { revision: revision.0, events }).await;
+                    // After it is written down: a stream that is left in between gets it again.
+                    self.reached = self.reached.max(revision.0);
                     if self.ended {
                         return;
                     }
