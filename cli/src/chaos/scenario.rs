@@ -86,8 +86,9 @@ impl Scenario {
                 15,
                 "times in objects and in the store's history are wrong meanwhile, and stay so. Deadlines that \
                  controllers take from this clock pass early (a rollout's progress, how long a pod tolerates \
-                 a taint), tokens of that age are refused. Leases and elections do not go by this clock. The machine's clock is not touched: the member's store, \
-                 API server, controllers and scheduler are told another time; certificates and logs are not",
+                 a taint), tokens of that age are refused. Leases and elections do not go by this clock. The \
+                 machine's clock is not touched: the member's store, API server, controllers and scheduler \
+                 are told another time; certificates and logs are not",
                 "its own timer, or Ctrl-C before",
             ),
             Scenario::RestoreDrill => row(

@@ -23,9 +23,6 @@ use crate::types::{LogId, log_id};
 /// The first segment of a new log is made while its member waits: it is kept small.
 const FIRST_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What is read and written at once, when a segment is written again.
-const REWRITE_BYTES: usize = 1 << 20;
-
 /// Most of what a search passes over.
 const ZEROS: [u8; 4096] = [0; 4096];
 
@@ -77,16 +74,14 @@ pub(super) fn recover(dir: &dyn LogDir, config: &LogConfig) -> Result<Recovered,
     if scan.assumed_purged.is_some() {
         return Err(missing(found.first().map_or(0, |segment| segment.sequence)));
     }
+    let unsure_from = scan.last_frame;
     let (recovered, purged) = scan.finish();
     // A killed process may have left its last frame to the kernel alone. It counts from here on, a
     // vote for one, so the disk must have it. What a failed sync of that process was about, the
-    // kernel takes for clean, and would not write by itself.
+    // kernel takes for clean, and would not write by itself. What lies before was synced before the
+    // last frame was written, and is not touched.
     let tail = &recovered.tail;
-    match rewrite(&*tail.segment.file, tail.offset) {
-        // It takes no room, but where file systems write elsewhere whatever is written.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-        rewritten => rewritten?,
-    }
+    rewrite(&*tail.segment.file, unsure_from, tail.offset)?;
     tail.segment.file.sync()?;
     // Now, not later: a gap that they left would look like damage.
     for name in remove.into_iter().chain(purged) {
@@ -95,17 +90,16 @@ pub(super) fn recover(dir: &dyn LogDir, config: &LogConfig) -> Result<Recovered,
     Ok(recovered)
 }
 
-/// Writes what is there, up to `end`, once more.
-fn rewrite(file: &dyn LogFile, end: u64) -> io::Result<()> {
-    let mut piece = vec![0u8; REWRITE_BYTES];
-    let mut offset = 0;
-    while offset < end {
-        let piece = &mut piece[..REWRITE_BYTES.min((end - offset) as usize)];
-        file.read_exact_at(piece, offset)?;
-        file.write_all_at(piece, offset)?;
-        offset += piece.len() as u64;
+/// Writes what is there, from `start` to `end`, once more.
+fn rewrite(file: &dyn LogFile, start: u64, end: u64) -> io::Result<()> {
+    let mut bytes = vec![0u8; (end - start) as usize];
+    file.read_exact_at(&mut bytes, start)?;
+    match file.write_all_at(&bytes, start) {
+        // It takes no room, but where file systems write elsewhere whatever is written: there it is as
+        // the sync finds it.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+        written => written,
     }
-    Ok(())
 }
 
 fn missing(segment: u64) -> OpenError {
@@ -121,6 +115,8 @@ enum Use {
 struct Scan {
     state: State,
     tail: Option<Tail>,
+    /// Where the last frame of the tail begins, or, where there is none, the segment with its header.
+    last_frame: u64,
     seen_unused: bool,
     /// The oldest segment begins after this index: a purge up to there must still turn up.
     assumed_purged: Option<u64>,
@@ -140,6 +136,7 @@ impl Scan {
                 written: 0,
             },
             tail: None,
+            last_frame: 0,
             seen_unused: false,
             assumed_purged: None,
         }
@@ -223,6 +220,7 @@ impl Scan {
     fn frames(&mut self, found: &Found, bytes: &[u8], seed: u32) -> Result<(u64, u32), OpenError> {
         let mut offset = HEADER_BYTES;
         let mut crc = seed;
+        self.last_frame = 0;
         loop {
             let (header, payload) = match intact_frame(bytes, offset) {
                 Some((header, payload)) if header.prev_crc == crc => (header, payload),
@@ -255,6 +253,7 @@ impl Scan {
                 reason: reason.into(),
             })?;
             crc = header.crc;
+            self.last_frame = offset;
             offset += header.frame_len();
         }
     }
