@@ -62,19 +62,23 @@ fn ok(cluster: &Cluster, command: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Name and vote of each member.
-fn members(cluster: &Cluster) -> Vec<(String, String)> {
-    let table = ok(cluster, &["member", "list"]);
+/// Name and vote of each member; what was said, where nobody answers.
+fn members(cluster: &Cluster) -> Result<Vec<(String, String)>, String> {
+    let output = run(cluster, &["member", "list"]);
+    if !output.status.success() {
+        return Err(text(&output));
+    }
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
     let rows = table.lines().skip(1).map(|row| {
         let mut columns = row.split_whitespace().skip(1).map(str::to_owned);
         (columns.next().unwrap_or_default(), columns.next().unwrap_or_default())
     });
-    rows.collect()
+    Ok(rows.collect())
 }
 
 fn wait_for_voters(cluster: &Cluster, wanted: &[&str]) {
     eventually("the members to be these voters", || {
-        let mut found = members(cluster);
+        let mut found = members(cluster)?;
         found.sort();
         let wanted: Vec<_> = wanted.iter().map(|name| ((*name).to_owned(), "yes".to_owned())).collect();
         if found == wanted { Ok(()) } else { Err(format!("{found:?}")) }
@@ -202,6 +206,30 @@ fn a_dead_master_is_replaced_by_one_of_another_name_and_a_wiped_one_comes_back()
         if log.contains("was removed from the cluster") { Ok(()) } else { Err("it does not say so".into()) }
     });
     wait_for_voters(&cluster, &["master-1", "master-3", "master-4"]);
+}
+
+#[test]
+fn a_founder_that_was_configured_alone_and_lost_its_disk_asks_those_who_came_later() {
+    let cluster = Cluster::start(1, 0);
+    cluster.kubectl_ok(&["create", "configmap", "kept", "--from-literal=a=b"]);
+    let (url, token) = join_line(&cluster);
+    let command = ["join", url.as_str(), "--token", &token];
+    let _joined = ["master-2", "master-3"].map(|name| {
+        let place = if name == "master-2" { 2 } else { 4 };
+        start(&cluster, &command, name, place)
+    });
+    wait_for_voters(&cluster, &["master-1", "master-2", "master-3"]);
+    let known = cluster.pki("masters.json");
+    eventually("the founder to know the others", || {
+        let text = std::fs::read_to_string(&known).unwrap_or_default();
+        if text.contains("master-2") && text.contains("master-3") { Ok(()) } else { Err(text) }
+    });
+
+    let data = cluster.dir.join("master-1").join("data/store");
+    cluster.kill("master-1");
+    std::fs::remove_dir_all(&data).expect("wipe");
+    wait_for_voters(&cluster, &["master-1", "master-2", "master-3"]);
+    cluster.kubectl_ok(&["get", "configmap", "kept"]);
 }
 
 /// Writes that must have been acknowledged in a phase before the next one begins.

@@ -279,6 +279,8 @@ pub struct WatchRequest {
     pub no_delete: bool,
     /// Send progress while nothing happens in the range.
     pub progress_notify: bool,
+    /// Go on where no leader is heard of, and what others agree on does not come.
+    pub without_leader: bool,
 }
 
 impl WatchRequest {
@@ -290,6 +292,7 @@ impl WatchRequest {
             no_put: false,
             no_delete: false,
             progress_notify: false,
+            without_leader: false,
         }
     }
 }

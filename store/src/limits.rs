@@ -82,11 +82,15 @@ pub const WATCH_ITEM_BYTES_MAX: usize = 1024 * 1024;
 /// writers up, and with them whatever is being applied.
 pub const SCRUB_BATCH_CHANGES: usize = 200;
 
-/// Rest after such a batch, in times of what it took: the cores and the disk belong to the writers.
-pub const SCRUB_REST_FACTOR: u32 = 3;
+/// Rest after such a batch, in times of what it took: the cores and the disk belong to the writers. The
+/// lower, where all would not be done within [`SCRUB_WITHIN_MS`] otherwise.
+pub const SCRUB_REST_FACTORS: (u32, u32) = (3, 10);
+
+/// Milliseconds for the physical part of one compaction: masters order the next one after five minutes.
+pub const SCRUB_WITHIN_MS: u64 = 240_000;
 
 /// Longest such rest in milliseconds, so that one batch that had to wait does not stop the work.
-pub const SCRUB_REST_MS_MAX: u64 = 50;
+pub const SCRUB_REST_MS_MAX: u64 = 500;
 
 /// Least distance between the highest revision of an old state and the one at which a new cluster
 /// made of it begins: what clients of the old one may have seen beyond the copy stays below.

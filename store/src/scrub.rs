@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use crate::engine::{self, Batch, Engine, EngineError, View};
 use crate::kv::Revision;
 use crate::layout::{self, Version};
-use crate::limits::{SCRUB_BATCH_CHANGES, SCRUB_REST_FACTOR, SCRUB_REST_MS_MAX, TIME_INDEX_AGE_MS_MAX};
+use crate::limits::{
+    SCRUB_BATCH_CHANGES, SCRUB_REST_FACTORS, SCRUB_REST_MS_MAX, SCRUB_WITHIN_MS, TIME_INDEX_AGE_MS_MAX,
+};
 use crate::planted::{self, Bug};
 use crate::work::{self, Next, Running, Sender, Worker};
 
@@ -99,8 +101,8 @@ impl Worker<Orders> for Scrub {
         let began = Instant::now();
         match self.shared.step(self.orders) {
             Ok(()) => {
-                let rest = began.elapsed() * SCRUB_REST_FACTOR;
-                Next::JobWithin(rest.min(Duration::from_millis(SCRUB_REST_MS_MAX)))
+                let left = self.orders.compact.0 - self.shared.done.borrow().0;
+                Next::JobWithin(rest(began.elapsed(), left.max(0) as u64))
             }
             Err(error) => {
                 tracing::warn!(%error, revision = self.orders.compact.0, "physical compaction waits");
@@ -108,6 +110,14 @@ impl Worker<Orders> for Scrub {
             }
         }
     }
+}
+
+/// After a batch that took that long, with that many revisions left.
+fn rest(took: Duration, left: u64) -> Duration {
+    let (least, most) = SCRUB_REST_FACTORS;
+    let batches = left.div_ceil(SCRUB_BATCH_CHANGES as u64).max(1);
+    let in_time = Duration::from_millis(SCRUB_WITHIN_MS / batches);
+    in_time.clamp(took * least, took * most).min(Duration::from_millis(SCRUB_REST_MS_MAX))
 }
 
 impl Shared {
@@ -190,4 +200,20 @@ fn trim_times(view: &dyn View, time_ms: i64, batch: &mut Batch) -> Result<(), En
         cursor.next();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rests_are_long_where_there_is_time() {
+        let ms = Duration::from_millis;
+        let batches = |n: u64| n * SCRUB_BATCH_CHANGES as u64;
+        assert_eq!(rest(ms(5), batches(10)), ms(50));
+        // Twelve thousand batches within four minutes.
+        assert_eq!(rest(ms(4), batches(12_000)), ms(20));
+        assert_eq!(rest(ms(5), batches(1_000_000)), ms(15));
+        assert_eq!(rest(Duration::from_secs(3), batches(10)), ms(SCRUB_REST_MS_MAX));
+    }
 }

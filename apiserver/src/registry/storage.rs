@@ -18,6 +18,9 @@ use crate::slow::{self, Step};
 use crate::status::{ApiError, Result};
 use crate::wire;
 
+/// Namespace of the Leases by which nodes say that they live.
+const NODE_LEASES: &str = "kube-node-lease";
+
 /// An object at a revision.
 #[derive(Clone)]
 pub(crate) struct Current {
@@ -210,7 +213,9 @@ fn with_its_epoch(write: &Write<'_>, new: &Value) -> Option<Value> {
 
 /// The fence of a Lease whose holder this write changes.
 fn lease_scope(write: &Write<'_>) -> Option<String> {
-    if !is_lease(write.row) {
+    // A node's Lease says that it lives; nobody writes as its holder. A cluster has a bounded number of
+    // fences, and an unbounded one of nodes over its life.
+    if !is_lease(write.row) || write.namespace == NODE_LEASES {
         return None;
     }
     let holder =

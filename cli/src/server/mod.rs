@@ -6,10 +6,11 @@
 //! ```
 
 mod api;
+mod known;
 pub(crate) mod master;
 mod rebuild;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::exit::ConfigContext;
 use crate::join::{Facts, FindPeers};
 use crate::pki::{Pki, Renewer};
 use crate::store_client::StoreClient;
+use known::Known;
 use master::Master;
 
 /// Leaves that this process issued for itself, under its data directory.
@@ -152,8 +154,13 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
     crate::unfinished::refuse(&options.api.data_dir).config()?;
     let pki = options.api.open_pki().config()?;
     let joined = Facts::read(&options.api.data_dir).config()?;
+    let known = Known::read(&options.api.pki_dir(), &pki.cluster, &options.api.name).config()?;
     if let Some(facts) = &joined {
         options.api.service_cidr.clone_from(&facts.service_cidr);
+    } else if let Some(known) = &known
+        && options.api.service_cidr == DEFAULT_SERVICE_CIDR
+    {
+        options.api.service_cidr.clone_from(&known.service_cidr);
     }
     let members = match &joined {
         // The cluster was there before this master, and says who belongs to it.
@@ -169,20 +176,19 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
     let (dir, name) = (options.api.certificates_dir(), options.api.name.clone());
     let names = options.peer_names(&members);
     let peer = renewer.keep(move |pki| pki.peer(&dir, &name, &names))?;
+    let peer_address = match members.get(&options.api.name) {
+        Some(address) => address.clone(),
+        None => options.peer_listen.to_string(),
+    };
+    let (members, join) = way_in(members, joined, known.unwrap_or_default());
     let master = Master {
         data_dir: options.api.data_dir.join(STORE_DIR),
         cluster: pki.cluster.clone(),
         name: options.api.name.clone(),
-        peer_address: match members.get(&options.api.name) {
-            Some(address) => address.clone(),
-            None => options.peer_listen.to_string(),
-        },
+        peer_address,
         client_address: options.client_listen.to_string(),
         members,
-        // Without peers it was left alone by a recovery: there is nobody to join.
-        join: joined
-            .filter(|facts| !facts.peers.is_empty())
-            .map(|facts| Join { peers: facts.peers, replaces: facts.replaces }),
+        join,
         ca_pem: pki.store_ca.certificate_pem().into(),
         peer,
         slow_request: Duration::from_millis(options.api.slow_request_ms),
@@ -204,12 +210,19 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
         scratch: options.api.data_dir.join(STORE_DIR).join(BACKUP_DIR),
         key_command: options.backup_key_command.clone(),
     };
+    let known = Known {
+        cluster: pki.cluster.clone(),
+        service_cidr: options.api.service_cidr.clone(),
+        ..Known::default()
+    };
+    let knowing = tokio::spawn(known.keep(options.api.pki_dir(), store.replica()));
     // Ends before the store does: until then it holds on to it.
     let keep = end.stop.child_token();
     let keeping = tokio::spawn(keeper.run(keep.clone()));
     let serving = api::Serving { pki: &pki, kv: store.kv(), peers, end: &end, member: Some(store.replica()) };
     let served = api::serve(&options.api, serving, api_listener, renewer).await;
     keep.cancel();
+    knowing.abort();
     let _ = tokio::time::timeout(RUNTIME_END, keeping).await;
     let handover = !end.everyone.is_cancelled();
     store_runtime.spawn(store.shutdown(handover)).await.context("the store's end panicked")?;
@@ -305,6 +318,27 @@ impl Options {
     }
 }
 
+/// How a master comes into its cluster: with the others of a new one, or by asking `known`, whom it
+/// last knew, and those of the document that it `joined` with. A master that was configured alone, and
+/// had others later, must not make a new cluster when it has lost its data. Without any to ask it was
+/// left alone by a recovery.
+fn way_in(
+    members: BTreeMap<String, String>,
+    joined: Option<Facts>,
+    known: Known,
+) -> (BTreeMap<String, String>, Option<Join>) {
+    if members.len() > 1 || (joined.is_none() && known.masters.is_empty()) {
+        return (members, None);
+    }
+    let Facts { peers, replaces, .. } = joined.unwrap_or_default();
+    let mut asked: Vec<String> = known.masters.into_values().collect();
+    asked.extend(peers);
+    let mut seen = BTreeSet::new();
+    asked.retain(|peer| seen.insert(peer.clone()));
+    let join = (!asked.is_empty()).then_some(Join { peers: asked, replaces });
+    (BTreeMap::new(), join)
+}
+
 /// Name → peer address of the masters that a new cluster starts with.
 fn members(options: &Options) -> Result<BTreeMap<String, String>> {
     let name = &options.api.name;
@@ -366,6 +400,29 @@ mod tests {
     struct Cli {
         #[command(flatten)]
         options: Options,
+    }
+
+    #[test]
+    fn who_had_others_asks_them() {
+        let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let alone = || BTreeMap::from([("a".to_owned(), "h1:2380".to_owned())]);
+        let facts = |peers| Facts { peers: strings(peers), ..Facts::default() };
+        let peers = |join: Option<Join>| join.map(|join| join.peers);
+        let known = |peers| {
+            let masters = strings(peers).into_iter().map(|peer| (format!("at {peer}"), peer)).collect();
+            Known { masters, ..Known::default() }
+        };
+        assert_eq!(way_in(alone(), None, known(&[])), (alone(), None));
+        let (members, join) = way_in(alone(), None, known(&["h2:2380"]));
+        assert!(members.is_empty(), "it would make a new cluster");
+        assert_eq!(peers(join), Some(strings(&["h2:2380"])));
+        let (_, join) =
+            way_in(BTreeMap::new(), Some(facts(&["h1:2380", "h2:2380"])), known(&["h1:2380", "h3:2380"]));
+        assert_eq!(peers(join), Some(strings(&["h1:2380", "h3:2380", "h2:2380"])));
+        assert_eq!(way_in(BTreeMap::new(), Some(facts(&[])), known(&[])), (BTreeMap::new(), None));
+        let mut three = alone();
+        three.insert("b".to_owned(), "h2:2380".to_owned());
+        assert_eq!(way_in(three.clone(), None, known(&["h3:2380"])), (three, None));
     }
 
     fn parse(more: &[&str]) -> Result<BTreeMap<String, String>, String> {

@@ -39,10 +39,7 @@ impl pb::cluster_server::Cluster for ClusterService {
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
         let request = request.into_inner();
-        let [url] = &request.peer_ur_ls[..] else {
-            return Err(Status::invalid_argument("one peer URL is expected, https://HOST:PORT"));
-        };
-        let peer_address = url.trim_start_matches("https://").trim_end_matches('/').to_owned();
+        let peer_address = address_of(&request.peer_ur_ls)?;
         let change = match request.is_learner {
             true => MemberChange::AddLearner { peer_address },
             false => MemberChange::AddVoter { peer_address },
@@ -66,15 +63,24 @@ impl pb::cluster_server::Cluster for ClusterService {
         Ok(Response::new(pb::MemberRemoveResponse { header, members: self.members() }))
     }
 
-    /// A member's address is what the member says itself: it tells the others when it comes back
-    /// with another one.
+    /// The member must run at the new address already, and say so itself, which etcd does not ask for.
     async fn member_update(
         &self,
-        _: Request<pb::MemberUpdateRequest>,
+        request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        Err(Status::failed_precondition(
-            "a member tells the others its address itself: start it with the new one",
-        ))
+        let request = request.into_inner();
+        let peer_address = address_of(&request.peer_ur_ls)?;
+        let change = MemberChange::Move { member: MemberId(request.id), peer_address: peer_address.clone() };
+        self.0.change_members(change).await.map_err(|error| member_status(&error))?;
+        let noted = self.0.members().into_iter().find(|member| member.id == request.id);
+        if let Some(noted) = noted.filter(|member| member.peer_address != peer_address) {
+            return Err(Status::failed_precondition(format!(
+                "the member says itself that it is at {}: start it with {peer_address}, and it tells the others",
+                noted.peer_address
+            )));
+        }
+        let header = Some(header_now(&*self.0));
+        Ok(Response::new(pb::MemberUpdateResponse { header, members: self.members() }))
     }
 
     async fn member_promote(
@@ -98,6 +104,14 @@ impl ClusterService {
             is_learner: m.is_learner,
         });
         members.collect()
+    }
+}
+
+/// `host:port` of the one URL that a member has here.
+fn address_of(urls: &[String]) -> Result<String, Status> {
+    match urls {
+        [url] => Ok(url.trim_start_matches("https://").trim_end_matches('/').to_owned()),
+        _ => Err(Status::invalid_argument("one peer URL is expected, https://HOST:PORT")),
     }
 }
 

@@ -317,5 +317,7 @@ pub(crate) fn watch_request_from(r: &pb::WatchCreateRequest) -> kv::WatchRequest
         no_put: r.filters().any(|f| f == FilterType::Noput),
         no_delete: r.filters().any(|f| f == FilterType::Nodelete),
         progress_notify: r.progress_notify,
+        // A stream that asked for a leader ends as a whole.
+        without_leader: true,
     }
 }

@@ -66,6 +66,7 @@ impl pb::watch_server::Watch for WatchService {
             eager: request.metadata().contains_key(EAGER_PROGRESS),
             watches: HashMap::new(),
             next_id: 0,
+            runs: 0,
             progress_wanted: None,
         };
         let stop = self.stop.clone();
@@ -88,11 +89,13 @@ impl pb::watch_server::Watch for WatchService {
 
 /// What a pump tells the stream's task.
 enum Report {
-    Delivered { id: i64, revision: Revision },
-    Ended { id: i64 },
+    Delivered { id: i64, run: u64, revision: Revision },
+    Ended { id: i64, run: u64 },
 }
 
 struct Watch {
+    /// A client may use an id again: what this run's pump reports is of no other.
+    run: u64,
     delivered: Revision,
     pump: AbortHandle,
 }
@@ -112,6 +115,7 @@ struct Session {
     eager: bool,
     watches: HashMap<i64, Watch>,
     next_id: i64,
+    runs: u64,
     /// Owed to the client once every watch has come this far.
     progress_wanted: Option<Revision>,
 }
@@ -140,12 +144,16 @@ impl Session {
                 },
                 Some(report) = reports.recv() => {
                     match report {
-                        Report::Delivered { id, revision } => {
-                            if let Some(watch) = self.watches.get_mut(&id) {
+                        Report::Delivered { id, run, revision } => {
+                            if let Some(watch) = self.watches.get_mut(&id).filter(|watch| watch.run == run) {
                                 watch.delivered = watch.delivered.max(revision);
                             }
                         }
-                        Report::Ended { id } => drop(self.watches.remove(&id)),
+                        Report::Ended { id, run } => {
+                            if self.watches.get(&id).is_some_and(|watch| watch.run == run) {
+                                self.watches.remove(&id);
+                            }
+                        }
                     }
                     self.answer_progress().await;
                 }
@@ -228,8 +236,10 @@ impl Session {
             Ok(stream) => stream,
             Err(error) => return self.answer(canceled(&*self.backend, id, &error)).await,
         };
+        self.runs += 1;
         let pump = Pump {
             id,
+            run: self.runs,
             backend: self.backend.clone(),
             responses: self.responses.clone(),
             reports: self.reports.clone(),
@@ -238,7 +248,7 @@ impl Session {
             fragment: request.fragment,
         };
         let pump = tokio::spawn(pump.run(stream)).abort_handle();
-        self.watches.insert(id, Watch { delivered, pump });
+        self.watches.insert(id, Watch { run: self.runs, delivered, pump });
     }
 
     async fn cancel(&mut self, id: i64) {
@@ -284,6 +294,7 @@ fn canceled(backend: &dyn Backend, id: i64, error: &Error) -> pb::WatchResponse 
 /// Carries one watch's items to the stream.
 struct Pump {
     id: i64,
+    run: u64,
     backend: Arc<dyn Backend>,
     responses: Responses,
     reports: mpsc::Sender<Report>,
@@ -295,8 +306,24 @@ struct Pump {
 
 impl Pump {
     async fn run(self, mut stream: WatchStream) {
-        let mut last_sent = Instant::now();
-        while let Some(item) = stream.next().await {
+        let (mut last_sent, mut reached) = (Instant::now(), None);
+        loop {
+            let item = tokio::select! {
+                item = stream.next() => item,
+                // Whether or not there is more to say than the last time, as etcd does.
+                () = tokio::time::sleep(self.progress_every.saturating_sub(last_sent.elapsed())),
+                    if self.progress && !self.progress_every.is_zero() =>
+                {
+                    last_sent = Instant::now();
+                    if let Some(revision) = reached
+                        && self.send(revision, Vec::new()).await.is_err()
+                    {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            let Some(item) = item else { break };
             let revision = match item {
                 Ok(WatchItem::Events { revision, events }) => {
                     last_sent = Instant::now();
@@ -307,11 +334,11 @@ impl Pump {
                     revision
                 }
                 Ok(WatchItem::Progress { revision }) => {
-                    if self.progress && last_sent.elapsed() >= self.progress_every {
-                        last_sent = Instant::now();
-                        if self.send(revision, Vec::new()).await.is_err() {
-                            return;
-                        }
+                    if self.progress
+                        && self.progress_every.is_zero()
+                        && self.send(revision, Vec::new()).await.is_err()
+                    {
+                        return;
                     }
                     revision
                 }
@@ -320,11 +347,12 @@ impl Pump {
                     break;
                 }
             };
-            if self.reports.send(Report::Delivered { id: self.id, revision }).await.is_err() {
+            reached = Some(revision);
+            if self.reports.send(Report::Delivered { id: self.id, run: self.run, revision }).await.is_err() {
                 return;
             }
         }
-        let _ = self.reports.send(Report::Ended { id: self.id }).await;
+        let _ = self.reports.send(Report::Ended { id: self.id, run: self.run }).await;
     }
 
     async fn send(&self, revision: Revision, events: Vec<mvccpb::Event>) -> Result<(), ()> {

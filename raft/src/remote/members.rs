@@ -83,6 +83,11 @@ impl Remote {
                     let request = pb::MemberRemoveRequest { id: id.0 };
                     cluster.member_remove(within(request, CHANGE_MAX)).await.map(drop)
                 }
+                MemberChange::Move { member, peer_address } => {
+                    let peer_ur_ls = vec![format!("https://{peer_address}")];
+                    let request = pb::MemberUpdateRequest { id: member.0, peer_ur_ls };
+                    cluster.member_update(within(request, CHANGE_MAX)).await.map(drop)
+                }
                 MemberChange::Replace { old, new } => {
                     let request = ext::ReplaceMemberRequest { old: old.0, new: new.0 };
                     StoreClient::new(channel.clone())

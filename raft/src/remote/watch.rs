@@ -108,7 +108,9 @@ impl Follower {
         let sent = requests.send(self.request()).await;
         sent.map_err(|_| Error::Unavailable("the stream was closed".into()))?;
         let mut call = Request::new(ReceiverStream::new(outgoing));
-        call.metadata_mut().insert(HAS_LEADER, MetadataValue::from_static("true"));
+        if !self.request.without_leader {
+            call.metadata_mut().insert(HAS_LEADER, MetadataValue::from_static("true"));
+        }
         call.metadata_mut().insert(EAGER_PROGRESS, MetadataValue::from_static("true"));
         let read = |status: GrpcStatus| from_status(&status);
         let mut client = WatchClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);

@@ -123,16 +123,18 @@ impl Leases {
             .collect()
     }
 
-    /// The end of `ids` was decided one way or the other: those that still exist go on.
-    fn settle(&self, store: &Store, ids: &[LeaseId]) {
+    /// The end of `ids` was decided in `term`, one way or the other: those that still exist go on.
+    fn settle(&self, store: &Store, term: u64, ids: &[LeaseId]) {
         let mut state = self.state.lock();
+        if state.term != Some(term) {
+            return;
+        }
         for id in ids {
             match store.lease(*id) {
                 Ok(None) => {
                     state.clocks.remove(id);
                 }
-                // Renewed meanwhile, or the proposal failed: its time starts again, which is
-                // never too short.
+                // Renewed meanwhile: its time starts again, which is never too short.
                 _ => {
                     if let Some(clock) = state.clocks.get_mut(id) {
                         clock.ending = false;
@@ -213,14 +215,23 @@ impl Inner {
             _ => None,
         });
         let leases: Vec<_> = named.collect();
-        if !leases.is_empty() {
-            match self.propose(CommandOp::LeaseExpire(LeaseExpiry { term, leases })).await {
-                Ok(Outcome::Expired { leases, .. }) => tracing::debug!(count = leases.len(), "leases ended"),
-                Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "leases could not be ended"),
+        // An end that was proposed and not answered may still come, as long as this term lasts: until
+        // the same one, behind it in the log, is decided, no keepalive is granted but through the log.
+        while !leases.is_empty() && self.leading_term() == Some(term) && !self.stop.is_cancelled() {
+            let expiry = LeaseExpiry { term, leases: leases.clone() };
+            match self.propose(CommandOp::LeaseExpire(expiry)).await {
+                Ok(Outcome::Expired { leases, .. }) => {
+                    tracing::debug!(count = leases.len(), "leases ended");
+                    break;
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "leases could not be ended");
+                    tokio::time::sleep(TICK).await;
+                }
             }
         }
-        self.leases.settle(&self.store, &due);
+        self.leases.settle(&self.store, term, &due);
     }
 
     /// Renews a lease here, where this member leads.

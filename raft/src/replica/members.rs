@@ -48,6 +48,9 @@ pub enum MemberChange {
     /// Puts learner `new` in the place of `old`, in one change: there is no moment with a quorum of
     /// fewer members.
     Replace { old: MemberId, new: MemberId },
+    /// Notes what a member says itself that its addresses are, asked at `peer_address`, where it must
+    /// answer. One that is started with another address tells the others so by itself.
+    Move { member: MemberId, peer_address: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -201,6 +204,14 @@ impl Inner {
                 self.replace(&BTreeSet::from([*old]), *new).await?;
                 Ok(*new)
             }
+            MemberChange::Move { member, peer_address } => {
+                self.require_member(*member)?;
+                let answer = self.identify_as(*member, peer_address).await?;
+                if self.nodes().get(member) != Some(&node_of(&answer)) {
+                    self.note_moved(*member, &answer).await?;
+                }
+                Ok(*member)
+            }
         }
     }
 
@@ -294,11 +305,7 @@ impl Inner {
     pub(super) async fn join(&self, request: &pb::JoinRequest) -> Result<Joined, MemberError> {
         self.require_lead()?;
         let id = MemberId(request.member);
-        let answer = self.identify(&request.peer_address).await.map_err(MemberError::Unreachable)?;
-        if answer.member != id.0 {
-            let text = format!("another member answers at {}", request.peer_address);
-            return Err(MemberError::Unreachable(text));
-        }
+        let answer = self.identify_as(id, &request.peer_address).await?;
         let nodes = self.nodes();
         let agreed = match nodes.get(&id) {
             None if was_in(&answer) => return Err(MemberError::Removed(id)),
@@ -314,10 +321,7 @@ impl Inner {
                 true
             }
             Some(node) if *node != node_of(&answer) => {
-                let moved = BTreeMap::from([(id, node_of(&answer))]);
-                self.raft.change_membership(ChangeMembers::SetNodes(moved), true).await?;
-                self.peers.moved(id, &answer.peer_address);
-                tracing::info!(member = %id, address = answer.peer_address, "a member has moved");
+                self.note_moved(id, &answer).await?;
                 true
             }
             // Another call may have begun it.
@@ -339,6 +343,27 @@ impl Inner {
             self.replace(&old, id).await?;
         }
         Ok(Joined::Votes)
+    }
+
+    /// Asks who is at `peer_address`, which must be `id`.
+    async fn identify_as(
+        &self,
+        id: MemberId,
+        peer_address: &str,
+    ) -> Result<pb::IdentifyResponse, MemberError> {
+        let answer = self.identify(peer_address).await.map_err(MemberError::Unreachable)?;
+        if answer.member != id.0 {
+            return Err(MemberError::Unreachable(format!("another member answers at {peer_address}")));
+        }
+        Ok(answer)
+    }
+
+    async fn note_moved(&self, id: MemberId, answer: &pb::IdentifyResponse) -> Result<(), MemberError> {
+        let moved = BTreeMap::from([(id, node_of(answer))]);
+        self.raft.change_membership(ChangeMembers::SetNodes(moved), true).await?;
+        self.peers.moved(id, &answer.peer_address);
+        tracing::info!(member = %id, address = answer.peer_address, "a member has moved");
+        Ok(())
     }
 
     /// The members whose place it takes: the one it names, or those with its name. They are several where
@@ -491,6 +516,9 @@ fn change_to_wire(change: &MemberChange) -> pb::MemberChange {
         MemberChange::Promote(id) => Change::Promote(id.0),
         MemberChange::Remove(id) => Change::Remove(id.0),
         MemberChange::Replace { old, new } => Change::Replace(pb::Replacement { old: old.0, new: new.0 }),
+        MemberChange::Move { member, peer_address } => {
+            Change::Move(pb::Move { member: member.0, peer_address: peer_address.clone() })
+        }
     };
     pb::MemberChange { change: Some(change) }
 }
@@ -503,6 +531,7 @@ fn change_from_wire(change: pb::MemberChange) -> Option<MemberChange> {
         Change::Promote(id) => MemberChange::Promote(MemberId(id)),
         Change::Remove(id) => MemberChange::Remove(MemberId(id)),
         Change::Replace(r) => MemberChange::Replace { old: MemberId(r.old), new: MemberId(r.new) },
+        Change::Move(m) => MemberChange::Move { member: MemberId(m.member), peer_address: m.peer_address },
     })
 }
 
@@ -569,6 +598,7 @@ mod tests {
             MemberChange::Promote(a),
             MemberChange::Remove(b),
             MemberChange::Replace { old: a, new: b },
+            MemberChange::Move { member: a, peer_address: "h:3".into() },
         ] {
             assert_eq!(change_from_wire(change_to_wire(&change)), Some(change));
         }

@@ -21,5 +21,6 @@ mod replicas;
 mod side_by_side;
 mod slow_disk;
 mod snapshot_file;
+mod streams;
 mod suite;
 mod upgrade;

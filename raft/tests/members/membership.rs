@@ -1,10 +1,14 @@
 //! Members that come, go, and take each other's place, while the cluster serves.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, free_listener, put_surely, small_limits, wait_for};
+use crate::cluster::{Cluster, WAIT, free_listener, put_surely, small_limits, wait_for};
 use crate::cut_off::relay;
+use crate::pb::etcdserverpb as pb;
+use crate::side_by_side::connect;
+use pb::cluster_client::ClusterClient;
+use tonic::Code;
 use trireme_raft::{Join, Limits, MemberChange, MemberError, MemberId, Replica};
 use trireme_store::{KeyRange, Kv, RangeRequest};
 
@@ -339,5 +343,61 @@ async fn a_member_that_has_moved_tells_the_others() {
     put_surely(cluster.replica(leader), "k", "v").await;
     cluster.assert_same_state().await;
     assert_eq!(cluster.replica(moved).member(), id);
+    cluster.stop().await;
+}
+
+/// The calls of the clients' port, as `etcdctl member` makes them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_are_added_promoted_and_updated_by_the_calls_of_etcd() {
+    let mut cluster = Cluster::start(3, Limits::default()).await;
+    let leader = cluster.leader().await;
+    put_surely(cluster.replica(leader), "before", "v").await;
+    let certificates = cluster.ca.issue_client("operator");
+    let channel = connect(&cluster.members[0].client_address, &certificates).await;
+    let mut calls = ClusterClient::new(channel);
+    let url = |address: &str| vec![format!("https://{address}")];
+
+    let fourth = cluster.add("m4", None);
+    cluster.start_member(fourth).await;
+    let address = cluster.members[fourth].config.peer_address.clone();
+    let add = pb::MemberAddRequest { peer_ur_ls: url(&address), is_learner: true };
+    let added = calls.member_add(add).await.unwrap().into_inner().member.unwrap();
+    assert!(added.is_learner && added.name == "m4", "{added:?}");
+    let deadline = Instant::now() + WAIT;
+    let members = loop {
+        match calls.member_promote(pb::MemberPromoteRequest { id: added.id }).await {
+            Ok(promoted) => break promoted.into_inner().members,
+            Err(status) => assert!(
+                status.message().contains("in sync with leader") && Instant::now() < deadline,
+                "{status}"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(members.iter().filter(|member| !member.is_learner).count(), 4);
+
+    let update = |id: u64, address: &str| pb::MemberUpdateRequest { id, peer_ur_ls: url(address) };
+    let updated = calls.member_update(update(added.id, &address)).await.unwrap().into_inner();
+    assert_eq!(updated.members.iter().find(|m| m.id == added.id).unwrap().peer_ur_ls, url(&address));
+    let outside = free_listener();
+    let elsewhere = format!("127.0.0.1:{}", outside.local_addr().unwrap().port());
+    let _relay = relay(outside, cluster.members[fourth].listen_on.clone());
+    let another = cluster.members[leader].config.peer_address.clone();
+    for (id, address, code, word) in [
+        (added.id, &elsewhere, Code::FailedPrecondition, "says itself that it is at"),
+        (added.id, &another, Code::Unavailable, "another member answers"),
+        (1, &address, Code::NotFound, "member not found"),
+    ] {
+        let refused = calls.member_update(update(id, address)).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{refused}");
+        assert!(refused.message().contains(word), "{refused}");
+    }
+    let none = pb::MemberUpdateRequest { id: added.id, peer_ur_ls: Vec::new() };
+    assert_eq!(calls.member_update(none).await.unwrap_err().code(), Code::InvalidArgument);
+
+    let gone = calls.member_remove(pb::MemberRemoveRequest { id: added.id }).await.unwrap().into_inner();
+    assert_eq!(gone.members.len(), 3);
+    cluster.stop_member(fourth, false).await;
+    cluster.assert_same_state().await;
     cluster.stop().await;
 }

@@ -11,7 +11,7 @@ use trireme_raft::Limits;
 use trireme_raft::log::{LogDir, LogFile, OsDir};
 
 use crate::cluster::{Cluster, WAIT, put, put_surely, small_limits};
-use trireme_store::Kv;
+use trireme_store::{Kv, LeaseId};
 
 /// A directory whose files take long to sync.
 struct SlowDir {
@@ -76,6 +76,20 @@ impl LogFile for SlowFile {
     }
 }
 
+/// Puts the logs of members that have not started yet on disks that can be made slow; the milliseconds
+/// that each takes longer for a sync.
+fn slow_disks(cluster: &mut Cluster) -> Vec<Arc<AtomicU64>> {
+    let slowed = cluster.members.iter_mut().map(|member| {
+        let delay = Arc::new(AtomicU64::new(0));
+        let delay_ms = delay.clone();
+        member.config.open_log = Arc::new(move |path: &Path| {
+            Ok(Arc::new(SlowDir { dir: OsDir::open(path)?, delay_ms: delay_ms.clone() }) as Arc<dyn LogDir>)
+        });
+        delay
+    });
+    slowed.collect()
+}
+
 /// Lines of the log of this whole program.
 fn told() -> &'static Mutex<Vec<u8>> {
     static TOLD: OnceLock<Mutex<Vec<u8>>> = OnceLock::new();
@@ -118,13 +132,9 @@ fn step(line: &str, name: &str) -> f64 {
 async fn a_slow_write_says_where_its_time_went() {
     told();
     const DELAY_MS: u64 = 400;
-    let delays: Vec<_> = (0..3).map(|_| Arc::new(AtomicU64::new(0))).collect();
     let mut cluster = Cluster::prepare(3, Limits::default());
-    for (member, delay) in cluster.members.iter_mut().zip(&delays) {
-        let delay_ms = delay.clone();
-        member.config.open_log = Arc::new(move |path: &Path| {
-            Ok(Arc::new(SlowDir { dir: OsDir::open(path)?, delay_ms: delay_ms.clone() }) as Arc<dyn LogDir>)
-        });
+    let delays = slow_disks(&mut cluster);
+    for member in &mut cluster.members {
         member.config.slow_request = Duration::from_millis(150);
     }
     for i in 0..3 {
@@ -154,6 +164,47 @@ async fn a_slow_write_says_where_its_time_went() {
     assert!(step(&follower, "forwarded") >= DELAY_MS as f64, "{follower}");
     let led = of("leader").unwrap_or_else(|| panic!("{lines:?}"));
     assert!(step(&led, "log_sync") + step(&led, "quorum") >= DELAY_MS as f64, "{led}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_lease_ends_early_while_disks_stand_still() {
+    const TTL: Duration = Duration::from_secs(2);
+    const STALL_MS: u64 = 4000;
+    let mut cluster = Cluster::prepare(3, Limits::default());
+    let delays = slow_disks(&mut cluster);
+    for member in &mut cluster.members {
+        // The end's proposal is given up long before the disks answer.
+        member.config.timing.request = Duration::from_millis(500);
+    }
+    for i in 0..3 {
+        cluster.start_member(i).await;
+    }
+    let leader = cluster.leader().await;
+    let lead = cluster.replica(leader).clone();
+    put_surely(&lead, "warm", "v").await;
+    let granted = lead.lease_grant(LeaseId(7), TTL.as_secs() as i64).await.unwrap();
+    let term = lead.status().term;
+    tokio::time::sleep(TTL * 9 / 10).await;
+    for (_, delay) in delays.iter().enumerate().filter(|(i, _)| *i != leader) {
+        delay.store(STALL_MS, Ordering::SeqCst);
+    }
+    // Its time is up by now, and its end on the way to disks that do not answer.
+    tokio::time::sleep(TTL / 5 + Duration::from_millis(600)).await;
+    let mut kept_until = Instant::now();
+    let deadline = Instant::now() + WAIT;
+    while lead.store().lease(granted.id).unwrap().is_some() {
+        assert!(Instant::now() < deadline, "it did not end");
+        let asked = Instant::now();
+        if lead.lease_keep_alive(granted.id).await.is_ok() {
+            kept_until = asked + TTL;
+        }
+    }
+    let early = kept_until.saturating_duration_since(Instant::now());
+    assert_eq!(early, Duration::ZERO, "a lease ended that much too early");
+    assert_eq!(lead.status().term, term, "the leader that proposed its end decides");
+    delays.iter().for_each(|delay| delay.store(0, Ordering::SeqCst));
+    drop(lead);
     cluster.stop().await;
 }
 

@@ -63,8 +63,8 @@ pub struct Reborn {
     pub keys: u64,
     /// Of keys and values.
     pub bytes: u64,
-    /// Keys that begin with one of [`Rebirth::without`].
-    pub left_behind: u64,
+    /// Keys that begin so, for each of [`Rebirth::without`].
+    pub left_behind: Vec<u64>,
     /// Leases with keys on them, each with its full time to live.
     pub leases: u64,
     /// Leases without keys, which are gone.
@@ -130,7 +130,8 @@ impl<'a> Making<'a> {
         history::check_revision(at, old.revision, old.compact_revision)
             .map_err(|error| Fault::Io(format!("revision {at}: {error}")))?;
         let revision = rebirth.revision(old)?;
-        let made = Reborn { at, revision, ..Reborn::default() };
+        let left_behind = vec![0; rebirth.without.len()];
+        let made = Reborn { at, revision, left_behind, ..Reborn::default() };
         Ok(Self { old, rebirth, at, sum: Sum::default(), leases: BTreeMap::new(), made })
     }
 
@@ -193,8 +194,8 @@ impl<'a> Making<'a> {
             if let Some(check) = &mut check {
                 check.key(true, &old);
             }
-            if self.rebirth.without.iter().any(|prefix| old.key.starts_with(prefix)) {
-                self.made.left_behind += 1;
+            if let Some(n) = self.rebirth.without.iter().position(|prefix| old.key.starts_with(prefix)) {
+                self.made.left_behind[n] += 1;
                 return true;
             }
             let kv = self.renewed(old);

@@ -81,11 +81,22 @@ struct Inner {
     closed: bool,
 }
 
+/// What a watch wants beside events.
+#[derive(Clone, Copy)]
+pub(super) struct Wishes {
+    pub(super) progress_notify: bool,
+    pub(super) without_leader: bool,
+}
+
+fn concerns(error: &Error, wishes: Wishes) -> bool {
+    !(wishes.without_leader && *error == Error::NoLeader)
+}
+
 /// One live watch.
 pub(super) struct Watch {
     id: WatchId,
     filter: Filter,
-    progress_notify: bool,
+    wishes: Wishes,
     /// Commits below it are not of interest.
     min_revision: Revision,
     queue: Mutex<Queue>,
@@ -159,25 +170,25 @@ impl Hub {
     /// Gives every watch that asked for it `Progress` up to the newest revision.
     pub(crate) fn announce_progress(&self) {
         let inner = self.inner.lock();
-        for watch in inner.watches.values().filter(|watch| watch.progress_notify) {
+        for watch in inner.watches.values().filter(|watch| watch.wishes.progress_notify) {
             let ahead = i64::from(planted::is(Bug::ProgressTooFar));
             watch.queue.lock().progress = Some(Revision(inner.revision.0 + ahead));
             watch.waker.wake();
         }
     }
 
-    /// Ends every watch, those still catching up included, after what is pending.
+    /// Ends every watch that `error` concerns, those still catching up included, after what is pending.
     pub(crate) fn end_all(&self, error: Error) {
         let inner = &mut *self.inner.lock();
         inner.ended = (inner.ended.0 + 1, Some(error.clone()));
-        inner.dismiss(|_| Left::Failed(error.clone()));
+        inner.dismiss(|watch| concerns(&error, watch.wishes).then(|| Left::Failed(error.clone())));
     }
 
     /// Ends every stream with `None`.
     pub(crate) fn close(&self) {
         let inner = &mut *self.inner.lock();
         inner.closed = true;
-        inner.dismiss(|_| Left::Closed);
+        inner.dismiss(|_| Some(Left::Closed));
     }
 
     /// The state was replaced by a snapshot at `revision`, which `publish` makes visible: every
@@ -186,7 +197,7 @@ impl Hub {
         let inner = &mut *self.inner.lock();
         publish();
         let next = Revision(inner.revision.0 + 1);
-        inner.dismiss(|watch| Left::CatchUp(next.max(watch.min_revision)));
+        inner.dismiss(|watch| Some(Left::CatchUp(next.max(watch.min_revision))));
         inner.ring.clear();
         (inner.ring_events, inner.ring_bytes) = (0, 0);
         (inner.revision, inner.floor) = (revision, revision);
@@ -205,7 +216,7 @@ impl Hub {
     pub(super) fn attach(
         &self,
         filter: &Filter,
-        progress_notify: bool,
+        wishes: Wishes,
         next: Revision,
         ended_before: u64,
     ) -> Result<Option<Arc<Watch>>, Left> {
@@ -213,8 +224,10 @@ impl Hub {
         if inner.closed {
             return Err(Left::Closed);
         }
-        if inner.ended.0 != ended_before {
-            return Err(inner.ended.1.clone().map_or(Left::Closed, Left::Failed));
+        if inner.ended.0 != ended_before
+            && let Some(error) = inner.ended.1.as_ref().filter(|error| concerns(error, wishes))
+        {
+            return Err(Left::Failed(error.clone()));
         }
         if next <= inner.floor {
             return Ok(None);
@@ -232,11 +245,11 @@ impl Hub {
             }
         }
         // It may have been owed progress while it was catching up.
-        queue.progress = progress_notify.then_some(inner.revision);
+        queue.progress = wishes.progress_notify.then_some(inner.revision);
         let watch = Arc::new(Watch {
             id,
             filter: filter.clone(),
-            progress_notify,
+            wishes,
             min_revision: next,
             queue: Mutex::new(queue),
             waker: AtomicWaker::new(),
@@ -350,12 +363,23 @@ impl Inner {
         }
     }
 
-    fn dismiss(&mut self, reason: impl Fn(&Watch) -> Left) {
-        for (_, watch) in self.watches.drain() {
-            watch.queue.lock().left = Some(reason(&watch));
+    /// Takes the watches out of the hub for which there is a reason.
+    fn dismiss(&mut self, reason: impl Fn(&Watch) -> Option<Left>) {
+        let mut gone = Vec::new();
+        self.watches.retain(|_, watch| {
+            let Some(left) = reason(watch) else { return true };
+            watch.queue.lock().left = Some(left);
             watch.waker.wake();
+            gone.push(watch.clone());
+            false
+        });
+        if self.watches.is_empty() {
+            // One by one they would be looked for in the long list of a prefix that many watch.
+            return self.index.clear();
         }
-        self.index.clear();
+        for watch in gone {
+            self.index.remove(&watch.filter.range, watch.id);
+        }
     }
 }
 
@@ -441,7 +465,11 @@ mod tests {
     fn a_reader_that_takes_while_a_commit_is_told_gets_it_whole() {
         let hub = Hub::new(Revision(0), HubLimits::default());
         let filter = Filter::new(&WatchRequest::new(KeyRange::prefix("k"), Revision(1)));
-        let watch = hub.attach(&filter, false, Revision(1), 0).ok().flatten().expect("a live watch");
+        let watch = hub
+            .attach(&filter, Wishes { progress_notify: false, without_leader: false }, Revision(1), 0)
+            .ok()
+            .flatten()
+            .expect("a live watch");
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 let mut seen = 0;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use futures::future::BoxFuture;
 
-use super::hub::{Hub, Left, Taken, Watch};
+use super::hub::{Hub, Left, Taken, Watch, Wishes};
 use super::{Chunk, Filter};
 use crate::kv::{Error, Revision, WatchItem, WatchRequest};
 use crate::work;
@@ -23,7 +23,7 @@ pub(crate) struct WatchCursor {
     hub: Arc<Hub>,
     source: Arc<dyn Source>,
     filter: Filter,
-    progress_notify: bool,
+    wishes: Wishes,
     /// Everything wanted up to here was given, or not asked for.
     delivered: Revision,
     /// The last revision that the watch was told, by events or progress.
@@ -47,7 +47,10 @@ impl WatchCursor {
     pub(crate) fn new(hub: Arc<Hub>, source: Arc<dyn Source>, request: &WatchRequest) -> Self {
         let mut cursor = Self {
             filter: Filter::new(request),
-            progress_notify: request.progress_notify,
+            wishes: Wishes {
+                progress_notify: request.progress_notify,
+                without_leader: request.without_leader,
+            },
             delivered: Revision(0),
             told: Revision(0),
             ended_before: hub.ended(),
@@ -72,7 +75,7 @@ impl WatchCursor {
 
     /// Goes live if the ring covers `next`; an error if it does not.
     fn attach(&mut self, next: Revision) -> Result<(), ()> {
-        match self.hub.attach(&self.filter, self.progress_notify, next, self.ended_before) {
+        match self.hub.attach(&self.filter, self.wishes, next, self.ended_before) {
             Ok(Some(watch)) => {
                 self.state = State::Live(watch);
                 Ok(())
