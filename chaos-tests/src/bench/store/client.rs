@@ -13,9 +13,13 @@ use super::messages::{
     RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, WatchRequest, WatchResponse,
 };
 
+type Grpc = tonic::client::Grpc<Channel>;
+
+/// Calls go to one connection after the other, as those of etcd's own client do.
 #[derive(Clone)]
 pub(super) struct Client {
-    grpc: tonic::client::Grpc<Channel>,
+    connections: Vec<Grpc>,
+    next: usize,
 }
 
 impl Client {
@@ -35,7 +39,14 @@ impl Client {
             .connect()
             .await
             .with_context(|| format!("connect to {address}"))?;
-        Ok(Client { grpc: tonic::client::Grpc::new(channel).max_decoding_message_size(usize::MAX) })
+        let grpc = Grpc::new(channel).max_decoding_message_size(usize::MAX);
+        Ok(Client { connections: vec![grpc], next: 0 })
+    }
+
+    /// The connections of both.
+    pub(super) fn and(mut self, other: Client) -> Client {
+        self.connections.extend(other.connections);
+        self
     }
 
     /// The revision of the write.
@@ -90,11 +101,11 @@ impl Client {
         &mut self,
         requests: tokio::sync::mpsc::Receiver<WatchRequest>,
     ) -> Result<Streaming<WatchResponse>, Status> {
-        self.ready().await?;
+        let grpc = self.ready().await?;
         let codec = tonic_prost::ProstCodec::<WatchRequest, WatchResponse>::default();
         let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
         let request = Request::new(ReceiverStream::new(requests));
-        Ok(self.grpc.streaming(request, path, codec).await?.into_inner())
+        Ok(grpc.streaming(request, path, codec).await?.into_inner())
     }
 
     async fn call<Q, A>(&mut self, request: Q, path: &'static str) -> Result<A, Status>
@@ -102,13 +113,17 @@ impl Client {
         Q: prost::Message + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,
     {
-        self.ready().await?;
+        let grpc = self.ready().await?;
         let codec = tonic_prost::ProstCodec::<Q, A>::default();
         let path = PathAndQuery::from_static(path);
-        Ok(self.grpc.unary(Request::new(request), path, codec).await?.into_inner())
+        Ok(grpc.unary(Request::new(request), path, codec).await?.into_inner())
     }
 
-    async fn ready(&mut self) -> Result<(), Status> {
-        self.grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))
+    /// The connection whose turn it is.
+    async fn ready(&mut self) -> Result<&mut Grpc, Status> {
+        self.next = (self.next + 1) % self.connections.len();
+        let grpc = &mut self.connections[self.next];
+        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(grpc)
     }
 }

@@ -13,7 +13,7 @@ use crate::bench::usage::{Usage, resident_bytes};
 use crate::cluster::{Cluster, free_ports};
 
 /// Connections that clients share, as a fleet of API servers would have.
-const CONNECTIONS_MAX: usize = 16;
+pub(super) const CONNECTIONS_MAX: usize = 16;
 
 enum Members {
     Etcd(Etcd),
@@ -82,14 +82,30 @@ impl Side {
         }
     }
 
-    /// One connection for each of `clients` up to a limit; connection `n` goes to member `n % 3`.
+    pub(super) fn members(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// A client of member `n`, of the first one again after the last.
+    pub(super) async fn connect_to(&self, n: usize) -> Result<Client> {
+        let address = &self.endpoints[n % self.endpoints.len()];
+        Client::connect(&self.pki, self.ca, self.certificate, address).await
+    }
+
+    /// One connection for each of `clients` up to a limit; connection `n` goes to member `n % 3`. Fewer
+    /// clients than members have one to each: what they see must not hang on where the leader is.
     pub(super) async fn connect(&self, clients: usize) -> Result<Vec<Client>> {
-        let mut connections = Vec::new();
-        for n in 0..clients.min(CONNECTIONS_MAX) {
-            let address = &self.endpoints[n % self.endpoints.len()];
-            connections.push(Client::connect(&self.pki, self.ca, self.certificate, address).await?);
+        let mut all = Vec::new();
+        for first in 0..clients.min(CONNECTIONS_MAX) {
+            let mut client = self.connect_to(first).await?;
+            if clients < self.members() {
+                for n in 1..self.members() {
+                    client = client.and(self.connect_to(first + n).await?);
+                }
+            }
+            all.push(client);
         }
-        Ok(connections)
+        Ok(all)
     }
 
     pub(super) fn usage(&self) -> Usage {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::messages::{WatchCreateRequest, WatchRequest};
-use super::side::Side;
+use super::side::{CONNECTIONS_MAX, Side};
 use super::{Figure, Percentiles};
 
 /// Watches on one stream.
@@ -15,18 +15,56 @@ const PER_STREAM: usize = 100;
 /// Events in all, which bounds the puts: between 40, and 400 of which four are above p99.
 const EVENTS: usize = 400_000;
 const PUTS: (usize, usize) = (40, 400);
-/// In which the puts are made.
+/// In which as many puts as there can be are made.
 const TIME: Duration = Duration::from_secs(10);
 /// Until the last event must have come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `watchers` watch the same prefix; each put goes to all of them.
+/// `watchers` watch the same prefix; each put goes to all of them. Those that one stream holds watch
+/// through each member in turn: an event does not take the same way everywhere.
 pub(super) async fn measure(side: &Side, watchers: usize) -> Result<Vec<Figure>> {
-    let prefix = format!("/watched/{watchers}/");
     let puts = (EVENTS / watchers.max(1)).clamp(PUTS.0, PUTS.1);
+    let turns = if watchers.div_ceil(PER_STREAM) < side.members() { side.members() } else { 1 };
+    let (mut latencies, mut cpu) = (Vec::new(), Duration::ZERO);
+    for turn in 0..turns {
+        let (seen, used) = watched(side, watchers, turn, puts.div_ceil(turns), TIME / puts as u32).await?;
+        latencies.extend(seen);
+        cpu += used;
+    }
+    let puts = puts.div_ceil(turns) * turns;
+    let cpu_ms = cpu.as_secs_f64() * 1e3 / puts as f64;
+    let failed = (watchers * puts).saturating_sub(latencies.len()) as u64;
+    let latencies = Percentiles::of(latencies);
+    println!(
+        "  {:>7}: {watchers:>5} watchers: put to event p50 {:.2} ms, p99 {:.2} ms, {cpu_ms:.2} CPU ms per put, {failed} events missing",
+        side.name,
+        latencies.at(0.5),
+        latencies.at(0.99)
+    );
+    let figure = |name: &str, value| Figure { name: format!("{watchers} watchers: {name}"), value, failed };
+    Ok(vec![
+        figure("put to event p50 ms", latencies.at(0.5)),
+        figure("put to event p99 ms", latencies.at(0.99)),
+        figure("CPU ms of all members per put", cpu_ms),
+    ])
+}
+
+/// From each of `puts` to each of its events, and what the members used; the first stream is one of
+/// member `first`.
+async fn watched(
+    side: &Side,
+    watchers: usize,
+    first: usize,
+    puts: usize,
+    pause: Duration,
+) -> Result<(Vec<Duration>, Duration)> {
+    let prefix = format!("/watched/{watchers}/{first}/");
     let begin = Instant::now();
     let streams = watchers.div_ceil(PER_STREAM);
-    let connections = side.connect(streams).await?;
+    let mut connections = Vec::new();
+    for n in 0..streams.min(CONNECTIONS_MAX) {
+        connections.push(side.connect_to(first + n).await?);
+    }
     let (ready, mut waiting) = mpsc::channel(streams);
     let mut tasks = JoinSet::new();
     for stream in 0..streams {
@@ -69,7 +107,7 @@ pub(super) async fn measure(side: &Side, watchers: usize) -> Result<Vec<Figure>>
     for n in 0..puts {
         let value = (begin.elapsed().as_nanos() as u64).to_be_bytes();
         writer.put(format!("{prefix}{n}").into_bytes(), value.to_vec()).await?;
-        tokio::time::sleep(TIME / puts as u32).await;
+        tokio::time::sleep(pause).await;
     }
     let mut latencies = Vec::new();
     let all = async {
@@ -79,19 +117,5 @@ pub(super) async fn measure(side: &Side, watchers: usize) -> Result<Vec<Figure>>
         Ok::<_, anyhow::Error>(())
     };
     tokio::time::timeout(PATIENCE, all).await.context("events are missing")??;
-    let cpu_ms = usage.cpu().saturating_sub(cpu).as_secs_f64() * 1e3 / puts as f64;
-    let failed = (watchers * puts).saturating_sub(latencies.len()) as u64;
-    let latencies = Percentiles::of(latencies);
-    println!(
-        "  {:>7}: {watchers:>5} watchers: put to event p50 {:.2} ms, p99 {:.2} ms, {cpu_ms:.2} CPU ms per put, {failed} events missing",
-        side.name,
-        latencies.at(0.5),
-        latencies.at(0.99)
-    );
-    let figure = |name: &str, value| Figure { name: format!("{watchers} watchers: {name}"), value, failed };
-    Ok(vec![
-        figure("put to event p50 ms", latencies.at(0.5)),
-        figure("put to event p99 ms", latencies.at(0.99)),
-        figure("CPU ms of all members per put", cpu_ms),
-    ])
+    Ok((latencies, usage.cpu().saturating_sub(cpu)))
 }
