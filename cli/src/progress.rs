@@ -24,7 +24,7 @@ pub(crate) enum Unit {
 /// One piece of work after the other, each shown while it is done.
 pub(crate) struct Bar {
     bar: ProgressBar,
-    /// `None` on a terminal.
+    /// Mostly `None` on a terminal.
     lines: Option<Mutex<Lines>>,
 }
 
@@ -48,6 +48,13 @@ impl Bar {
         bar.set_message(what.clone());
         let lines = (!std::io::stderr().is_terminal()).then(|| Mutex::new(Lines::new(what, unit)));
         Bar { bar, lines }
+    }
+
+    /// In lines on a terminal as well: for a process that writes other things there.
+    pub(crate) fn in_lines(what: &'static str, of: u64, unit: Unit) -> Bar {
+        let bar = ProgressBar::hidden();
+        bar.set_length(of);
+        Bar { bar, lines: Some(Mutex::new(Lines::new(what.into(), unit))) }
     }
 
     /// So much of so much is done.
@@ -117,7 +124,12 @@ impl Lines {
             false => "time left not known".to_owned(),
         };
         let (what, rate) = (self.what.trim_end(), self.show(per_s as u64));
-        Some(format!("{what}: {} of {}, {rate}/s, {left}", self.count(done), self.show(of)))
+        let done = match of >= done {
+            true => format!("{} of {}", self.count(done), self.show(of)),
+            // How much there is is not known.
+            false => self.show(done),
+        };
+        Some(format!("{what}: {done}, {rate}/s, {left}"))
     }
 
     /// The end of work of which something was told.
@@ -182,6 +194,8 @@ mod tests {
         assert_eq!(line.as_deref(), Some("fetching: 4.00 MiB of 16.00 MiB, 2.00 MiB/s, 6 s left"));
         assert_eq!(lines.due(at(6_900, &lines), 5 << 20, 16 << 20), None);
         assert!(lines.due(at(7_100, &lines), 0, 0).is_some_and(|line| line.contains("not known")));
+        let line = lines.due(at(12_500, &lines), 25 << 20, 0);
+        assert_eq!(line.as_deref(), Some("fetching: 25.00 MiB, 2.00 MiB/s, time left not known"));
         let end = lines.last(at(8_000, &lines), 16 << 20);
         assert_eq!(end.as_deref(), Some("fetching: 16.00 MiB in 8 s"));
         let mut lines = Lines::new("writing".into(), Unit::Things("keys"));

@@ -313,6 +313,53 @@ fn what_cannot_be_changed_is_made_anew_only_when_asked_for() {
 }
 
 #[test]
+fn what_could_not_be_made_again_is_not_deleted() {
+    let (cluster, ns) = (cluster(), "past-refused");
+    cluster.namespace(ns);
+    let account = |name: &str| {
+        let metadata = json!({"name": name, "namespace": ns});
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    };
+    let pod = |account: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "solo", "namespace": ns},
+            "spec": {
+                "serviceAccountName": account, "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "c", "image": "nginx"}],
+            },
+        })
+    };
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": ns},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30_777}]},
+    });
+    apply(&[account("gone"), account("stays"), pod("gone"), service.clone()]);
+    let address = || get(&format!("/api/v1/namespaces/{ns}/services/web"))["spec"]["clusterIP"].clone();
+    let (moment, first_address) = (revision(), address());
+    cluster.kubectl_ok(&["-n", ns, "delete", "pod/solo", "service/web", "serviceaccount/gone", "--wait"]);
+    apply(&[pod("stays"), service]);
+    let uid = || get(&format!("/api/v1/namespaces/{ns}/pods/solo"))["metadata"]["uid"].clone();
+    let before = uid();
+
+    let restore = |object| ["restore", object, "-n", ns, "--at", &moment, "--recreate", "--yes"];
+    let refused = run(&restore("pod/solo"));
+    let said = text(&refused);
+    assert!(!refused.status.success() && said.contains("nothing was changed"), "{said}");
+    assert!(said.contains("serviceaccount") && said.contains("gone"), "{said}");
+    // Who passes over that is stopped before the deletion.
+    let passed = run(&[&restore("pod/solo")[..], &["--skip-refused"]].concat());
+    let said = text(&passed);
+    assert!(!passed.status.success() && said.contains("0 done, 1 not done"), "{said}");
+    assert_eq!(uid(), before, "it was deleted");
+
+    // Its port is taken by itself alone.
+    assert_ne!(address(), first_address);
+    let made = run_ok(&restore("service/web"));
+    assert!(made.contains("1 done, 0 not done"), "{made}");
+    assert_eq!(address(), first_address);
+}
+
+#[test]
 fn what_somebody_else_writes_meanwhile_is_not_lost() {
     let (cluster, ns) = (cluster(), "past-race");
     cluster.namespace(ns);

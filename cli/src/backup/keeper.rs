@@ -11,12 +11,12 @@ use anyhow::Result;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trireme_backup::{
-    Archive, Archiver, ArchiverConfig, Error, KeySource, Progressed, RawBody, RawEntry, Source,
+    Archive, Archiver, ArchiverConfig, Error, Key, KeySource, Progressed, RawBody, RawEntry, Source,
 };
 use trireme_raft::{AgreedBody, Replica, Role};
 use trireme_store::{Kv, LeaseId, Store};
 
-use super::stored::{self, Configured, Stored, Told};
+use super::stored::{self, Configured, Making, Stored, Told};
 
 /// Between two looks at whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -172,6 +172,7 @@ impl Keeper {
             config: config.written.0,
             works: progress.written,
             problem: problem.map(|problem| format!("{}: {problem}", self.name)),
+            making: progress.base.map(|(done_bytes, of_bytes)| Making { done_bytes, of_bytes }),
         }
     }
 
@@ -180,15 +181,7 @@ impl Keeper {
         stored: &Stored,
         end: CancellationToken,
     ) -> Result<watch::Receiver<Progressed>, Error> {
-        if let KeySource::Command(command) = &stored.key
-            && self.key_command.as_ref() != Some(command)
-        {
-            return Err(Error::Key(format!(
-                "this master was not started with --backup-key-command {command:?}, and runs no other"
-            )));
-        }
-        let source = stored.key.clone();
-        let key = tokio::task::spawn_blocking(move || source.read()).await.map_err(|_| Error::Stopped)??;
+        let key = read_key(&stored.key, self.key_command.as_deref()).await?;
         let archive = Archive::of_cluster(&stored.location, key, self.replica.cluster_id())?;
         let config = ArchiverConfig {
             base_every: stored.base_every(),
@@ -199,5 +192,41 @@ impl Keeper {
         let progress = archiver.progress();
         tokio::spawn(archiver.run(end));
         Ok(progress)
+    }
+}
+
+/// The key, from where the store says that it is. A command is run only if it is this master's `own`:
+/// who can write to the store must not choose what masters run.
+async fn read_key(source: &KeySource, own: Option<&str>) -> Result<Key, Error> {
+    if let KeySource::Command(command) = source
+        && own != Some(command.as_str())
+    {
+        return Err(Error::Key(format!(
+            "this master was not started with --backup-key-command {command:?}, and runs no other"
+        )));
+    }
+    let source = source.clone();
+    tokio::task::spawn_blocking(move || source.read()).await.map_err(|_| Error::Stopped)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_master_runs_no_command_for_the_key_but_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let ran = dir.path().join("ran");
+        let command = format!("touch {}; printf %064d 7", ran.display());
+        let source = KeySource::Command(command.clone());
+        let longer = format!("{command} ");
+        for own in [None, Some(""), Some("true"), Some("touch"), Some(&longer[..])] {
+            let refused = read_key(&source, own).await.err().map(|error| error.to_string());
+            let says = refused.as_deref().is_some_and(|text| text.contains("was not started with"));
+            assert!(says, "{own:?}: {refused:?}");
+            assert!(!ran.exists(), "{own:?}: it was run");
+        }
+        assert!(read_key(&source, Some(&command)).await.is_ok());
+        assert!(ran.exists());
     }
 }

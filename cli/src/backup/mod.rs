@@ -19,6 +19,7 @@ use crate::exit::ConfigContext;
 use crate::progress::count;
 use crate::reach::Reach;
 pub(crate) use keeper::Keeper;
+pub(crate) use stored::OF_MASTERS;
 
 const BASE_EVERY_MIN: Duration = Duration::from_secs(60);
 

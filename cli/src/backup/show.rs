@@ -1,6 +1,7 @@
 //! `trireme backup status` and `list`.
 
 use anyhow::Result;
+use indicatif::HumanBytes;
 use serde::Serialize;
 use trireme_backup::{Archive, Base, Gap, Points};
 
@@ -21,6 +22,8 @@ struct Status {
     revisions_behind: Option<i64>,
     seconds_behind: Option<f64>,
     last_base: Option<Base>,
+    /// The one that is being made.
+    making_base: Option<stored::Making>,
     gaps: Vec<Gap>,
     /// Something was written since it was started this way.
     works: bool,
@@ -64,6 +67,7 @@ pub(super) async fn status(reach: &Reach, output: Output) -> Result<()> {
         revisions_behind: behind,
         seconds_behind,
         last_base: points.bases.last().cloned(),
+        making_base: told.as_ref().and_then(|told| told.making),
         gaps: points.gaps.clone(),
         works: trial.is_none(),
         before: trial.and_then(|trial| trial.before).map(|before| before.location.to_string()),
@@ -106,6 +110,10 @@ fn text(status: &Status) -> String {
             base.bytes >> 20
         );
         text += &format!("test restore  {}\n", checked(base));
+    }
+    if let Some(making) = &status.making_base {
+        let (done, of) = (HumanBytes(making.done_bytes), HumanBytes(making.of_bytes));
+        text += &format!("next base     is being made: {done} of {of} of the state\n");
     }
     for gap in &status.gaps {
         text += &format!("gap           {} to {}\n", time(gap.after_ms), time(gap.before_ms));

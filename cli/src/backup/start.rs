@@ -10,11 +10,13 @@ use trireme_backup::Location;
 use trireme_store::{Kv, Revision};
 
 use super::KeyOptions;
-use super::stored::{self, Stored, Told, Trial};
+use super::stored::{self, Making, Stored, Told, Trial};
 use crate::exit::ConfigContext;
+use crate::progress::{Bar, Unit};
 use crate::reach::Reach;
 
-/// How long the first that is written is waited for: with a new location that is a whole base.
+/// How long the first that is written is waited for. With a new location that is a whole base, which
+/// is waited for as long as it grows.
 const FIRST_WRITTEN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(500);
 
@@ -61,12 +63,9 @@ pub(super) async fn run(options: Options) -> Result<()> {
     let now = stored::config(kv, false).await?;
     let written =
         stored::try_config(kv, &stored, now.as_ref()).await?.context(OTHER).context("nothing was changed")?;
-    let bar = ProgressBar::new_spinner().with_message("waiting for the first that is written");
-    bar.enable_steady_tick(Duration::from_millis(200));
-    let outcome = outcome(kv, written).await;
-    bar.finish_and_clear();
+    let outcome = outcome(kv, written).await?;
     let location = &stored.location;
-    match outcome? {
+    match outcome {
         Outcome::Works(member) => println!("{member} writes the backup to {location}"),
         Outcome::Waits => println!(
             "the backup was started, and nothing is written to {location} yet: look at `trireme backup status`"
@@ -96,11 +95,14 @@ enum Outcome {
 /// that is bad. Whoever ends this before leaves the configuration on trial, and `trireme backup
 /// status` says so.
 async fn outcome(kv: &dyn Kv, written: Revision) -> Result<Outcome> {
-    let began = Instant::now();
+    let mut waiting = Waiting::new();
     loop {
         let now = stored::config(kv, false).await?.filter(|now| now.written == written).context(OTHER)?;
         let told = stored::told(kv, written).await?;
         let member = stored::archiver(kv, false).await?;
+        if let Some(making) = told.as_ref().and_then(|told| told.making) {
+            waiting.hear(making);
+        }
         match (now.trial, told, member) {
             (None, _, Some(member)) => return Ok(Outcome::Works(member)),
             (Some(trial), Some(Told { problem: Some(problem), works: false, .. }), _) => {
@@ -110,9 +112,44 @@ async fn outcome(kv: &dyn Kv, written: Revision) -> Result<Outcome> {
                     return Ok(Outcome::TakenBack(problem, trial));
                 }
             }
-            _ if began.elapsed() > FIRST_WRITTEN => return Ok(Outcome::Waits),
+            _ if waiting.since.elapsed() > FIRST_WRITTEN => return Ok(Outcome::Waits),
             _ => {}
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Shown while nothing was written: that it is waited for, and how far the base is.
+struct Waiting {
+    since: Instant,
+    spinner: ProgressBar,
+    base: Option<(Making, Bar)>,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        let spinner = ProgressBar::new_spinner().with_message("waiting for the first that is written");
+        spinner.enable_steady_tick(Duration::from_millis(200));
+        Self { since: Instant::now(), spinner, base: None }
+    }
+
+    fn hear(&mut self, making: Making) {
+        let (last, bar) = self.base.get_or_insert_with(|| {
+            self.spinner.finish_and_clear();
+            (making, Bar::new("making the first base", making.of_bytes, Unit::Bytes))
+        });
+        if *last != making {
+            (*last, self.since) = (making, Instant::now());
+        }
+        bar.set(making.done_bytes, making.of_bytes);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.spinner.finish_and_clear();
+        if let Some((_, bar)) = &self.base {
+            bar.end();
+        }
     }
 }

@@ -19,6 +19,9 @@ const TRIAL: &str = "/trireme/backup/trial";
 const ARCHIVER: &str = "/trireme/backup/archiver";
 /// How that goes, under the same lease.
 const TOLD: &str = "/trireme/backup/told";
+/// What is true of one cluster's masters and of no other's, who would wait for the end of a lease
+/// that nobody keeps.
+pub(crate) const OF_MASTERS: [&str; 2] = [ARCHIVER, TOLD];
 
 /// How the backup is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +75,17 @@ pub(super) struct Told {
     /// Something was written under it.
     pub works: bool,
     pub problem: Option<String>,
+    /// The base that is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub making: Option<Making>,
+}
+
+/// How far a base is, in bytes of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Making {
+    pub done_bytes: u64,
+    pub of_bytes: u64,
 }
 
 /// The configuration. With `serializable` as this member knows it.
@@ -188,4 +202,44 @@ pub(super) async fn tell(kv: &dyn Kv, told: &Told, lease: LeaseId) -> Result<()>
     }
     kv.txn(request).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use trireme_store::engine::Model;
+    use trireme_store::{Local, Rebirth, Store};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cluster_that_is_made_of_another_does_not_wait_for_whoever_archived_that() {
+        let old = Store::open(Arc::new(Model::new())).unwrap();
+        let kv = Local::new(old.clone(), Arc::new(|| 0)).unwrap();
+        let stored = Stored {
+            location: crate::backup::location("/mnt/backup").unwrap(),
+            key: KeySource::File("/etc/key".into()),
+            base_every_s: 3600,
+            keep_s: 7200,
+        };
+        let written = try_config(&kv, &stored, None).await.unwrap().unwrap();
+        let lease = kv.lease_grant(LeaseId(0), 3).await.unwrap().id;
+        assert!(become_archiver(&kv, "master-1", lease).await.unwrap());
+        let news = Told { config: written.0, works: true, problem: None, making: None };
+        tell(&kv, &news, lease).await.unwrap();
+        let at = old.revision();
+        kv.lease_revoke(lease).await.unwrap();
+
+        // As of a moment whose leases are not known any more.
+        let (engine, rebirth) = (Arc::new(Model::new()), crate::restore::rebirth());
+        let made = old.reborn(&*engine, &Rebirth { at: Some(at), ..rebirth }, &mut |_, _| {}).unwrap();
+        assert_eq!(made.left_behind, [0, 1, 1]);
+        let new = Local::new(Store::open(engine).unwrap(), Arc::new(|| 0)).unwrap();
+        let kept = config(&new, false).await.unwrap().unwrap();
+        assert_eq!((kept.stored, kept.trial), (stored, None));
+        assert_eq!(archiver(&new, false).await.unwrap(), None);
+        let lease = new.lease_grant(LeaseId(0), 3).await.unwrap().id;
+        assert!(become_archiver(&new, "master-1", lease).await.unwrap());
+    }
 }

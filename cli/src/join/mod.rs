@@ -10,6 +10,7 @@
 mod document;
 mod gate;
 mod pinned;
+mod progress;
 pub(crate) mod token;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use http_body_util::Empty;
 
 pub(crate) use document::Facts;
 pub(crate) use gate::{Doorkeeper, FindPeers};
+pub(crate) use progress::show;
 
 use crate::exit::ConfigContext;
 use crate::pki::{Pki, write_private, write_public};

@@ -18,6 +18,7 @@ use clap::Args;
 use trireme_raft::OfflineError;
 use trireme_store::{Fault, Rebirth, Reborn};
 
+use crate::backup;
 use crate::exit::ConfigContext;
 use crate::forms;
 use crate::join::token;
@@ -77,14 +78,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// What is the same whatever a new cluster is made of.
 pub(crate) fn rebirth() -> Rebirth {
+    // Whoever was let into the old cluster was not let into this one, and its masters are not these.
+    let without = [token::PREFIX].into_iter().chain(backup::OF_MASTERS);
     Rebirth {
         at: None,
         seen: trireme_store::Revision(0),
         membership: bytes::Bytes::new(),
         position: trireme_store::log::LogPosition::default(),
         now_ms: jiff::Timestamp::now().as_millisecond(),
-        // Whoever was let into the old cluster was not let into this one.
-        without: vec![bytes::Bytes::from_static(token::PREFIX.as_bytes())],
+        without: without.map(|key| bytes::Bytes::from_static(key.as_bytes())).collect(),
     }
 }
 
@@ -97,9 +99,10 @@ pub(crate) fn summary(cluster: &str, made: &Reborn, figure: &str) -> String {
         show(made.source.time_ms),
         made.revision
     );
+    let tokens = made.left_behind.first().copied().unwrap_or(0);
     text += &format!(
-        "  leases: {} with their full time, {} without keys ended; fences raised: {}; join tokens ended: {}\n",
-        made.leases, made.leases_ended, made.fences, made.left_behind
+        "  leases: {} with their full time, {} without keys ended; fences raised: {}; join tokens ended: {tokens}\n",
+        made.leases, made.leases_ended, made.fences
     );
     text
 }

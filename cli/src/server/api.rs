@@ -18,7 +18,7 @@ use trireme_store::Kv;
 use super::ApiOptions;
 use crate::chaos;
 use crate::in_process::in_process;
-use crate::join::{Doorkeeper, FindPeers};
+use crate::join::{self, Doorkeeper, FindPeers};
 use crate::lifetime::End;
 use crate::pki::{Files, Pki, Renewer};
 
@@ -92,6 +92,7 @@ pub(super) async fn serve(
         let agent = concat!("trireme-master/", env!("CARGO_PKG_VERSION"));
         let orders = InProcess::new(server.clone(), chaos::USER, &[chaos::GROUP], agent);
         tokio::spawn(chaos::Subject::new(member.clone(), orders, end.clone()).run());
+        tokio::spawn(join::show(member.clone(), end.stop.clone()));
     }
     tokio::select! {
         () = end.stop.cancelled() => {}

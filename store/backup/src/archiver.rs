@@ -1,12 +1,22 @@
 //! Following a store's log into an archive.
+//!
+//! ```text
+//!   log   ──┬──────────────────────────────►  objects of entries, from where this began
+//!   state   └─ checkpoint ──► parts … ──► base: what is archived counts from here on
+//! ```
+//!
+//! The log is read while a base is made, and from before the moment that the base is of: a base takes
+//! as long as it takes, and the log is not kept for it. Who dies in between leaves log that no base
+//! leads to; the next one begins anew, and the log goes when a base is pruned.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use trireme_store::{Applied, Store};
 
 use crate::archive::Archive;
@@ -25,6 +35,8 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 /// Between two tries of a base that failed.
 const BASE_RETRY: Duration = Duration::from_secs(600);
+/// Between two words of how far a base is.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// What a test restore leaves free on the disk.
 const ROOM_LEFT_BYTES: u64 = 512 << 20;
 /// Compression of what is written beside the cluster's writes: the fastest.
@@ -79,13 +91,15 @@ impl Config {
 /// How far the archive is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progressed {
-    /// The last entry that is in the archive.
+    /// The last entry that is in the archive, and to which a base leads.
     pub index: u64,
     pub revision: i64,
     pub time_ms: i64,
     /// This archiver has written something itself: whoever archived before it may have had another
     /// location's rights.
     pub written: bool,
+    /// Bytes of the state that were read for the base that is being made, and of how many.
+    pub base: Option<(u64, u64)>,
     /// What is wrong at the moment.
     pub problem: Option<String>,
     /// What went wrong with the last base.
@@ -144,7 +158,7 @@ impl Archiver {
             }
             if let Err(error) = followed {
                 tracing::error!(%error, location = self.archive.location(), "the backup stands still");
-                self.told.send_modify(|told| told.problem = Some(error.to_string()));
+                self.told.send_modify(|told| (told.problem, told.base) = (Some(error.to_string()), None));
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
@@ -155,12 +169,13 @@ impl Archiver {
 
     /// Archives until something fails.
     pub(crate) async fn follow(&self) -> Result<(), Error> {
-        let mut at = match self.resume().await? {
-            Some(at) => at,
-            None => self.make_base().await?,
-        };
+        let resumed = self.resume().await?;
         let points = self.archive.points().await?;
         let mut bases = Bases::due(&points, self.config.base_every);
+        let mut at = match resumed {
+            Some(at) => at,
+            None => self.begin(&mut bases)?,
+        };
         let mut merges = Merges { next: Instant::now() + MERGE_FIRST, work: None };
         let mut buffer = Buffer::default();
         let mut end = at;
@@ -175,7 +190,7 @@ impl Archiver {
                     match collected {
                         Collected::All => break,
                         Collected::Full => {
-                            bases.log_bytes += self.flush(&mut buffer, &mut at, end, &applied).await?;
+                            self.flush(&mut buffer, &mut at, end, &applied, &mut bases).await?;
                             // An object that was cut by size cannot say its revision: the one with what is
                             // left follows at once and does, so that who looks sees how far it is.
                             backlog = true;
@@ -191,21 +206,32 @@ impl Archiver {
                 std::mem::take(&mut backlog) || since.elapsed() >= self.config.flush_every
             });
             if old || buffer.encoded.len() >= self.config.flush_bytes || purged {
-                bases.log_bytes += self.flush(&mut buffer, &mut at, end, &applied).await?;
+                self.flush(&mut buffer, &mut at, end, &applied, &mut bases).await?;
             }
             if purged {
                 tracing::error!(
                     index = at.index + 1,
                     "the log was purged before it was archived: a new base is made"
                 );
-                (at, buffer) = (self.make_base().await?, Buffer::default());
+                at = self.begin(&mut bases)?;
                 end = at;
             }
-            self.told.send_if_modified(|told| told.problem.take().is_some());
-            self.keep_bases(&mut bases).await;
+            self.keep_bases(&mut bases, at).await?;
+            self.told.send_if_modified(|told| bases.from.is_none() && told.problem.take().is_some());
             merges.keep(&self.archive);
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Begins behind what is applied: from there on the log is archived, and a base is due. One that
+    /// is being made is not given up for it: where the log is purged again and again, bases still come
+    /// to their end, and each can be gone back to.
+    fn begin(&self, bases: &mut Bases) -> Result<At, Error> {
+        let Some(position) = self.source.store().applied().position else {
+            return Err(Error::Invalid("the store has nothing to back up yet".into()));
+        };
+        (bases.from, bases.next, bases.unchecked) = (Some(position.index), Instant::now(), None);
+        Ok(At { index: position.index, term: position.term })
     }
 
     /// Where the archive ends, if this store's log goes on from there.
@@ -237,7 +263,7 @@ impl Archiver {
                 tracing::error!(%error, "a new base is made");
                 return Ok(None);
             }
-            self.tell(at, end.last_revision, end.last_time_ms);
+            self.tell(at.index, end.last_revision, end.last_time_ms);
             return Ok(Some(at));
         }
     }
@@ -271,96 +297,90 @@ impl Archiver {
         Ok(Collected::All)
     }
 
-    /// Writes what was collected; the bytes written.
+    /// Writes what was collected.
     async fn flush(
         &self,
         buffer: &mut Buffer,
         at: &mut At,
         end: At,
         applied: &Applied,
-    ) -> Result<u64, Error> {
+        bases: &mut Bases,
+    ) -> Result<(), Error> {
         let Buffer { encoded, first } = std::mem::take(buffer);
-        let Some((first, _)) = first else { return Ok(0) };
+        let Some((first, _)) = first else { return Ok(()) };
         // Known where the entries end with what was applied at one moment.
         let known = applied.position.is_some_and(|position| position.index == end.index);
         let (revision, time_ms) = if known { (applied.revision.0, applied.time_ms.max(0)) } else { (0, 0) };
         let name =
             LogName { first, last: end.index, term_before: at.term, last_term: end.term, revision, time_ms };
-        let bytes = self.archive.put_log(&name, encoded, LOG_LEVEL).await?;
+        bases.log_bytes += self.archive.put_log(&name, encoded, LOG_LEVEL).await?;
         *at = end;
-        self.tell(end, revision, time_ms);
-        self.told.send_modify(|told| told.written = true);
-        Ok(bytes)
+        if bases.from.is_none() {
+            self.tell(end.index, revision, time_ms);
+            self.told.send_modify(|told| told.written = true);
+        }
+        Ok(())
     }
 
-    fn tell(&self, at: At, revision: i64, time_ms: i64) {
+    fn tell(&self, index: u64, revision: i64, time_ms: i64) {
         self.told.send_modify(|told| {
-            told.index = at.index;
+            told.index = index;
             told.revision = told.revision.max(revision);
             told.time_ms = told.time_ms.max(time_ms);
         });
     }
 
-    async fn make_base(&self) -> Result<At, Error> {
-        let (name, _) = self.base().await?;
-        let at = At { index: name.index, term: name.term };
-        self.tell(at, name.revision, name.time_ms);
-        self.told.send_modify(|told| told.written = true);
-        Ok(at)
-    }
-
-    async fn base(&self) -> Result<(BaseName, u64), Error> {
-        put_base(&self.archive, self.source.store(), &self.config).await
-    }
-
-    /// Makes a base when one is due, and test-restores the newest, beside archiving.
-    async fn keep_bases(&self, bases: &mut Bases) {
-        if bases.work.as_ref().is_some_and(JoinHandle::is_finished)
-            && let Some(work) = bases.work.take()
-        {
+    /// Makes a base when one is due, and test-restores the newest, beside archiving, which is at `at`.
+    async fn keep_bases(&self, bases: &mut Bases, at: At) -> Result<(), Error> {
+        if let Some(work) = bases.work.take_if(|work| work.is_finished()) {
             let done = work.await.unwrap_or(Err(Error::Stopped));
             let problem = done.as_ref().err().map(ToString::to_string);
+            self.told.send_if_modified(|told| {
+                std::mem::replace(&mut told.base_problem, problem.clone()) != problem
+            });
             match done {
-                Ok(()) => bases.next = Instant::now() + self.config.base_every,
+                Ok(Done::Made(base)) => self.made(bases, base, at),
+                Ok(Done::Tested) => {}
+                // Without a base there is no backup, whatever is archived: that is tried again soon.
+                Err(error) if bases.from.is_some() => return Err(error),
                 Err(error) => {
                     tracing::error!(%error, "a base of the backup failed");
                     bases.next = Instant::now() + BASE_RETRY.min(self.config.base_every);
                 }
             }
-            self.told.send_if_modified(|told| {
-                std::mem::replace(&mut told.base_problem, problem.clone()) != problem
-            });
         }
         if bases.work.is_some() {
-            return;
+            return Ok(());
         }
-        let check = bases.unchecked.take();
-        let due = Instant::now() >= bases.next || bases.log_bytes > LOG_BYTES_MAX;
-        if !due && check.is_none() {
-            return;
-        }
-        if due {
+        let (archive, config) = (self.archive.clone(), self.config.clone());
+        if let Some(base) = bases.unchecked.take() {
+            bases.work = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+                test_restore(&archive, &base, &config).await?;
+                prune(&archive, config.keep).await.map(|()| Done::Tested)
+            })));
+        } else if Instant::now() >= bases.next || bases.log_bytes > LOG_BYTES_MAX {
             bases.log_bytes = 0;
+            let (source, told) = (self.source.clone(), self.told.clone());
+            bases.work = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+                put_base(&archive, source.store(), &config, &told).await.map(Done::Made)
+            })));
         }
-        let (archive, source, config) = (self.archive.clone(), self.source.clone(), self.config.clone());
-        let next = bases.next;
-        bases.work = Some(tokio::spawn(async move {
-            let base = match check.filter(|_| !due) {
-                Some(base) => base,
-                None => put_base(&archive, source.store(), &config).await?.0,
-            };
-            test_restore(&archive, &base, &config).await?;
-            let pruned = archive.prune(Retention { keep: config.keep }, now_ms(), false).await?;
-            if !pruned.paths.is_empty() {
-                tracing::info!(
-                    bases = pruned.bases,
-                    log_objects = pruned.log_objects,
-                    "the backup was pruned"
-                );
+        Ok(())
+    }
+
+    fn made(&self, bases: &mut Bases, base: BaseName, at: At) {
+        bases.next = Instant::now() + self.config.base_every;
+        match bases.from {
+            // Begun before log was purged: it does not lead to what is archived now.
+            Some(from) if base.index < from => bases.next = Instant::now(),
+            Some(_) => {
+                bases.from = None;
+                self.tell(at.index.max(base.index), base.revision, base.time_ms);
+                self.told.send_modify(|told| told.written = true);
             }
-            Ok(())
-        }));
-        bases.next = next.max(Instant::now() + self.config.base_every);
+            None => {}
+        }
+        bases.unchecked = Some(base);
     }
 }
 
@@ -369,7 +389,14 @@ struct Bases {
     next: Instant,
     unchecked: Option<BaseName>,
     log_bytes: u64,
-    work: Option<JoinHandle<Result<(), Error>>>,
+    /// The log is archived from behind this entry on, and no base leads there yet.
+    from: Option<u64>,
+    work: Option<AbortOnDropHandle<Result<Done, Error>>>,
+}
+
+enum Done {
+    Made(BaseName),
+    Tested,
 }
 
 impl Bases {
@@ -378,22 +405,14 @@ impl Bases {
         let age_ms = newest.map_or(i64::MAX, |base| now_ms().saturating_sub(base.written_ms));
         let left = every.saturating_sub(Duration::from_millis(age_ms.max(0) as u64));
         let unchecked = newest.filter(|base| base.good.is_none()).map(|base| base.name.clone());
-        Self { next: Instant::now() + left, unchecked, log_bytes: 0, work: None }
-    }
-}
-
-impl Drop for Bases {
-    fn drop(&mut self) {
-        if let Some(work) = &self.work {
-            work.abort();
-        }
+        Self { next: Instant::now() + left, unchecked, log_bytes: 0, from: None, work: None }
     }
 }
 
 /// When small objects are merged, and the work on it.
 struct Merges {
     next: Instant,
-    work: Option<JoinHandle<()>>,
+    work: Option<AbortOnDropHandle<()>>,
 }
 
 impl Merges {
@@ -404,7 +423,7 @@ impl Merges {
         }
         self.next = Instant::now() + MERGE_EVERY;
         let archive = archive.clone();
-        self.work = Some(tokio::spawn(async move {
+        self.work = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             match archive.merge(now_ms()).await {
                 Ok(merged) => {
                     for problem in &merged.problems {
@@ -417,23 +436,31 @@ impl Merges {
                 }
                 Err(error) => tracing::warn!(%error, "small objects of the backup were not merged"),
             }
-        }));
+        })));
     }
 }
 
-impl Drop for Merges {
-    fn drop(&mut self) {
-        if let Some(work) = &self.work {
-            work.abort();
-        }
-    }
-}
-
-async fn put_base(archive: &Archive, store: &Store, config: &Config) -> Result<(BaseName, u64), Error> {
+/// Makes a base, and tells now and then how far it is.
+async fn put_base(
+    archive: &Archive,
+    store: &Store,
+    config: &Config,
+    told: &watch::Sender<Progressed>,
+) -> Result<BaseName, Error> {
     std::fs::create_dir_all(&config.scratch).map_err(Error::io(config.scratch.display()))?;
     let started = Instant::now();
     let dir = config.scratch.join("checkpoint");
-    let (name, bytes) = archive.put_base(store, &dir, config.base_bytes_per_s, &config.member).await?;
+    let (telling, next) = (told.clone(), Cell::new(started));
+    let tell = move |done, of| {
+        let now = Instant::now();
+        if now >= next.get() {
+            next.set(now + TELL_EVERY);
+            telling.send_modify(|told| told.base = Some((done, of)));
+        }
+    };
+    let put = archive.put_base(store, &dir, config.base_bytes_per_s, &config.member, tell).await;
+    told.send_if_modified(|told| told.base.take().is_some());
+    let (name, bytes) = put?;
     let seconds = started.elapsed().as_secs();
     tracing::info!(
         index = name.index,
@@ -442,7 +469,16 @@ async fn put_base(archive: &Archive, store: &Store, config: &Config) -> Result<(
         seconds,
         "a base of the backup was written"
     );
-    Ok((name, bytes))
+    Ok(name)
+}
+
+async fn prune(archive: &Archive, keep: Duration) -> Result<(), Error> {
+    let pruned = archive.prune(Retention { keep }, now_ms(), false).await?;
+    if !pruned.paths.is_empty() {
+        let (bases, log_objects) = (pruned.bases, pruned.log_objects);
+        tracing::info!(bases, log_objects, "the backup was pruned");
+    }
+    Ok(())
 }
 
 /// Restores a base as a user would, compares its hash with the one recorded, and notes what came

@@ -175,13 +175,15 @@ impl Write for Parts<'_> {
 
 impl Archive {
     /// Writes a base of `store` into the archive. `scratch` is a new directory for the checkpoint,
-    /// on the state's own file system; it is removed again.
+    /// on the state's own file system; it is removed again. `tell` is told of the state's bytes that
+    /// were read, and of how many there are.
     pub(crate) async fn put_base(
         &self,
         store: &Store,
         scratch: &Path,
         bytes_per_s: u64,
         member: &str,
+        tell: impl Fn(u64, u64) + Send + 'static,
     ) -> Result<(BaseName, u64), Error> {
         let _cleared = Cleared::new(scratch);
         let (taken, dir) = (store.clone(), scratch.to_owned());
@@ -198,6 +200,7 @@ impl Archive {
             time_ms: meta.applied.time_ms.max(0),
             maker: draw()?,
         };
+        let total = meta.files.iter().map(|file| file.len).sum();
         // Two parts wait, one is made, one is sent: bounded memory.
         let (parts, mut sent) = tokio::sync::mpsc::channel(1);
         let (archive, base, dir) = (self.clone(), name.clone(), scratch.to_owned());
@@ -210,7 +213,7 @@ impl Archive {
                 parts.blocking_send((path, sealed)).map_err(|_| io::Error::other("the part was not sent"))
             };
             let out = Parts { part: Vec::new(), hand: &mut hand };
-            let packed = pack(&dir, out, Pace::new(bytes_per_s), &|_| {});
+            let packed = pack(&dir, out, Pace::new(bytes_per_s), &|done| tell(done, total));
             let (rest, written) = packed.map_err(Error::io(dir.display()))?;
             let last = rest.part;
             hand(last).map_err(Error::io(dir.display()))?;

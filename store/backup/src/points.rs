@@ -173,9 +173,13 @@ impl Points {
         while index < until {
             // Sorted by first: those past it cannot continue.
             let end = self.logs.partition_point(|log| log.first <= index + 1);
-            let follows = |log: &&LogName| {
-                log.last > index && log.last_term >= term && (log.first <= index || log.term_before == term)
+            // Terms only rise: what begins earlier, and in a later term, is of another log. Its base may
+            // be still to come.
+            let begins_in = |log: &&LogName| match log.first <= index {
+                true => log.term_before <= term,
+                false => log.term_before == term,
             };
+            let follows = |log: &&LogName| log.last > index && log.last_term >= term && begins_in(log);
             // Those that begin right behind come last; what overlaps is looked at where there is none.
             let behind = self.logs[..end].iter().rev();
             let exact = behind.clone().take_while(|log| log.first == index + 1).filter(follows);
@@ -208,3 +212,32 @@ impl Points {
 /// How far back an object may begin that still continues a position: those of two archivers that
 /// were at work at once overlap, by a few objects.
 const OVERLAP_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_that_waits_for_its_base_continues_no_other() {
+        let object = |name| Object { name, bytes: 1, modified_ms: 0 };
+        let log = |first, last, term_before, last_term| {
+            object(Name::Log(LogName { first, last, term_before, last_term, revision: 0, time_ms: 0 }))
+        };
+        let base =
+            |index, term| object(Name::Manifest(BaseName { index, term, revision: 1, time_ms: 1, maker: 1 }));
+        let end = |objects: &[Object]| {
+            let points = Points::of("c", objects);
+            points.end().map(|end| (end.last_index, end.last_term))
+        };
+        // Recovered without the entries from 50 on, and archived again from 54 on.
+        let mut objects = vec![base(10, 3), log(11, 71, 3, 3), log(55, 84, 4, 4)];
+        assert_eq!(end(&objects), Some((71, 3)));
+        objects.push(base(60, 4));
+        assert_eq!(end(&objects), Some((84, 4)));
+        // What two archivers wrote overlaps, also where a new term begins in it.
+        assert_eq!(end(&[base(10, 3), log(11, 40, 3, 3), log(31, 60, 3, 4)]), Some((60, 4)));
+        // Begun before the base was made.
+        assert_eq!(end(&[base(10, 3), log(5, 8, 2, 2), log(9, 20, 2, 3)]), Some((20, 3)));
+        assert_eq!(end(&[log(5, 20, 2, 3)]), None);
+    }
+}

@@ -54,11 +54,24 @@ impl Writer<'_> {
             }
             Action::Create => self.post(step, &object, true).await,
             Action::Update => self.put(step, &object, true).await,
-            Action::Delete | Action::Recreate { .. } => self.delete(step, true).await,
+            Action::Delete => self.delete(step, true).await,
+            Action::Recreate { .. } => match self.would_take(step, &object).await {
+                Ok(()) => self.delete(step, true).await,
+                Err(error) => Err(error),
+            },
         };
         match answer {
             Ok(_) => Check::Accepted,
             Err(error) => Check::Refused(error.to_string()),
+        }
+    }
+
+    /// Asks the server whether it would take an object in the place of the one that is still there:
+    /// that its name is taken is the last thing it finds.
+    async fn would_take(&self, step: &Step, object: &Value) -> Result<(), Error> {
+        match self.post(step, &without_what_is_held(step, object), true).await {
+            Err(error) if !error.is_already_exists() => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -84,6 +97,8 @@ impl Writer<'_> {
             Action::Update => self.put(step, &object, false).await,
             Action::Delete => self.delete(step, false).await,
             Action::Recreate { .. } => {
+                // Also here: a refusal may have been passed over, or what it needs be gone since.
+                self.would_take(step, &object).await.map_err(failure)?;
                 self.delete(step, false).await.map_err(failure)?;
                 let uid = step.now.as_ref().map(Stored::uid).unwrap_or_default();
                 self.await_end(step, uid, &[]).await?;
@@ -178,6 +193,39 @@ fn without_open_owners(step: &Step) -> Value {
     object
 }
 
+/// A Service's addresses and node ports are taken as long as it is there itself, which the server
+/// finds before the name: it is asked without those that get free.
+fn without_what_is_held(step: &Step, object: &Value) -> Value {
+    let mut object = object.clone();
+    let Some(held) = step.now.as_ref().map(|now| &now.object["spec"]) else { return object };
+    if step.id.resource != "services" {
+        return object;
+    }
+    let ports_of = |spec: &Value| {
+        let ports = spec["ports"].items().iter().map(|port| &port["nodePort"]);
+        let ports = ports.chain([&spec["healthCheckNodePort"]]).filter_map(Value::as_i64);
+        ports.collect::<Vec<_>>()
+    };
+    let (address, ports) = (held["clusterIP"].str_or_empty(), ports_of(held));
+    let is_held = |port: &Value| port.as_i64().is_some_and(|port| ports.contains(&port));
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return object };
+    // `None` is nobody's address.
+    let same_address = address != "None" && spec.get("clusterIP").is_some_and(|own| *own == *address);
+    spec.retain(|key, value| match &**key {
+        "clusterIP" | "clusterIPs" => !same_address,
+        "healthCheckNodePort" => !is_held(value),
+        _ => true,
+    });
+    for port in object.at_mut(&["spec", "ports"]).map(Value::items_mut).into_iter().flatten() {
+        if is_held(&port["nodePort"])
+            && let Some(port) = port.as_object_mut()
+        {
+            port.remove("nodePort");
+        }
+    }
+    object
+}
+
 fn with_query(path: &str, dry: bool) -> String {
     let dry = if dry { "&dryRun=All" } else { "" };
     format!("{path}?fieldManager={MANAGER}{dry}")
@@ -190,5 +238,42 @@ fn failure(error: Error) -> Failure {
             Failure::Again(error.to_string())
         }
         _ => Failure::Refused(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_asked_for_without_what_it_holds_itself() {
+        let service = |address: &str, ports: [i64; 2], health: i64| {
+            value!({"spec": {
+                "clusterIP": address, "clusterIPs": [address], "healthCheckNodePort": health,
+                "ports": [{"port": 1, "nodePort": ports[0]}, {"port": 2, "nodePort": ports[1]}],
+            }})
+        };
+        let check = |resource: &str, then: Value, expected: Value| {
+            let now = service("10.0.0.1", [30_001, 30_002], 30_003);
+            let step = Step {
+                id: ObjectId::new(resource, "shop", "web"),
+                action: Action::Recreate { orphan: false },
+                object: then.clone(),
+                owners: Vec::new(),
+                now: Some(Stored { object: now, revision: 7 }),
+                ending: None,
+                notes: Vec::new(),
+            };
+            assert_eq!(without_what_is_held(&step, &then), expected);
+        };
+        let free = service("10.0.0.2", [30_005, 30_006], 30_007);
+        check("services", free.clone(), free);
+        let all = service("10.0.0.1", [30_002, 30_003], 30_001);
+        check("services", all.clone(), value!({"spec": {"ports": [{"port": 1}, {"port": 2}]}}));
+        check("widgets.example.com", all.clone(), all);
+        let headless = service("None", [0, 30_002], 0);
+        let mut expected = service("None", [0, 0], 0);
+        expected.make(&["spec"]).set("ports", value!([{"port": 1, "nodePort": 0}, {"port": 2}]));
+        check("services", headless, expected);
     }
 }

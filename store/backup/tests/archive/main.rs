@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use trireme_backup::{ArchiverConfig, Error, Point, base};
@@ -127,7 +128,10 @@ async fn a_crash_between_any_two_writes_leaves_an_archive() {
                 let known = member.history().iter().any(|moment| moment.applied == applied);
                 assert!(known, "after {changes} changes: {applied:?}");
             }
-            Err(error) => assert!(matches!(error, Error::Empty { .. }) && changes < 2, "{changes}: {error}"),
+            Err(error) => {
+                let bases = archive(&storage).points().await.map_or(0, |points| points.bases.len());
+                assert!(matches!(error, Error::Empty { .. }) && bases == 0, "{changes}: {error}");
+            }
         }
         // And another goes on from there.
         let mut working = Working::start(archive(&storage), &member, config(dir.path()));
@@ -138,6 +142,77 @@ async fn a_crash_between_any_two_writes_leaves_an_archive() {
         let made = archive(&storage).materialize(Point::Latest, &dir.path().join("end"), &|_| {}).await;
         assert_eq!(made.unwrap(), member.applied(), "after {changes} changes");
     }
+}
+
+/// The last entry in any object of log, whether a base leads to it or not.
+async fn log_end(storage: &Arc<dyn ObjectStore>) -> u64 {
+    let listed: Vec<_> = storage.list(None).try_collect().await.unwrap();
+    let last = |path: &str| path.split_once("/log/")?.1.split('-').nth(1)?.parse().ok();
+    listed.iter().filter_map(|object| last(object.location.as_ref())).max().unwrap_or(0)
+}
+
+async fn archived(storage: &Arc<dyn ObjectStore>, index: u64) {
+    member::eventually("the log", async || (log_end(storage).await >= index).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_that_is_purged_while_the_first_base_is_made_is_in_the_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = Mortal::new(memory(), i64::MAX);
+    let storage: Arc<dyn ObjectStore> = slow.clone();
+    slow.hold_bases(true);
+    let member = Member::new(&dir.path().join("state"));
+    member.write(30);
+    let mut working = Working::start(archive(&storage), &member, config(dir.path()));
+    working.until("the base", |told| told.base.is_some()).await;
+    for _ in 0..4 {
+        member.write(30);
+        archived(&storage, member.last_index()).await;
+        member.purged_below.store(member.last_index() - 10, Ordering::Relaxed);
+    }
+    let told = working.told();
+    assert!(!told.written && told.index == 0, "nothing can be had back so far: {told:?}");
+    slow.hold_bases(false);
+    working.reaches(member.last_index()).await;
+    drop(working);
+    let points = archive(&storage).points().await.unwrap();
+    assert_eq!((points.bases.len(), points.gaps.len()), (1, 0), "{points:?}");
+    // The last of those that share a time.
+    for moment in member.history()[32..].iter().step_by(15) {
+        let into = dir.path().join(format!("{}", moment.applied.position.unwrap().index));
+        let made = archive(&storage).materialize(Point::Time(moment.time_ms), &into, &|_| {}).await.unwrap();
+        assert_eq!(made.revision, moment.applied.revision);
+    }
+    let made = archive(&storage).materialize(Point::Latest, &dir.path().join("made"), &|_| {}).await;
+    assert_eq!(made.unwrap(), member.applied());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_comes_to_its_end_although_log_was_lost_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = Mortal::new(memory(), i64::MAX);
+    let storage: Arc<dyn ObjectStore> = slow.clone();
+    slow.hold_bases(true);
+    let member = Member::new(&dir.path().join("state"));
+    member.write(30);
+    let mut working = Working::start(archive(&storage), &member, config(dir.path()));
+    working.until("the base", |told| told.base.is_some()).await;
+    member.purged_below.store(50, Ordering::Relaxed);
+    member.write(40);
+    // What is written before the loss is seen may be lost with it.
+    let seen = member::eventually("what comes after the loss", async || {
+        member.write(1);
+        (log_end(&storage).await > 70).then(|| member.last_index())
+    });
+    let seen = seen.await;
+    slow.hold_bases(false);
+    working.reaches(seen).await;
+    drop(working);
+    let points = archive(&storage).points().await.unwrap();
+    assert_eq!((points.bases.len(), points.gaps.len()), (2, 1), "{points:?}");
+    assert_eq!(points.bases[0].index, 29);
+    let made = archive(&storage).materialize(Point::Latest, &dir.path().join("made"), &|_| {}).await;
+    assert_eq!(made.unwrap(), member.applied());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,14 +313,28 @@ async fn a_log_that_does_not_continue_the_archive_gets_a_base_of_its_own() {
     survivor.write(50);
     survivor.term.store(member::TERM + 1, Ordering::Relaxed);
     survivor.write(5);
-    let mut working = Working::start(archive(&storage), &survivor, config(dir.path()));
-    survivor.write(30);
-    member::eventually("its end", async || {
-        let points = archive(&storage).points().await.unwrap();
-        (points.end()?.last_index >= 84 && points.end()?.last_term > member::TERM).then_some(())
+    // Who archives it first dies before there is a base of it.
+    let slow = Mortal::new(storage.clone(), i64::MAX);
+    slow.hold_bases(true);
+    let held: Arc<dyn ObjectStore> = slow.clone();
+    let first = ArchiverConfig { member: "first".into(), ..config(&dir.path().join("first")) };
+    let dying = Working::start(archive(&held), &survivor, first);
+    member::eventually("log without a base", async || {
+        survivor.write(5);
+        (log_end(&storage).await > 75).then_some(())
     })
     .await;
-    working.reaches(84).await;
+    drop(dying);
+    let mut working = Working::start(archive(&storage), &survivor, config(dir.path()));
+    survivor.write(30);
+    let last = survivor.last_index();
+    member::eventually("its end", async || {
+        let points = archive(&storage).points().await.unwrap();
+        (points.end()?.last_index >= last && points.end()?.last_term > member::TERM).then_some(())
+    })
+    .await;
+    working.reaches(last).await;
+    assert_eq!(archive(&storage).points().await.unwrap().bases.len(), 2);
     let made = archive(&storage).materialize(Point::Latest, &dir.path().join("made"), &|_| {}).await;
     assert_eq!(made.unwrap(), survivor.applied());
 }

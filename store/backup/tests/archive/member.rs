@@ -205,6 +205,10 @@ impl Working {
         self.until("the archive", |told| told.index >= index).await;
     }
 
+    pub fn told(&self) -> Progressed {
+        self.progress.borrow().clone()
+    }
+
     pub async fn until(&mut self, what: &str, reached: impl Fn(&Progressed) -> bool) {
         let waited =
             tokio::time::timeout(DEADLINE, self.progress.wait_for(|told| reached(told))).await.is_ok();

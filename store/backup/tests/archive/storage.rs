@@ -1,4 +1,4 @@
-//! Storage that fails after a number of changes, as if its user had died there.
+//! Storage that fails after a number of changes, as if its user had died there, or lets bases wait.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,11 +16,17 @@ use object_store::{
 pub struct Mortal {
     inner: Arc<dyn ObjectStore>,
     left: AtomicI64,
+    holds_bases: tokio::sync::watch::Sender<bool>,
 }
 
 impl Mortal {
     pub fn new(inner: Arc<dyn ObjectStore>, changes: i64) -> Arc<Mortal> {
-        Arc::new(Mortal { inner, left: AtomicI64::new(changes) })
+        Arc::new(Mortal { inner, left: AtomicI64::new(changes), holds_bases: Default::default() })
+    }
+
+    /// What is written of bases waits, or goes on.
+    pub fn hold_bases(&self, held: bool) {
+        self.holds_bases.send_replace(held);
     }
 
     pub fn is_dead(&self) -> bool {
@@ -45,6 +51,9 @@ impl fmt::Display for Mortal {
 #[async_trait]
 impl ObjectStore for Mortal {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if path.as_ref().contains("/base/") {
+            let _ = self.holds_bases.subscribe().wait_for(|held| !held).await;
+        }
         self.spend()?;
         self.inner.put_opts(path, payload, options).await
     }
