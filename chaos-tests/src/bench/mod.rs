@@ -49,6 +49,9 @@ pub struct Options {
     /// Masters that hold them
     #[arg(long, default_value_t = 3)]
     pub keys_masters: u16,
+    /// Ours alone, where etcd cannot follow: it does not take 5 GiB on a small machine
+    #[arg(long)]
+    pub without_etcd: bool,
     /// GiB of versions, half of which are compacted away
     #[arg(long, default_value_t = 1.0)]
     pub compact_gib: f64,

@@ -51,12 +51,19 @@ pub(super) async fn measure(options: &Options, table: &mut Table) -> Result<Valu
     let mut figures = Map::new();
     let shared = ["memory", "writes", "reads", "transactions", "watchers", "compaction"];
     if shared.iter().any(|part| options.wants(part)) {
-        let etcd = Side::etcd(folder.path()).await?;
-        let theirs = all(options, &etcd).await.context("etcd")?;
-        etcd.stop().await?;
+        let mut theirs = Vec::new();
+        if !options.without_etcd {
+            let etcd = Side::etcd(folder.path()).await?;
+            theirs = all(options, &etcd).await.context("etcd")?;
+            etcd.stop().await?;
+        }
         let trireme = Side::trireme(folder.path(), 3).await?;
         let ours = all(options, &trireme).await.context("trireme")?;
         trireme.stop().await?;
+        for ours in ours.iter().filter(|_| options.without_etcd) {
+            table.figure(&ours.name, format!("{:.3}", ours.value), bound(&ours.name));
+            figures.insert(ours.name.clone(), json!({ "trireme": ours.value }));
+        }
         for (ours, theirs) in ours.iter().zip(&theirs) {
             table.ratio(&ours.name, ours.value, theirs.value, ours.failed + theirs.failed, bound(&ours.name));
             figures.insert(ours.name.clone(), json!({ "trireme": ours.value, "etcd": theirs.value }));
