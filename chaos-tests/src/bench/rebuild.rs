@@ -18,7 +18,10 @@ const VALUE_BYTES: usize = 8192;
 const POLL: Duration = Duration::from_millis(200);
 const GIVE_UP: Duration = Duration::from_secs(600);
 /// What a member's last words are when it has found damage.
-const DAMAGE_LINE: &str = "the state on this member's disk is damaged";
+/// What a member says whose check of the disk finds it, and what one says that is started after it met
+/// the damage otherwise, such as in a compaction.
+const DAMAGE_LINES: [&str; 2] =
+    ["the state on this member's disk is damaged", "this master's data is damaged"];
 
 pub(super) async fn measure(gib: f64, table: &mut Table) -> Result<Value> {
     let folder = tempfile::tempdir().context("temporary folder")?;
@@ -73,7 +76,10 @@ async fn damage(cluster: &Cluster, victim: &str) -> Result<(f64, f64)> {
     cluster.wait_healed().await?;
     let old = member(cluster, victim).await?.id;
     let log = cluster.dir.join(victim).join("log");
-    let told = || std::fs::read_to_string(&log).map_or(0, |log| log.matches(DAMAGE_LINE).count());
+    let told = || {
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        DAMAGE_LINES.iter().map(|line| log.matches(line).count()).sum::<usize>()
+    };
     let before = told();
     let table = largest_table(&cluster.dir.join(victim).join("data/store/state"))?;
     flip_in_the_middle(&table).with_context(|| format!("flip a bit in {}", table.display()))?;
