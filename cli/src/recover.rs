@@ -7,18 +7,20 @@
 //! ```
 //!
 //! Each step may be interrupted; the same command goes on. Until it is done, a mark keeps the server
-//! from starting.
+//! from starting. Of a survivor whose data is not whole it is told what is lost, and nothing is done.
+
+mod lost;
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use trireme_raft::{Founder, Identity, MemberNode, Stopped, Survey};
+use trireme_raft::{Damaged, Founder, Identity, MemberNode, OfflineError, Stopped, Survey};
 
 use crate::exit::ConfigContext;
 use crate::join::Facts;
-use crate::pki::Pki;
+use crate::pki::{Pki, write_private};
 use crate::restore::{self, Progress, show};
 use crate::server::{STORE_DIR, master::open_engine};
 use crate::unfinished::{self, Begun};
@@ -27,6 +29,8 @@ const NEW: &str = "store.recovered";
 const SCRATCH: &str = "store.recovering";
 const SCRATCH_OTHER: &str = "store.comparing";
 const BEFORE: &str = "store.before-";
+/// All that is lost, in the data directory.
+const LOST: &str = "lost.txt";
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -40,6 +44,9 @@ pub(crate) struct Options {
     /// is shown, and where one holds more than this one, nothing is done
     #[arg(long, value_name = "DIR", value_delimiter = ',')]
     survivors: Vec<PathBuf>,
+    /// Where the log is damaged and the state is whole: go on without what is told to be lost
+    #[arg(long)]
+    accept_loss: bool,
     /// Do it without asking
     #[arg(long)]
     yes: bool,
@@ -52,15 +59,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return place.finish(&recovered);
     }
     let mut progress = Progress::new();
-    let stopped = place.survey(&mut progress)?;
-    progress.end();
+    let stopped = match place.survey(&mut progress)? {
+        Ok(stopped) => {
+            progress.end();
+            print!("{}", report(&stopped.survey));
+            if stopped.survey.is_alone() {
+                println!("\nnobody is to be forgotten: this member is the only one. Start it.");
+                return place.clean();
+            }
+            place.compare(Some(stopped.survey.last), &options.survivors, &mut progress)?;
+            stopped
+        }
+        Err(damage) => place.tell_lost(&damage, options, &mut progress)?,
+    };
     let survey = &stopped.survey;
-    print!("{}", report(survey));
-    if survey.is_alone() {
-        println!("\nnobody is to be forgotten: this member is the only one. Start it.");
-        return place.clean();
-    }
-    place.compare(survey, &options.survivors, &mut progress)?;
     println!("\n{}", warning(survey));
     if !options.yes && !confirmed(&survey.cluster)? {
         println!("nothing was changed");
@@ -145,20 +157,62 @@ impl Place {
         named(&self.new_store())
     }
 
-    fn survey(&self, progress: &mut Progress) -> Result<Stopped> {
+    /// The survivor, or its damage.
+    fn survey(&self, progress: &mut Progress) -> Result<Result<Stopped, OfflineError>> {
         self.clean()?;
         let store = self.store();
         let mut show = |work| progress.did(work);
-        Stopped::open(&store, &self.data_dir.join(SCRATCH), &restore::open_copy, true, &mut show)
-            .map_err(|error| restore::explain(&store, error))
+        match Stopped::open(&store, &self.data_dir.join(SCRATCH), &restore::open_copy, true, &mut show) {
+            Err(error) if !error.is_damage() => Err(restore::explain(&store, error)),
+            opened => Ok(opened),
+        }
     }
 
-    /// Shows what the other survivors hold.
+    /// Says what is lost. What is left, where that is to be gone on with.
+    ///
+    /// # Errors
+    /// Otherwise, with what can be done next.
+    fn tell_lost(
+        &self,
+        damage: &OfflineError,
+        options: &Options,
+        progress: &mut Progress,
+    ) -> Result<Stopped> {
+        progress.end();
+        println!("this master's data is damaged: {damage}\n");
+        let damaged = look(&self.store(), &self.data_dir.join(SCRATCH), progress)?;
+        let (report, file) = (lost::Report::of(&damaged), self.data_dir.join(LOST));
+        write_private(&file, report.all().as_bytes())?;
+        println!("{}\nall of it: {}", report.shown(&file), file.display());
+        let (is_left, rest) = (damaged.rest.is_some(), damaged.rest.filter(|_| options.accept_loss));
+        self.compare(rest.as_ref().map(|rest| rest.survey.last), &options.survivors, progress)?;
+        if let Some(rest) = rest {
+            return Ok(rest);
+        }
+        self.clean()?;
+        let (data, pki) = (self.data_dir.display(), self.pki_dir.display());
+        let this = format!("trireme member recover --data-dir {data} --pki-dir {pki}");
+        let alone = match is_left {
+            true => format!("\n  without what is lost, since the state is whole:\n    {this} --accept-loss"),
+            false => String::new(),
+        };
+        bail!(
+            "the data in {data} is not whole, and nothing was changed. What can be done:\n  \
+               with another master's data, or a copy of it, which may have what is lost here:\n    \
+                 {this} --survivors DIR,…\n  \
+               with a backup, into an empty directory:\n    \
+                 trireme restore --from LOCATION --key-file FILE --data-dir DIR --name NAME --pki-from {pki}\
+               {alone}"
+        )
+    }
+
+    /// Shows what the other survivors hold, beside the `last` entry here; `None`: this one is damaged.
     ///
     /// # Errors
     /// When one of them holds more: it is the one to go on with.
-    fn compare(&self, own: &Survey, others: &[PathBuf], progress: &mut Progress) -> Result<()> {
-        let mut better = None;
+    fn compare(&self, last: Option<(u64, u64)>, others: &[PathBuf], progress: &mut Progress) -> Result<()> {
+        let own = Identity::read(&self.store()).config()?.context("the store has no identity")?;
+        let mut better: Option<((u64, u64), &PathBuf)> = None;
         for dir in others {
             let scratch = self.data_dir.join(SCRATCH_OTHER);
             remove(&scratch)?;
@@ -170,7 +224,9 @@ impl Place {
             let other = match opened {
                 Ok(opened) => opened.survey.clone(),
                 Err(error) if error.is_damage() => {
-                    println!("survivor       {}: it cannot be used: {error}", dir.display());
+                    let told = look(&store, &scratch, progress).map(|damaged| lost::short(&damaged));
+                    let told = told.unwrap_or_else(|_| error.to_string());
+                    println!("survivor       {}: damaged: {told}", dir.display());
                     remove(&scratch)?;
                     continue;
                 }
@@ -188,10 +244,11 @@ impl Place {
                 return Err(anyhow::anyhow!("--survivors {}: {what}", dir.display())).config();
             }
             let (term, index) = other.last;
-            let holds = match other.last.cmp(&own.last) {
-                std::cmp::Ordering::Greater => "more than this one",
-                std::cmp::Ordering::Equal => "the same",
-                std::cmp::Ordering::Less => "less",
+            let holds = match last.map(|last| other.last.cmp(&last)) {
+                None => "whole",
+                Some(std::cmp::Ordering::Greater) => "more than this one",
+                Some(std::cmp::Ordering::Equal) => "the same",
+                Some(std::cmp::Ordering::Less) => "less",
             };
             println!(
                 "survivor       {} ({}): last entry {index} of term {term}, revision {}: {holds}",
@@ -199,15 +256,19 @@ impl Place {
                 dir.display(),
                 other.applied.revision
             );
-            if other.last > own.last && better.as_ref().is_none_or(|(last, _)| *last < other.last) {
+            if last.is_none_or(|last| last < other.last) && better.is_none_or(|(last, _)| last < other.last) {
                 better = Some((other.last, dir));
             }
         }
         let Some((_, dir)) = better else { return Ok(()) };
         self.clean()?;
+        let why = if last.is_some() {
+            "holds entries that this one lacks"
+        } else {
+            "is whole, and this one is not"
+        };
         bail!(
-            "{} holds entries that this one lacks: recover there, or leave it out of --survivors if it is lost; \
-             nothing was changed",
+            "{} {why}: recover there, or leave it out of --survivors if it is lost; nothing was changed",
             dir.display()
         )
     }
@@ -275,6 +336,15 @@ impl Place {
         remove(&self.new_store())?;
         unfinished::clear(&self.data_dir)
     }
+}
+
+/// Looks at damaged data through copies in `scratch`.
+fn look(store: &Path, scratch: &Path, progress: &mut Progress) -> Result<Damaged> {
+    remove(scratch)?;
+    let mut show = |work| progress.did(work);
+    let damaged = Damaged::look(store, scratch, &restore::read_damaged, &restore::open_copy, &mut show);
+    progress.end();
+    damaged.map_err(|error| restore::explain(store, error))
 }
 
 fn read_name(pki_dir: &Path) -> Result<String> {
@@ -354,6 +424,13 @@ fn warning(survey: &Survey) -> String {
         .filter(|member| member.id != survey.member)
         .map(|member| member.node.name.as_str())
         .collect();
+    if others.is_empty() {
+        return format!(
+            "Recovery goes on with what is left, up to entry {} of term {}, as another cluster.\n\
+             Lost is what is told above.",
+            survey.last.1, survey.last.0
+        );
+    }
     format!(
         "Recovery forgets {} and goes on with what is shown above, as another cluster.\n\
          Lost is every write that others acknowledged and that never reached this member: those after entry \

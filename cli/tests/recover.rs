@@ -1,9 +1,11 @@
-//! The quorum is lost for good, and a cluster goes on with what one master holds.
+//! The quorum is lost for good, and a cluster goes on with what one master holds; or its data is damaged,
+//! and it says what is lost.
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -223,4 +225,135 @@ fn every_acknowledged_write_outlives_two_of_three_masters() {
     assert_eq!((terms(&new), voters(&new)), (quiet, 3));
     let _ = back.kill();
     let _ = back.wait();
+}
+
+/// What no other object has, and what does not get smaller: it is found in files as it is.
+fn marker(i: u64) -> String {
+    let mut state = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut draw = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'A' + (state >> 33) as u8 % 26)
+    };
+    (0..12_000).map(|_| draw()).collect()
+}
+
+fn make(cluster: &Cluster, names: std::ops::Range<u64>) {
+    for i in names {
+        let value = format!("--from-literal=a={}", marker(i));
+        cluster.kubectl_ok(&["create", "configmap", &format!("c{i}"), &value]);
+    }
+}
+
+/// The file with this ending below a directory that has an object's value, and where in it.
+fn find(dir: &Path, ending: &str, i: u64) -> Option<(PathBuf, usize)> {
+    let sought = marker(i);
+    let sought = &sought.as_bytes()[4000..4040];
+    tree(dir).into_iter().filter(|(path, _)| path.to_string_lossy().ends_with(ending)).find_map(
+        |(path, bytes)| bytes.windows(sought.len()).position(|found| found == sought).map(|at| (path, at)),
+    )
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).expect("read");
+    bytes[at] ^= 0x55;
+    std::fs::write(path, bytes).expect("write");
+}
+
+/// A start of the only master of the cluster in `dir`, which ends by itself.
+fn start_alone(dir: &Path, port: u16) -> Output {
+    let address = |n: u16| format!("127.0.0.1:{}", port + 10 + n);
+    Command::new(TRIREME)
+        .args(["server", "--name", "master-1", "--data-dir", path(&dir.join("master-1/data"))])
+        .args(["--pki-dir", path(&dir.join("pki")), "--api-listen", &address(0)])
+        .args(["--client-listen", &address(1), "--peer-listen", &address(2)])
+        .env("TRIREME_SUPERVISED", "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("run trireme")
+}
+
+/// What is said of the only master of the cluster in `dir`, whose data is damaged: on the screen and in
+/// the file.
+fn told_of_damage(dir: &Path, port: u16) -> (String, String) {
+    let (data, pki) = (dir.join("master-1/data"), dir.join("pki"));
+    let command = format!("trireme member recover --data-dir {} --pki-dir {}", data.display(), pki.display());
+    let refused = start_alone(dir, port);
+    assert_eq!(refused.status.code(), Some(78), "{}", text(&refused));
+    assert!(text(&refused).contains(&command), "{}", text(&refused));
+    let before = tree(&data.join("store"));
+    let told = trireme(&["member", "recover", "--data-dir", path(&data), "--pki-dir", path(&pki), "--yes"]);
+    assert_eq!(told.status.code(), Some(1), "{}", text(&told));
+    assert!(text(&told).contains("nothing was changed"), "{}", text(&told));
+    assert_eq!(tree(&data.join("store")), before);
+    let file = data.join("lost.txt");
+    assert_eq!(file.metadata().expect("the file").permissions().mode() & 0o777, 0o600);
+    assert!(text(&told).contains(path(&file)), "{}", text(&told));
+    (text(&told), std::fs::read_to_string(&file).expect("what is lost"))
+}
+
+#[test]
+fn a_lone_master_whose_state_is_damaged_says_which_keys_are_lost() {
+    let root = tempfile::Builder::new().prefix("trireme-lost-").tempdir().expect("temporary folder");
+    let (dir, port) = (root.path(), free_ports());
+    let mut cluster = Cluster::start_in(dir, port, 1, 0, &["--no-restart"]);
+    make(&cluster, 0..30);
+    cluster.stop();
+    let state = dir.join("master-1/data/store/state");
+    let (table, at) = find(&state, ".sst", 17).expect("the state is on the disk");
+    let (other, _) = find(&state, ".sst", 20).expect("the state is on the disk");
+    flip(&table, at);
+    // What a start reads first.
+    flip(&other, 100);
+    let (shown, all) = told_of_damage(dir, port);
+    for told in [&shown, &all] {
+        assert!(told.contains("/registry/configmaps/default/c17   changed at revision"), "{told}");
+    }
+    for whole in ["c3", "c16", "c18", "c29"] {
+        assert!(!all.contains(&format!("/registry/configmaps/default/{whole}   ")), "{whole}: {all}");
+    }
+    assert!(!shown.contains("--accept-loss"), "{shown}");
+    // With it, too: what is damaged is the state itself.
+    let (data, pki) = (dir.join("master-1/data"), dir.join("pki"));
+    let refused =
+        trireme(&["member", "recover", "--data-dir", path(&data), "--pki-dir", path(&pki), "--accept-loss"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+}
+
+#[test]
+fn a_lone_master_whose_log_is_damaged_goes_on_without_what_it_says_is_lost() {
+    let root = tempfile::Builder::new().prefix("trireme-lost-").tempdir().expect("temporary folder");
+    let (dir, port) = (root.path(), free_ports());
+    let mut cluster = Cluster::start_in(dir, port, 1, 0, &["--no-restart"]);
+    let data = dir.join("master-1/data");
+    let (state, log) = (data.join("store/state"), data.join("store/log"));
+    let mut made = 0;
+    // The state goes to the disk now and then: of the last ones the log alone must have some.
+    let lost = loop {
+        assert!(made < 200, "the state is written all the time");
+        make(&cluster, made..made + 12);
+        made += 12;
+        let first = (0..made).find(|i| find(&state, ".sst", *i).is_none());
+        if let Some(first) = first.filter(|first| first + 6 < made) {
+            break first + 2;
+        }
+    };
+    cluster.kill("master-1");
+    cluster.stop();
+    let (segment, at) = find(&log, ".log", lost).expect("the log has it");
+    flip(&segment, at);
+    let (shown, all) = told_of_damage(dir, port);
+    assert!(shown.contains("are gone") && shown.contains("--accept-loss"), "{shown}");
+    let is_named = |i: u64| all.contains(&format!("/registry/configmaps/default/c{i}   entry"));
+    assert!((lost + 1..made).all(is_named), "{all}");
+    assert!(!(0..=lost).any(is_named), "{all}");
+
+    let done = recover(&data, &dir.join("pki"), &["--accept-loss", "--yes"]);
+    assert!(done.contains("is alone in cluster"), "{done}");
+    let cluster = Cluster::start_in(dir, port, 1, 0, &[]);
+    let there = names(&cluster);
+    for i in 0..made {
+        assert_eq!(there.contains(&format!("/c{i}\n")), i < lost, "c{i}, of {made} without {lost}: {there}");
+    }
 }

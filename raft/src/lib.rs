@@ -30,12 +30,13 @@ pub mod types;
 
 pub use identity::{Identity, IdentityError};
 pub use offline::{
-    Founder, OfflineError, OpenCopy, ReadLogError, Stopped, StoppedMember, Survey, Work, found, read_log,
+    Damaged, DamagedLog, Founder, OfflineError, OpenCopy, ReadDamaged, ReadLogError, Stopped, StoppedMember,
+    Survey, Work, Written, found, read_log,
 };
 pub use peer::{PeerAnswers, PeerNetwork, PeerPort, PeerRequest, PeerResponse};
 pub use remote::{ChangeError, Remote, RemoteConfig};
 pub use replica::{
-    AgreedBody, AgreedEntry, ChaosFault, FAULT_LASTS_MAX, Join, Limits, MemberChange, MemberError,
+    AgreedBody, AgreedEntry, ChaosFault, FAULT_LASTS_MAX, Join, Joining, Limits, MemberChange, MemberError,
     OpenEngine, OpenLogDir, PeerStatus, Replica, ReplicaConfig, ReplicaStatus, Role, StartError, Timing,
     cluster_id,
 };

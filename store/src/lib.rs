@@ -38,8 +38,8 @@ pub use kv::*;
 pub use lessor::{Lessor, Renewal};
 pub use local::{Clock, Local};
 pub use machine::{
-    Applied, DiskChecked, Dump, KvHash, LeaseRecord, RangePage, Rebirth, Reborn, SNAPSHOT_FILE, SnapshotFile,
-    SnapshotMeta, Store, Versions,
+    Applied, DiskChecked, Dump, Gap, How, KvHash, LeaseRecord, Lost, LostKey, Place, RangePage, Rebirth,
+    Reborn, SNAPSHOT_FILE, SnapshotFile, SnapshotMeta, Store, Versions,
 };
 pub use watch::WatchCounts;
 

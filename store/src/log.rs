@@ -13,8 +13,13 @@ pub use crate::codec::DecodeError;
 pub use crate::outcome::Outcome;
 
 /// Highest feature level that this version understands. It rises by one with each change of what a
-/// log may carry; the change is proposed only where all members have agreed on its level.
-pub const FEATURE_LEVEL: u32 = 1;
+/// log may carry, or of what comes of it; the change takes effect only where all members have agreed
+/// on its level.
+pub const FEATURE_LEVEL: u32 = 2;
+
+/// From this level on, the outcome of every command that may change something is remembered, also
+/// where it changed nothing: a refusal may have been told when the command comes a second time.
+pub(crate) const REFUSALS_REMEMBERED: u32 = 2;
 
 /// Identity of an entry in the log. Ordered by term, then proposer, then index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +92,27 @@ impl CommandOp {
             Self::LeaseGrant { .. } | Self::Mark(_) | Self::FeatureLevel(_) => false,
         }
     }
+}
+
+impl CommandOp {
+    /// Whether it matters how often this is carried out.
+    pub(crate) fn may_change(&self) -> bool {
+        match self {
+            Self::Txn(txn) => may_change(txn),
+            Self::Compact(_) | Self::LeaseGrant { .. } | Self::LeaseRevoke(_) => true,
+            // Each says what it holds for, a generation or a level, and is nothing the second time.
+            Self::LeaseRenew(_) | Self::LeaseExpire(_) | Self::Mark(_) | Self::FeatureLevel(_) => false,
+        }
+    }
+}
+
+fn may_change(txn: &TxnRequest) -> bool {
+    let changes = |op: &Op| match op {
+        Op::Put(_) | Op::Delete(_) => true,
+        Op::Range(_) => false,
+        Op::Txn(txn) => may_change(txn),
+    };
+    !txn.raise_fences.is_empty() || txn.success.iter().chain(&txn.failure).any(changes)
 }
 
 /// Whether a transaction deletes something in some branch; `None` where it puts something.

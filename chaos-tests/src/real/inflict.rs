@@ -210,10 +210,17 @@ pub(super) async fn begin(world: &World, fault: &Fault, leader: usize) -> Result
         }
         Kind::Upgrade => {
             master.service.down().await?;
-            let was_older = master.is_older.fetch_xor(true, Ordering::Relaxed);
+            let older = || masters.iter().filter(|master| master.is_older.load(Ordering::Relaxed)).count();
+            // Once all are newer they may have agreed on what no older one understands.
+            let becomes_older = !master.is_older.load(Ordering::Relaxed) && older() > 0;
+            let was_older = master.is_older.swap(becomes_older, Ordering::Relaxed);
             master.service.up();
-            let older = masters.iter().filter(|master| master.is_older.load(Ordering::Relaxed)).count();
-            let words = if was_older { "to the newer release" } else { "back to the older release" };
+            let older = older();
+            let words = match (was_older, becomes_older) {
+                (true, _) => "to the newer release",
+                (false, true) => "back to the older release",
+                (false, false) => "the newer release again",
+            };
             let words = format!("{to}, {words}; {older} of {} are older", masters.len());
             let evidence = Evidence::Runs(master.service.clone(), master.program().to_owned());
             Ok(Begun::new(words, Active::Over, evidence))

@@ -26,7 +26,7 @@ use crate::server::master::open_engine;
 
 pub(crate) use point::show;
 pub(crate) use progress::Progress;
-pub(crate) use source::{explain, open_copy};
+pub(crate) use source::{explain, open_copy, read_damaged};
 
 #[derive(Args, Debug)]
 #[command(override_usage = forms::USAGE)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use trireme_raft::{Identity, OfflineError, Stopped};
-use trireme_store::engine::{Engine, EngineError, RocksEngine, RocksOptions};
+use trireme_store::engine::{Engine, EngineError, RocksEngine, RocksOptions, View};
 use trireme_store::{Revision, SNAPSHOT_FILE, Store};
 
 use super::archive::{self, BackupOptions};
@@ -133,11 +133,22 @@ pub(crate) fn open_copy(from: &Path, to: &Path) -> Result<Arc<dyn Engine>, Engin
     Ok(Arc::new(RocksEngine::open_copy(from, to, RocksOptions::default())?))
 }
 
+/// What is left of a damaged state, for [`trireme_raft::Damaged`].
+pub(crate) fn read_damaged(
+    from: &Path,
+    to: &Path,
+    reader: &mut dyn FnMut(&dyn View, &dyn View),
+) -> Result<(), EngineError> {
+    RocksEngine::inspect_damaged(from, to, RocksOptions::default(), reader)
+}
+
 /// What to do about a member's data that cannot be taken.
 pub(crate) fn explain(dir: &Path, error: OfflineError) -> anyhow::Error {
     let hint = match &error {
         OfflineError::Identity(trireme_raft::IdentityError::Locked { .. }) => "; stop its master first",
-        error if error.is_damage() => "; take another master's data, or a backup",
+        error if error.is_damage() => {
+            "; take another master's data, or a backup (`trireme member recover` on this one says what is lost)"
+        }
         _ => "",
     };
     anyhow::anyhow!("{}: {error}{hint}", dir.display())

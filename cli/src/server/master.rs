@@ -34,6 +34,8 @@ pub(super) struct Master {
     pub ca_pem: Vec<u8>,
     pub peer: Files,
     pub slow_request: Duration,
+    /// The command that says what is lost, where this one's data is damaged and nobody else has it.
+    pub say_lost: String,
 }
 
 /// A running member. Cheap to clone.
@@ -86,6 +88,10 @@ impl Master {
         let replica = match started {
             // What passes by itself is tried again by who started this process.
             Err(error) if !error.is_permanent() => return Err(error.into()),
+            Err(error) if error.is_damage() => {
+                let nobody = "nobody else is known to have this master's data; what is lost of it, says";
+                return Err(anyhow::anyhow!("{error}; {nobody} {}", self.say_lost)).config();
+            }
             started => started.config()?,
         };
         tokio::spawn(rebuild.finish(replica.clone()));

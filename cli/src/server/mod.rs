@@ -192,6 +192,11 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
         ca_pem: pki.store_ca.certificate_pem().into(),
         peer,
         slow_request: Duration::from_millis(options.api.slow_request_ms),
+        say_lost: format!(
+            "trireme member recover --data-dir {} --pki-dir {}",
+            options.api.data_dir.display(),
+            options.api.pki_dir().display()
+        ),
     };
     let store = store_runtime
         .spawn(master.start(peer_listener, client_listener))

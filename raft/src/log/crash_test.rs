@@ -96,6 +96,10 @@ fn a_power_loss_between_pages_leaves_what_was_acknowledged() {
             append(&mut log, [entry(1, i, 200 + 13 * i as usize % 500)]).await;
             acknowledged.store(i + 1, Ordering::SeqCst);
             log.save_committed(Some(log_id(1, i))).await.unwrap();
+            if i % 30 == 0 {
+                // Long enough for it to be written by itself, where the next frame goes.
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
             if i % 20 == 0 {
                 log.save_vote(&Vote::new(i, MemberId(1))).await.unwrap();
             }

@@ -1,10 +1,11 @@
-//! Opening: read the segments, follow the chain of frames, cut a torn tail, refuse damage.
+//! Opening: read the segments, follow the chain of frames, cut a torn tail, refuse damage. And what is
+//! left of a log with damage: the frames that are whole, in runs between what is not.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use trireme_store::planted::{self, Bug};
 
 use super::cache::Cache;
@@ -16,9 +17,9 @@ use super::frame::{
 use super::prepare::{parse_segment_name, prepare_segment, segment_name};
 use super::state::{FrameRef, Segment, Settled, State};
 use super::writer::Tail;
-use super::{LogConfig, OpenError};
-use crate::codec::ENTRY_HEADER_BYTES;
-use crate::types::{LogId, log_id};
+use super::{Log, LogConfig, OpenError};
+use crate::codec::{self, ENTRY_HEADER_BYTES};
+use crate::types::{Entry, LogId, log_id};
 
 /// The first segment of a new log is made while its member waits: it is kept small.
 const FIRST_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -38,16 +39,10 @@ struct Found {
 }
 
 pub(super) fn recover(dir: &dyn LogDir, config: &LogConfig) -> Result<Recovered, OpenError> {
-    let mut found: Vec<Found> = Vec::new();
-    for name in dir.list()? {
-        if let Some(sequence) = parse_segment_name(&name) {
-            found.push(Found { sequence, file: dir.open(&name)?, name });
-        }
-    }
+    let mut found = segments(dir, &|name| dir.open(name))?;
     if found.is_empty() && !config.make {
         return Err(OpenError::Missing);
     }
-    found.sort_by_key(|segment| segment.sequence);
     let mut remove: Vec<String> = Vec::new();
     // Purged segments whose removal did not get to the disk may come back in any number. What
     // counts is the run without gaps at the end; that nothing of it is missing is checked below.
@@ -88,6 +83,18 @@ pub(super) fn recover(dir: &dyn LogDir, config: &LogConfig) -> Result<Recovered,
         dir.remove(&name)?;
     }
     Ok(recovered)
+}
+
+/// The segments in their order.
+fn segments(dir: &dyn LogDir, open: &dyn Fn(&str) -> io::Result<Arc<dyn LogFile>>) -> io::Result<Vec<Found>> {
+    let mut found: Vec<Found> = Vec::new();
+    for name in dir.list()? {
+        if let Some(sequence) = parse_segment_name(&name) {
+            found.push(Found { sequence, file: open(&name)?, name });
+        }
+    }
+    found.sort_by_key(|segment| segment.sequence);
+    Ok(found)
 }
 
 /// Writes what is there, from `start` to `end`, once more.
@@ -412,4 +419,194 @@ fn last_term(mut payload: &[u8], count: u32) -> Option<u64> {
         payload = payload.get(length..)?;
     }
     payload.is_empty().then_some(term).flatten()
+}
+
+/// What is left of a damaged log.
+#[derive(Default)]
+pub(crate) struct Salvaged {
+    /// Frames that follow each other, oldest run first; between two runs there is damage. Entries that
+    /// a later frame voids are left out.
+    pub(crate) runs: Vec<Run>,
+    pub(crate) damage: Vec<OpenError>,
+    /// One past the highest entry that is known to have been there.
+    pub(crate) known_next: u64,
+    /// The last entry that was known to be agreed on.
+    pub(crate) committed: Option<u64>,
+    /// Checksum of the last frame; `None` behind damage.
+    crc: Option<u32>,
+}
+
+/// Frames with entries that follow each other.
+#[derive(Default)]
+pub(crate) struct Run {
+    frames: VecDeque<(FrameRef, Arc<dyn LogFile>)>,
+}
+
+impl Log {
+    /// Reads what is whole of the log in `dir`, past its damage; `None` where there is none. Nothing is
+    /// changed.
+    pub(crate) fn salvage(dir: &dyn LogDir) -> io::Result<Option<Salvaged>> {
+        let mut salvaged = Salvaged { runs: vec![Run::default()], ..Salvaged::default() };
+        let mut last = None;
+        for found in segments(dir, &|name| dir.open_direct(name))? {
+            if last.is_some_and(|last| last + 1 != found.sequence) {
+                salvaged.broken(found.sequence, 0, "the segment before it is missing".into());
+            }
+            last = Some(found.sequence);
+            salvaged.segment(&found)?;
+        }
+        salvaged.runs.retain(|run| !run.frames.is_empty());
+        Ok(last.map(|_| salvaged))
+    }
+}
+
+impl Run {
+    pub(crate) fn first_index(&self) -> u64 {
+        self.frames.front().map_or(0, |(frame, _)| frame.first_index)
+    }
+
+    pub(crate) fn next_index(&self) -> u64 {
+        self.frames.back().map_or(0, |(frame, _)| frame.first_index + u64::from(frame.count))
+    }
+
+    /// Shows the entries from `from` on, a frame's at a time.
+    pub(crate) fn read<E: From<io::Error>>(
+        &self,
+        from: u64,
+        show: &mut dyn FnMut(Vec<Entry>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (frame, file) in &self.frames {
+            if frame.first_index + u64::from(frame.count) <= from {
+                continue;
+            }
+            let mut payload = vec![0; frame.payload_len as usize];
+            file.read_exact_at(&mut payload, frame.offset + FRAME_HEADER_BYTES as u64)?;
+            let mut payload = Bytes::from(payload);
+            let mut entries = Vec::with_capacity(frame.count as usize);
+            for index in frame.first_index..frame.first_index + u64::from(frame.count) {
+                let entry = codec::decode_entry(&mut payload, index).map_err(io::Error::from)?;
+                entries.extend((index >= from).then_some(entry));
+            }
+            show(entries)?;
+        }
+        Ok(())
+    }
+}
+
+impl Salvaged {
+    fn broken(&mut self, segment: u64, offset: u64, reason: String) {
+        self.damage.push(OpenError::Damaged { segment, offset, reason });
+        self.runs.push(Run::default());
+        self.crc = None;
+    }
+
+    fn segment(&mut self, found: &Found) -> io::Result<()> {
+        let bytes = read_what_can_be(&*found.file)?;
+        match SegmentHeader::parse(&bytes[..bytes.len().min(HEADER_BYTES as usize)]) {
+            HeaderState::Valid(header) => {
+                if self.crc.is_some_and(|crc| crc != header.prev_crc) {
+                    self.broken(found.sequence, 0, "it does not continue the segment before it".into());
+                }
+                self.crc = Some(header.prev_crc);
+                self.note(header.next_index, header.committed);
+                self.purge(header.purged);
+            }
+            HeaderState::Newer(found) => {
+                return Err(io::Error::other(OpenError::Newer { found, known: FORMAT_VERSION }));
+            }
+            HeaderState::Unused | HeaderState::Damaged => match find_frame(&bytes, HEADER_BYTES) {
+                Some(_) => self.broken(found.sequence, 0, "its header is not what was written".into()),
+                None => return Ok(()),
+            },
+        }
+        let mut offset = HEADER_BYTES;
+        loop {
+            let follows =
+                |crc: Option<u32>, header: &FrameHeader| crc.is_none_or(|crc| header.prev_crc == crc);
+            let frame = intact_frame(&bytes, offset).filter(|(header, _)| follows(self.crc, header));
+            if let Some((header, payload)) = frame {
+                self.frame(&header, payload, found, offset);
+                if header.kind != FrameKind::Committed {
+                    self.crc = Some(header.crc);
+                    offset += header.frame_len();
+                    continue;
+                }
+            }
+            let Some(later) = find_frame(&bytes, offset + FRAME_ALIGN) else { return Ok(()) };
+            let reason = format!("no valid frame here, but one at byte {later}");
+            self.broken(found.sequence, offset, reason);
+            offset = later;
+        }
+    }
+
+    fn frame(&mut self, header: &FrameHeader, payload: &[u8], found: &Found, offset: u64) {
+        match header.kind {
+            FrameKind::Entries => {
+                self.truncate(header.first_index);
+                self.note(header.first_index + u64::from(header.count), None);
+                let frame = FrameRef {
+                    first_index: header.first_index,
+                    count: header.count,
+                    segment: found.sequence,
+                    offset,
+                    payload_len: header.payload_len,
+                };
+                if let Some(run) = self.runs.last_mut() {
+                    run.frames.push_back((frame, found.file.clone()));
+                }
+            }
+            FrameKind::Truncate if payload.len() >= LOG_ID_BYTES => {
+                self.truncate(frame::take_log_id(payload, 0).map_or(0, |id| id.index + 1));
+            }
+            FrameKind::Purge if payload.len() >= LOG_ID_BYTES => self.purge(frame::take_log_id(payload, 0)),
+            _ => {}
+        }
+        // What was on the disk when it was written, and nothing has voided since.
+        if header.kind != FrameKind::Truncate {
+            self.note(header.flushed_through, header.committed);
+        }
+    }
+
+    fn note(&mut self, next: u64, committed: Option<LogId>) {
+        let committed = committed.map(|id| id.index);
+        self.known_next = self.known_next.max(next).max(committed.map_or(0, |index| index + 1));
+        self.committed = self.committed.max(committed);
+    }
+
+    fn truncate(&mut self, next: u64) {
+        self.known_next = self.known_next.min(next);
+        for run in &mut self.runs {
+            while let Some((frame, _)) = run.frames.back_mut() {
+                if frame.first_index < next {
+                    let left = next - frame.first_index;
+                    frame.count = frame.count.min(u32::try_from(left).unwrap_or(u32::MAX));
+                    break;
+                }
+                run.frames.pop_back();
+            }
+        }
+    }
+
+    fn purge(&mut self, upto: Option<LogId>) {
+        let Some(upto) = upto else { return };
+        for run in &mut self.runs {
+            let is_purged = |frame: &FrameRef| frame.first_index + u64::from(frame.count) <= upto.index + 1;
+            while run.frames.front().is_some_and(|(frame, _)| is_purged(frame)) {
+                run.frames.pop_front();
+            }
+        }
+    }
+}
+
+/// A file's bytes; zeros where the disk does not give them.
+fn read_what_can_be(file: &dyn LogFile) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; file.size()? as usize];
+    if file.read_exact_at(&mut bytes, 0).is_err() {
+        for (n, piece) in bytes.chunks_mut(ZEROS.len()).enumerate() {
+            if file.read_exact_at(piece, (n * ZEROS.len()) as u64).is_err() {
+                piece.fill(0);
+            }
+        }
+    }
+    Ok(bytes)
 }

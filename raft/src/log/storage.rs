@@ -155,12 +155,12 @@ impl RaftLogStorage<TypeConfig> for Log {
         Ok(())
     }
 
-    /// Kept in memory and written without a sync: after a crash an older one costs replaying, and
-    /// reads wait until the cluster has confirmed a newer one.
+    /// Kept in memory; the next frame carries it, and where none comes it is written by itself a while
+    /// later, without a sync. After a crash an older one costs replaying, and reads wait until the cluster
+    /// has confirmed a newer one.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        if let Some(committed) = committed {
-            self.shared.state.lock().committed = Some(committed);
-            self.send(Op::Committed(committed))?;
+        if committed.is_some() {
+            self.shared.state.lock().committed = committed;
         }
         Ok(())
     }

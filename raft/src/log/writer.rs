@@ -27,6 +27,9 @@ const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// memory for good.
 const BUFFER_KEEP_BYTES: usize = 1024 * 1024;
 
+/// A committed position that no frame has carried is written by itself once nothing came for so long.
+const COMMITTED_WITHIN: Duration = Duration::from_millis(100);
+
 /// In a simulated world, where nothing blocks: between two looks for a segment that the disk refused.
 const SEGMENT_RETRY: Duration = Duration::from_millis(100);
 
@@ -44,7 +47,6 @@ pub(super) enum Op {
         after: Option<LogId>,
         done: oneshot::Sender<()>,
     },
-    Committed(LogId),
     Purge(LogId),
     Stop,
 }
@@ -61,14 +63,13 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     preparer: Preparer,
     tail: Tail,
-    /// What the next segment's header and the next frame carry.
+    /// What the next segment's header carries.
     vote: Option<Vote>,
     purged: Option<LogId>,
+    /// The committed position as it was last written.
     committed: Option<LogId>,
     /// Index after the last entry written.
     next_index: u64,
-    /// The committed position changed since it was last written.
-    committed_pending: bool,
     buffer: BytesMut,
     /// When the last frame was begun, written and synced.
     times_ns: [u64; 3],
@@ -97,8 +98,9 @@ impl Worker<Op> for Writer {
         let mut op = self.held.take().or(op);
         if op.is_none() {
             self.start_frame();
+            self.write_committed();
             self.prepare_ahead();
-            return Next::Job;
+            return self.next();
         }
         let mut group = std::mem::take(&mut self.group);
         let mut go_on = true;
@@ -124,14 +126,12 @@ impl Worker<Op> for Writer {
         }
         self.flush(&mut group);
         self.group = group;
-        if self.committed_pending {
-            self.write_committed();
-        }
         if !go_on {
+            self.write_committed();
             return Next::Nothing;
         }
         self.prepare_ahead();
-        if self.held.is_some() { Next::Pause(SEGMENT_RETRY) } else { Next::Job }
+        self.next()
     }
 }
 
@@ -160,7 +160,6 @@ impl Writer {
             purged,
             committed,
             next_index,
-            committed_pending: false,
             buffer: BytesMut::new(),
             times_ns: [0; 3],
             dead: false,
@@ -170,14 +169,24 @@ impl Writer {
         }
     }
 
+    fn next(&self) -> Next {
+        let written = self.committed.max(self.purged).map_or(0, |id| id.index + 1);
+        if self.held.is_some() {
+            Next::Pause(SEGMENT_RETRY)
+        } else if written < self.next_index {
+            Next::JobWithin(COMMITTED_WITHIN)
+        } else {
+            Next::Job
+        }
+    }
+
     /// Whether `op`, with what is gathered, may not fit into the segment in use.
     fn needs_segment(&self, op: &Op) -> bool {
         let bytes = match op {
             Op::Append { entries, .. } => entries.iter().map(codec::encoded_len).sum(),
             Op::Vote { .. } => VOTE_BYTES,
             Op::Truncate { .. } | Op::Purge(_) => LOG_ID_BYTES,
-            // Written where there is room, or left out.
-            Op::Committed(_) | Op::Stop => return false,
+            Op::Stop => return false,
         };
         let headers = 2 * (FRAME_HEADER_BYTES + FRAME_ALIGN as usize);
         self.tail.offset + (self.buffer.len() + bytes + headers) as u64 > self.tail.segment.capacity
@@ -205,10 +214,6 @@ impl Writer {
     fn take(&mut self, op: Op, group: &mut Group) -> bool {
         match op {
             Op::Append { entries, flushed } => self.gather(entries, flushed, group),
-            Op::Committed(committed) => {
-                self.committed = Some(committed);
-                self.committed_pending = true;
-            }
             Op::Vote { vote, done } => {
                 self.flush(group);
                 if planted::is(Bug::VoteNotWritten) {
@@ -309,12 +314,13 @@ impl Writer {
         self.write_frame(kind, 0, self.next_index, true);
     }
 
-    /// Writes the committed position where the next frame will overwrite it, without a sync.
+    /// Writes the committed position, if it is not written yet and there is room, where the next frame
+    /// will overwrite it, without a sync.
     fn write_committed(&mut self) {
-        if self.tail.offset + FRAME_HEADER_BYTES as u64 <= self.tail.segment.capacity {
+        let is_written = self.shared.state.lock().committed == self.committed;
+        if !is_written && self.tail.offset + FRAME_HEADER_BYTES as u64 <= self.tail.segment.capacity {
             self.write_frame(FrameKind::Committed, 0, self.next_index, false);
         }
-        self.committed_pending = false;
     }
 
     fn purge(&mut self, upto: LogId) {
@@ -354,6 +360,7 @@ impl Writer {
         if rotate {
             self.rotate(len, first_index);
         }
+        self.committed = self.shared.state.lock().committed;
         let crc = frame::seal(
             &mut self.buffer,
             FrameHeader {
@@ -410,7 +417,6 @@ impl Writer {
             self.tail.offset += len;
             self.shared.bytes.fetch_add(len, Ordering::Relaxed);
             self.tail.crc = crc;
-            self.committed_pending = false;
         }
         self.start_frame();
         at

@@ -1,12 +1,16 @@
-//! Members that do not run: what one holds, and the making of a new cluster's members.
+//! Members that do not run: what one holds, what one has lost, and the making of a new cluster's members.
 
 mod found;
+mod lost;
+#[cfg(test)]
+mod lost_test;
 mod read;
 mod stopped;
 #[cfg(test)]
 mod stopped_test;
 
 pub use found::{Founder, found};
+pub use lost::{Damaged, DamagedLog, ReadDamaged, Written};
 pub use read::{ReadLogError, read_log};
 pub use stopped::{OpenCopy, Stopped, StoppedMember, Survey};
 

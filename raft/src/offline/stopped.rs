@@ -74,7 +74,7 @@ impl Survey {
 pub struct Stopped {
     pub survey: Survey,
     pub store: Store,
-    _dir: DataDir,
+    pub(super) _dir: DataDir,
 }
 
 impl Stopped {
@@ -121,7 +121,7 @@ impl Stopped {
     }
 }
 
-fn noted(dir: &Path) -> Option<String> {
+pub(super) fn noted(dir: &Path) -> Option<String> {
     let diverged = || "its state differed from that of a majority".to_owned();
     disk_check::noted(dir).or_else(|| marks::is_diverged(dir).then(diverged))
 }
@@ -174,7 +174,7 @@ fn apply(store: &Store, log: &Log, progress: &mut dyn FnMut(Work)) -> Result<(),
     Ok(())
 }
 
-fn members(applied: &Applied) -> Result<Vec<StoppedMember>, OfflineError> {
+pub(super) fn members(applied: &Applied) -> Result<Vec<StoppedMember>, OfflineError> {
     if applied.membership.is_empty() {
         return Ok(Vec::new());
     }

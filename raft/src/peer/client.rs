@@ -15,6 +15,7 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RaftNetworkV2};
 use parking_lot::Mutex;
+use tokio::runtime;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -64,7 +65,9 @@ pub(crate) struct Peers {
     tls: Tls,
     /// In a simulated world, instead of it.
     network: Option<Arc<dyn PeerNetwork>>,
-    clients: Mutex<HashMap<(String, Lane), PeerClient<Line>>>,
+    /// By address, what they are for and who drives them: a runtime that ends takes its connections along,
+    /// and a call over one of its own needs no other's thread to be woken, there and back.
+    clients: Mutex<HashMap<(String, Lane, runtime::Id), PeerClient<Line>>>,
     /// Members that said that their disk is full, by their last answer to a heartbeat.
     full: Mutex<BTreeSet<MemberId>>,
     liveness: Liveness,
@@ -156,8 +159,9 @@ impl Peers {
     }
 
     pub(crate) fn client(&self, address: &str, lane: Lane) -> Result<PeerClient<Line>, Status> {
+        let key = (address.to_owned(), lane, runtime::Handle::current().id());
         let mut clients = self.clients.lock();
-        if let Some(client) = clients.get(&(address.to_owned(), lane)) {
+        if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
         let line = match &self.network {
@@ -167,7 +171,7 @@ impl Peers {
         let client = PeerClient::new(line)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        clients.insert((address.to_owned(), lane), client.clone());
+        clients.insert(key, client.clone());
         Ok(client)
     }
 

@@ -34,6 +34,21 @@ pub(crate) struct SnapshotDirs {
     next: AtomicU64,
     /// Positions of snapshots that were sent, and when they stop to matter.
     sent: Mutex<Vec<(u64, Instant)>>,
+    incoming: Arc<Incoming>,
+}
+
+/// How far the snapshot is that is being received.
+#[derive(Default)]
+struct Incoming {
+    bytes: AtomicU64,
+    of: AtomicU64,
+}
+
+impl Incoming {
+    fn set(&self, bytes: u64, of: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.of.store(of, Ordering::Relaxed);
+    }
 }
 
 impl SnapshotDirs {
@@ -43,7 +58,7 @@ impl SnapshotDirs {
             _ => {}
         }
         std::fs::create_dir_all(&path)?;
-        Ok(Self { path, next: AtomicU64::new(0), sent: Mutex::default() })
+        Ok(Self { path, next: AtomicU64::new(0), sent: Mutex::default(), incoming: Arc::default() })
     }
 
     /// Up to where the log may be purged: not past what a receiver of a snapshot needs next.
@@ -52,6 +67,12 @@ impl SnapshotDirs {
         let now = Instant::now();
         sent.retain(|(_, until)| *until > now);
         sent.iter().map(|(at, _)| *at).fold(index, u64::min)
+    }
+
+    /// Bytes of a snapshot that have come, and of how many; zero where there is none, or its sender does
+    /// not say.
+    pub(crate) fn incoming(&self) -> (u64, u64) {
+        (self.incoming.bytes.load(Ordering::Relaxed), self.incoming.of.load(Ordering::Relaxed))
     }
 
     fn keep_log_from(&self, index: u64) {
@@ -130,15 +151,16 @@ async fn send_files(
         let sent = pieces.send(pb::SnapshotChunk { part: Some(part) }).await;
         sent.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the receiver is gone"))
     };
+    let dir = dir.to_owned();
+    let (files, bytes) = work::blocking(move || files_of(&dir)).await??;
     send(pb::snapshot_chunk::Part::Start(pb::SnapshotStart {
         vote: wire::ballot(vote),
         last: wire::position(meta.last_log_id),
         membership_position: wire::position(*meta.last_membership.log_id()),
         membership: codec::encode_membership(meta.last_membership.membership()),
+        bytes,
     }))
     .await?;
-    let dir = dir.to_owned();
-    let files = work::blocking(move || files_of(&dir)).await??;
     let (count, mut total) = (files.len() as u32, 0);
     for (name, path) in files {
         let mut reading = work::blocking(move || FileReading::open(name, &path)).await??;
@@ -152,14 +174,17 @@ async fn send_files(
     send(pb::snapshot_chunk::Part::End(pb::SnapshotEnd { files: count, bytes: total })).await
 }
 
-/// The files of a snapshot by name, in its order. There may be thousands: each is opened in its turn.
-fn files_of(dir: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
-    let named = |entry: io::Result<std::fs::DirEntry>| {
+/// The files of a snapshot by name, in its order, and the bytes in them. There may be thousands: each is
+/// opened in its turn.
+fn files_of(dir: &Path) -> io::Result<(BTreeMap<String, PathBuf>, u64)> {
+    let (mut files, mut bytes) = (BTreeMap::new(), 0);
+    for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let unreadable = |_| io::Error::other("a file of the snapshot has no readable name");
-        Ok((entry.file_name().into_string().map_err(unreadable)?, entry.path()))
-    };
-    std::fs::read_dir(dir)?.map(named).collect()
+        bytes += entry.metadata()?.len();
+        files.insert(entry.file_name().into_string().map_err(unreadable)?, entry.path());
+    }
+    Ok((files, bytes))
 }
 
 struct FileReading {
@@ -219,7 +244,8 @@ pub(super) async fn receive(
     };
     let scratch = Scratch(dirs.next("recv"));
     std::fs::create_dir(&scratch.0)?;
-    let files = Files { dir: scratch.0.clone(), open: None, files: 0, total: 0, whole: false };
+    let shown = Shown { incoming: dirs.incoming.clone(), of: start.bytes };
+    let files = Files { dir: scratch.0.clone(), open: None, files: 0, total: 0, whole: false, shown };
     // The disk and the network each go on while the other one waits.
     let (pieces, queue) = mpsc::channel(PIECES_MAX);
     let writing = tokio::spawn(write(files, queue));
@@ -258,6 +284,25 @@ struct Files {
     total: u64,
     /// All that was announced is there and on the disk.
     whole: bool,
+    shown: Shown,
+}
+
+/// Shows how far a snapshot is, for as long as it comes.
+struct Shown {
+    incoming: Arc<Incoming>,
+    of: u64,
+}
+
+impl Shown {
+    fn set(&self, bytes: u64) {
+        self.incoming.set(bytes, self.of);
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.incoming.set(0, 0);
+    }
 }
 
 impl Files {
@@ -292,6 +337,7 @@ impl Files {
                 file.write_all(&piece.data)?;
                 *offset += piece.data.len() as u64;
                 self.total += piece.data.len() as u64;
+                self.shown.set(self.total);
                 Ok(())
             }
             Part::End(end) => {

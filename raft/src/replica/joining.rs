@@ -50,7 +50,14 @@ impl Inner {
         let mut said = None;
         loop {
             let pause = if self.has_to_ask() {
-                match self.ask_to_join().await {
+                let asked = self.ask_to_join().await;
+                *self.joining.lock() = match &asked {
+                    Ok(Joined::Learning { matched_index, last_index, .. }) => {
+                        Some((*matched_index, *last_index))
+                    }
+                    _ => None,
+                };
+                match asked {
                     Ok(Joined::Votes) => {
                         self.note_taken_in().await;
                         self.solved(JOINING);
@@ -75,6 +82,7 @@ impl Inner {
                     }
                 }
             } else {
+                *self.joining.lock() = None;
                 self.solved(JOINING);
                 said = None;
                 LOOK_EVERY.min(ASK_EVERY)

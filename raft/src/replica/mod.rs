@@ -1,7 +1,7 @@
 //! A member of the cluster: the store, replicated.
 //!
 //! ```text
-//!   Kv ── proposals ──► leader? client_write_many ──► log ──► apply ──► outcome
+//!   Kv ── proposals ──► leader? a round ──► log ──► apply ──► outcome
 //!     │                 other?  Peer.Propose ───────► …
 //!     ├── reads ───────► one ReadIndex for all who wait ──► applied so far? ──► store
 //!     └── watches, serializable reads ──► the store, once it has caught up
@@ -27,6 +27,7 @@ mod metrics;
 mod newcomer;
 mod proposals;
 mod reads;
+mod rounds;
 mod status;
 mod upkeep;
 
@@ -49,7 +50,7 @@ pub use config::{Limits, OpenEngine, OpenLogDir, ReplicaConfig, Timing};
 pub use faults::{ChaosFault, FAULT_LASTS_MAX};
 pub use joining::Join;
 pub use members::{MemberChange, MemberError};
-pub use status::{PeerStatus, ReplicaStatus, Role};
+pub use status::{Joining, PeerStatus, ReplicaStatus, Role};
 
 use crate::identity::{DataDir, Identity, IdentityError};
 use crate::log::{Log, LogConfig, OpenError};
@@ -64,6 +65,7 @@ use marks::Marks;
 use newcomer::Newcomer;
 use proposals::Proposals;
 use reads::Readers;
+use rounds::Rounds;
 
 /// Threads of the raft core and the peers' connections, apart from whatever else the process does.
 const CORE_THREADS_MAX: usize = 2;
@@ -159,6 +161,7 @@ pub(crate) struct Inner {
     snapshots: Arc<SnapshotDirs>,
     progress: Arc<Progress>,
     proposals: Proposals,
+    rounds: Rounds,
     readers: Readers,
     leases: Arc<Leases>,
     marks: Arc<Marks>,
@@ -180,6 +183,8 @@ pub(crate) struct Inner {
     /// The term in which this member was first seen leading with a quorum behind it, and when.
     led: Mutex<Option<(u64, std::time::Instant)>>,
     problems: Mutex<Vec<String>>,
+    /// Entries that it has, and of how many, while it comes into the cluster.
+    joining: Mutex<Option<(u64, u64)>>,
     stop: CancellationToken,
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
     _dir: DataDir,
@@ -357,6 +362,7 @@ impl Replica {
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let (readers, reader_queue) = reads::readers();
+        let (rounds, parts) = Rounds::new();
         let contact = Contact::new();
         let inner = Arc::new(Inner {
             member,
@@ -370,6 +376,7 @@ impl Replica {
             snapshots: dirs.clone(),
             progress,
             proposals,
+            rounds,
             readers,
             leases,
             marks,
@@ -384,6 +391,7 @@ impl Replica {
             elsewhere: AtomicBool::new(false),
             led: Mutex::default(),
             problems: Mutex::default(),
+            joining: Mutex::default(),
             stop,
             runtime: Mutex::new(None),
             _dir: dir,
@@ -391,6 +399,7 @@ impl Replica {
         });
         inner.serve_peers(port, dirs)?;
         tokio::spawn(inner.clone().run_proposals(queue));
+        tokio::spawn(inner.clone().run_rounds(parts));
         tokio::spawn(inner.clone().run_readers(reader_queue));
         tokio::spawn(inner.clone().run_leases());
         tokio::spawn(inner.clone().run_elections());

@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::StreamExt;
-use openraft::errors::ClientWriteError;
 use tokio::sync::{mpsc, oneshot};
 use trireme_store::Error;
 use trireme_store::limits::REQUEST_BYTES_MAX;
@@ -20,6 +18,7 @@ use trireme_store::log::{Command, CommandOp, Outcome, ProposalId};
 
 use super::Inner;
 use super::metrics::role_of;
+use super::rounds::Written;
 use crate::metrics::{Moments, Subject, now_ns, split};
 use crate::peer::{Lane, MESSAGE_BYTES_MAX, addressed, pb};
 use crate::types::{MemberId, Payload, Proposal};
@@ -27,11 +26,11 @@ use crate::types::{MemberId, Payload, Proposal};
 /// Proposals in one message to openraft or to the leader.
 const BATCH_MAX: usize = 512;
 /// Bytes in one message to the leader; a batch is closed when it passes them.
-const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of outcomes in one answer to a member that forwarded proposals.
 const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 /// Between two looks at who leads, while an answer of a leader is waited for.
-const LED_POLL: Duration = Duration::from_millis(20);
+pub(super) const LED_POLL: Duration = Duration::from_millis(20);
 /// Between two tries of what could not be sent.
 const RETRY: Duration = Duration::from_millis(10);
 /// What a command's encoding may add to the keys and values of a request.
@@ -238,16 +237,13 @@ impl Inner {
         if leader != self.member {
             return self.propose_to(leader, &address, vec![proposal.bytes.clone()]).await.pop().flatten();
         }
-        let Ok(mut written) = self.raft.client_write_many([proposal.clone()]).await else {
-            return Some(Err(Error::OutcomeUnknown));
-        };
-        match written.next().await {
-            Some(Ok(Ok(response))) => {
-                moments.index = response.log_id.index;
-                Some(response.response.ok_or(Error::OutcomeUnknown))
+        match self.rounds.write(vec![proposal.clone()]).await.pop() {
+            Some(Written::Applied { index, outcome }) => {
+                moments.index = index;
+                Some(outcome.ok_or(Error::OutcomeUnknown))
             }
-            Some(Ok(Err(_))) => None,
-            Some(Err(_)) | None => Some(Err(Error::OutcomeUnknown)),
+            Some(Written::NotTaken | Written::Discarded) => None,
+            Some(Written::Stopped) | None => Some(Err(Error::OutcomeUnknown)),
         }
     }
 
@@ -325,11 +321,10 @@ impl Inner {
                 let this = self.clone();
                 let again = again.clone();
                 if leader == self.member {
-                    // Handed to openraft here, so that the order of the queue is kept.
-                    let proposals: Vec<Proposal> =
-                        some.iter().map(|pending| pending.proposal.clone()).collect();
-                    let written = this.raft.client_write_many(proposals).await;
-                    tokio::spawn(async move { finish_local(written, some, &again).await });
+                    // Given here, so that the order of the queue is kept.
+                    let proposals = some.iter().map(|pending| pending.proposal.clone()).collect();
+                    let written = this.rounds.write(proposals);
+                    tokio::spawn(async move { finish_local(written.await, some, &again) });
                 } else {
                     let address = address.clone();
                     tokio::spawn(async move { this.forward(leader, &address, some, &again).await });
@@ -427,34 +422,29 @@ impl Inner {
             }
         }
         let sent_ns = now_ns();
-        let Ok(mut written) = self.raft.client_write_many(proposals).await else {
-            return refuse(R::Unknown(true));
-        };
         let mut results = Vec::with_capacity(count);
         let mut answer_bytes = 0;
-        while let Some(result) = written.next().await {
-            if let Ok(Ok(response)) = &result {
-                self.look_at_forwarded(sent_ns, response.log_id.index);
-            }
-            let result = match result {
-                Ok(Ok(response)) => match response.response {
-                    // A message that is too large would never arrive, however often it is asked
-                    // for. What does not fit any more is asked for again; the first always fits.
-                    Some(outcome) => match outcome.encode() {
-                        bytes if results.is_empty() || answer_bytes + bytes.len() <= ANSWER_BYTES_MAX => {
+        for written in self.rounds.write(proposals).await {
+            let result = match written {
+                Written::Applied { index, outcome } => {
+                    self.look_at_forwarded(sent_ns, index);
+                    match outcome.map(|outcome| outcome.encode()) {
+                        // A message that is too large would never arrive, however often it is asked
+                        // for. What does not fit any more is asked for again; the first always fits.
+                        Some(bytes)
+                            if results.is_empty() || answer_bytes + bytes.len() <= ANSWER_BYTES_MAX =>
+                        {
                             answer_bytes += bytes.len();
                             R::Outcome(bytes)
                         }
                         _ => R::Unknown(true),
-                    },
-                    None => R::Unknown(true),
-                },
-                Ok(Err(ClientWriteError::ForwardToLeader(_))) => R::NotLeader(true),
-                Ok(Err(_)) | Err(_) => R::Unknown(true),
+                    }
+                }
+                Written::NotTaken => R::NotLeader(true),
+                Written::Discarded | Written::Stopped => R::Unknown(true),
             };
             results.push(pb::ProposeResult { result: Some(result) });
         }
-        results.resize(count - refused.len(), pb::ProposeResult { result: Some(R::Unknown(true)) });
         for (place, error) in refused {
             let result = R::Outcome(Outcome::Failed(error).encode());
             results.insert(place, pb::ProposeResult { result: Some(result) });
@@ -489,37 +479,19 @@ pub(super) fn stamp(bytes: Bytes, now_ms: i64) -> Result<Proposal, trireme_store
     Ok(Proposal { bytes: command.encode(), command: Some(Arc::new(command)) })
 }
 
-type Written = Result<
-    futures::stream::BoxStream<
-        'static,
-        Result<
-            openraft::raft::WriteResult<crate::types::TypeConfig>,
-            openraft::errors::Fatal<crate::types::TypeConfig>,
-        >,
-    >,
-    openraft::errors::Fatal<crate::types::TypeConfig>,
->;
-
-async fn finish_local(written: Written, batch: Vec<Pending>, again: &mpsc::UnboundedSender<Pending>) {
-    // A core that stops ends the stream early, and one that has ended must not be polled.
-    let Ok(mut written) = written.map(StreamExt::fuse) else {
-        // The core has stopped: the process is about to end.
-        for pending in batch {
-            pending.answer(Err(Error::OutcomeUnknown));
-        }
-        return;
-    };
-    for mut pending in batch {
-        match written.next().await {
-            Some(Ok(Ok(response))) => {
-                pending.moments.index = response.log_id.index;
-                pending.answer(response.response.ok_or(Error::OutcomeUnknown));
+/// Answers those whose proposals this member has written itself.
+fn finish_local(written: Vec<Written>, batch: Vec<Pending>, again: &mpsc::UnboundedSender<Pending>) {
+    for (mut pending, written) in batch.into_iter().zip(written) {
+        match written {
+            Written::Applied { index, outcome } => {
+                pending.moments.index = index;
+                pending.answer(outcome.ok_or(Error::OutcomeUnknown));
             }
-            // Before the append, or of unknown fate: either way the id makes repeating safe.
-            Some(Ok(Err(_))) => {
+            // The id makes repeating safe.
+            Written::NotTaken | Written::Discarded => {
                 let _ = again.send(pending);
             }
-            Some(Err(_)) | None => pending.answer(Err(Error::OutcomeUnknown)),
+            Written::Stopped => pending.answer(Err(Error::OutcomeUnknown)),
         }
     }
 }

@@ -69,10 +69,21 @@ pub struct ReplicaStatus {
     pub db_size_bytes: u64,
     pub db_size_in_use_bytes: u64,
     pub caught_up: bool,
+    /// While it has no vote and wants one.
+    pub joining: Option<Joining>,
     /// Every member, this one included.
     pub members: Vec<PeerStatus>,
     /// What is wrong, in words.
     pub problems: Vec<String>,
+}
+
+/// How far a member is that comes into the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Joining {
+    /// Entries of the log that it has, those that its state stands for included, and of how many.
+    pub entries: (u64, u64),
+    /// Bytes that it has of a snapshot, and of how many; zero where none is coming.
+    pub snapshot_bytes: (u64, u64),
 }
 
 pub(super) fn role(state: ServerState) -> Role {
@@ -150,6 +161,10 @@ impl Inner {
             db_size_bytes: size.disk_bytes,
             db_size_in_use_bytes: size.live_bytes,
             caught_up: *self.caught_up.borrow(),
+            joining: self
+                .joining
+                .lock()
+                .map(|entries| Joining { entries, snapshot_bytes: self.snapshots.incoming() }),
             members: members.collect(),
             problems,
         }

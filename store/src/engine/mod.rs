@@ -188,6 +188,11 @@ pub trait View {
     /// A cursor over the versions of one key at a time: after a seek to `x ‖ 8 bytes` only keys that
     /// begin with `x` are sure to be found, and it may end after them.
     fn version_cursor<'v>(&'v self) -> Box<dyn Cursor + 'v>;
+
+    /// Where reading may go on when a cursor cannot read what follows `key`: the first key that lies
+    /// behind one of the pieces of files that `key` lies in, of those whose damage costs all that is in
+    /// them. `None`: nothing is behind.
+    fn next_piece(&self, key: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// A key and its value, borrowed from a cursor.

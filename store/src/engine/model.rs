@@ -204,6 +204,10 @@ impl View for MapView<'_> {
     fn version_cursor<'v>(&'v self) -> Box<dyn Cursor + 'v> {
         self.cursor(&[layout::VERSIONS + 1])
     }
+
+    fn next_piece(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 struct MapCursor<'a> {

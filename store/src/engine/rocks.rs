@@ -14,8 +14,8 @@ use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, Env, ErrorKind,
-    FlushOptions, IngestExternalFileOptions, Options, ReadOptions, SliceTransform, Snapshot, SstFileWriter,
-    WriteBatch, WriteOptions,
+    FlushOptions, IngestExternalFileOptions, Options, Range, ReadOptions, SliceTransform, Snapshot,
+    SstFileWriter, WriteBatch, WriteOptions,
 };
 
 use crate::layout;
@@ -55,6 +55,9 @@ impl Default for RocksOptions {
 const CHECK_CACHE_BYTES: usize = 1 << 20;
 /// What a check of the disk reads at once.
 const CHECK_AHEAD_BYTES: usize = 1 << 20;
+
+/// Where the search for the last key of a piece gives up: indices shorten keys, and few are as long.
+const PIECE_KEY_BYTES_MAX: usize = 4096;
 
 impl RocksOptions {
     fn build(&self, cache: &Cache) -> Result<Options, EngineError> {
@@ -181,6 +184,40 @@ impl RocksEngine {
         link_tables(from, to)
     }
 
+    /// Shows what can be read of a state that is damaged and that no engine runs on, through a copy in
+    /// the new directory `to`: of `from` nothing is changed. The second view is of the tables alone in
+    /// which nothing is damaged. Where a block is, the first shows nothing of what other tables have
+    /// there; the second does, with no word of what the damaged ones changed of it.
+    ///
+    /// # Errors
+    /// Where the list of tables, or its name, cannot be read: then nothing can.
+    pub fn inspect_damaged(
+        from: &Path,
+        to: &Path,
+        options: RocksOptions,
+        reader: &mut dyn FnMut(&dyn View, &dyn View),
+    ) -> Result<(), EngineError> {
+        let generation =
+            active(from)?.ok_or_else(|| EngineError::Io(format!("{} holds no state", from.display())))?;
+        let (all, whole) = (to.join("all"), to.join("whole"));
+        fs::create_dir_all(to)?;
+        link_tables(&state_dir(from, generation), &all)?;
+        let mut options = options.build(&Cache::new_lru_cache(options.block_cache_bytes))?;
+        // Tables that cannot be opened are damaged pieces like others. Through the kernel's cache: each
+        // look for a key reads again what of them cannot be kept.
+        options.set_paranoid_checks(false);
+        let db = DB::open_for_read_only(&options, &all, false)?;
+        let view = RocksView { ahead_bytes: CHECK_AHEAD_BYTES, ..RocksView::new(&db) };
+        match whole_tables(&db, &options, &all, &whole) {
+            Ok(whole) => reader(&view, &RocksView::new(&whole)),
+            Err(error) => {
+                tracing::warn!(%error, "the whole tables cannot be read apart from those that are damaged");
+                reader(&view, &view);
+            }
+        }
+        Ok(())
+    }
+
     /// Steps of an install, counted from 1, for tests that crash after each.
     fn reached(&self, step: usize) -> Result<(), EngineError> {
         #[cfg(test)]
@@ -288,6 +325,30 @@ fn link_tables(from: &Path, to: &Path) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// Reads from the disk itself, where it can.
+fn open_for_check(options: &mut Options, dir: &Path) -> Result<DB, EngineError> {
+    options.set_use_direct_reads(true);
+    Ok(DB::open_for_read_only(options, dir, false).or_else(|_| {
+        // Not every file system has direct reads.
+        options.set_use_direct_reads(false);
+        DB::open_for_read_only(options, dir, false)
+    })?)
+}
+
+/// A database in the new directory `to` of those tables of another in which nothing is damaged.
+fn whole_tables(db: &DB, options: &Options, dir: &Path, to: &Path) -> Result<DB, EngineError> {
+    fs::create_dir(to)?;
+    for table in db.live_files()? {
+        let name = table.name.trim_start_matches('/');
+        if dir.join(name).exists() {
+            fs::hard_link(dir.join(name), to.join(name))?;
+        }
+    }
+    // It reads each, and leaves out those that it cannot read to their end.
+    DB::repair(options, to)?;
+    Ok(DB::open_for_read_only(options, to, false)?)
+}
+
 /// Bytes of one file of a load, before the next is begun.
 const LOAD_FILE_BYTES: u64 = 256 << 20;
 
@@ -333,7 +394,7 @@ impl Records for Tables<'_> {
 impl Engine for RocksEngine {
     fn read(&self, reader: &mut dyn FnMut(&dyn View)) {
         let open = self.current();
-        reader(&RocksView::new(open.db.snapshot()));
+        reader(&RocksView::new(&open.db));
     }
 
     fn write(&self, batch: Batch) -> Result<(), EngineError> {
@@ -363,20 +424,15 @@ impl Engine for RocksEngine {
 
     fn inspect(&self, dir: &Path, reader: &mut dyn FnMut(&dyn View)) -> Result<(), EngineError> {
         let db = DB::open_for_read_only(&self.options.build(&self.cache)?, dir, false)?;
-        reader(&RocksView::new(db.snapshot()));
+        reader(&RocksView::new(&db));
         Ok(())
     }
 
     fn inspect_disk(&self, dir: &Path, reader: &mut dyn FnMut(&dyn View)) -> Result<(), EngineError> {
         // Blocks are found in a cache by their file's identity, which a link keeps: so one of its own.
         let mut options = self.options.build(&Cache::new_lru_cache(CHECK_CACHE_BYTES))?;
-        options.set_use_direct_reads(true);
-        let db = DB::open_for_read_only(&options, dir, false).or_else(|_| {
-            // Not every file system has direct reads.
-            options.set_use_direct_reads(false);
-            DB::open_for_read_only(&options, dir, false)
-        })?;
-        reader(&RocksView { snapshot: db.snapshot(), ahead_bytes: CHECK_AHEAD_BYTES });
+        let db = open_for_check(&mut options, dir)?;
+        reader(&RocksView { ahead_bytes: CHECK_AHEAD_BYTES, ..RocksView::new(&db) });
         Ok(())
     }
 
@@ -455,14 +511,42 @@ impl Engine for RocksEngine {
 }
 
 struct RocksView<'a> {
+    db: &'a DB,
     snapshot: Snapshot<'a>,
     /// What a cursor reads ahead; zero: what RocksDB thinks right.
     ahead_bytes: usize,
 }
 
 impl<'a> RocksView<'a> {
-    fn new(snapshot: Snapshot<'a>) -> Self {
-        Self { snapshot, ahead_bytes: 0 }
+    fn new(db: &'a DB) -> Self {
+        Self { db, snapshot: db.snapshot(), ahead_bytes: 0 }
+    }
+
+    /// Whether some table has an end of a block between two keys. The indices of the tables are asked,
+    /// no block is read.
+    fn are_apart(&self, key: &[u8], later: &[u8]) -> bool {
+        self.db.get_approximate_sizes(&[Range::new(key, later)]).first().is_some_and(|bytes| *bytes > 0)
+    }
+
+    /// Whether the index of some table is damaged here: then each key seems to be in a block of its own, and
+    /// what is behind it is as far away as the table's end.
+    fn index_is_damaged(&self, key: &[u8]) -> bool {
+        let (next, second) = ([key, &[0]].concat(), [key, &[0, 0]].concat());
+        self.are_apart(key, &next) && self.are_apart(&next, &second)
+    }
+
+    /// Where the next table begins, or behind the end of the one that ends next.
+    fn next_table(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let mut found: Option<Vec<u8>> = None;
+        for table in self.db.live_files().unwrap_or_default() {
+            let behind = table.end_key.map(|end| [&end, &[0][..]].concat());
+            for place in [table.start_key, behind].into_iter().flatten() {
+                if place[..] > *key && found.as_ref().is_none_or(|found| place < *found) {
+                    found = Some(place);
+                }
+            }
+        }
+        found
     }
 }
 
@@ -484,6 +568,36 @@ impl View for RocksView<'_> {
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);
         Box::new(RocksCursor(self.snapshot.raw_iterator_opt(options)))
+    }
+
+    fn next_piece(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let table = self.next_table(key)?;
+        if self.index_is_damaged(key) || !self.are_apart(key, &table) {
+            return Some(table);
+        }
+        let is_same = |later: &[u8]| later <= key || later < &table[..] && !self.are_apart(key, later);
+        // The last key of the piece, byte by byte: of each the highest that is still in it. Before a table
+        // that begins there is no last one.
+        let mut last = Vec::new();
+        while last.len() < PIECE_KEY_BYTES_MAX {
+            let (mut below, mut above) = (0u16, 256);
+            while below < above {
+                let middle = (below + above) / 2;
+                last.push(middle as u8);
+                if is_same(&last) {
+                    below = middle + 1
+                } else {
+                    above = middle
+                }
+                last.pop();
+            }
+            let Some(byte) = below.checked_sub(1) else {
+                last.push(0);
+                return Some(last);
+            };
+            last.push(byte as u8);
+        }
+        Some(table)
     }
 }
 

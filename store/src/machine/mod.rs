@@ -4,6 +4,9 @@ mod counts;
 mod dedup;
 mod dump;
 mod hash;
+mod lost;
+#[cfg(all(test, feature = "rocksdb"))]
+mod lost_test;
 mod reborn;
 mod run;
 mod scan;
@@ -30,6 +33,7 @@ use counts::Counts;
 use state::State;
 
 pub use dump::{Dump, Versions};
+pub use lost::{Gap, How, Lost, LostKey, Place};
 pub use reborn::{Rebirth, Reborn};
 pub use scan::{KvHash, RangePage};
 pub use snapshot::{SNAPSHOT_FILE, SnapshotFile, SnapshotMeta};

@@ -15,7 +15,10 @@ use crate::history::{History, Overlay};
 use crate::kv::{Error, Event, EventKind, KeyValue, LeaseGrant, LeaseId, PutRequest, Revision};
 use crate::layout;
 use crate::limits::{LEASE_TTL_MAX_S, LEASE_TTL_MIN_S, TIME_INDEX_STEP_MS};
-use crate::log::{Command, CommandOp, Entry, EntryBody, LeaseExpiry, LogPosition, Mark, MarkedHash, Outcome};
+use crate::log::{
+    Command, CommandOp, Entry, EntryBody, LeaseExpiry, LogPosition, Mark, MarkedHash, Outcome,
+    REFUSALS_REMEMBERED,
+};
 use crate::planted::{self, Bug};
 use crate::watch::Commit;
 
@@ -100,6 +103,7 @@ impl Run<'_, '_> {
         if let Some(outcome) = self.state.dedup.find(proposal)?.filter(|_| !planted::is(Bug::DoneTwice)) {
             return Ok(outcome);
         }
+        let remembers = command.op.may_change() && self.state.feature_level >= REFUSALS_REMEMBERED;
         let (outcome, changed) = match command.op {
             CommandOp::Txn(txn) => self.txn(txn)?,
             CommandOp::Compact(revision) => self.compact(revision),
@@ -113,8 +117,8 @@ impl Run<'_, '_> {
             }
             CommandOp::Mark(_) => unreachable!("handled above"),
         };
-        // What changed nothing may be done again: its first answer reached nobody.
-        if changed {
+        // Who was told that nothing changed must not see it change, by a message that was long on its way.
+        if changed || remembers {
             let State { dedup, sum, time_ms, .. } = &mut *self.state;
             dedup.remember(proposal, *time_ms, &outcome, sum);
         }

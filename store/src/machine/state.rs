@@ -48,10 +48,11 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn load(view: &dyn View) -> Result<Self, EngineError> {
-        let mut state = Self {
+    /// That of a new store.
+    pub(super) fn new() -> Self {
+        Self {
             position: None,
-            membership: view.get(layout::MEMBERSHIP)?.unwrap_or_default(),
+            membership: Bytes::new(),
             membership_position: None,
             revision: FIRST_REVISION,
             compact_revision: Revision(0),
@@ -59,10 +60,19 @@ impl State {
             feature_level: 0,
             last_mark: None,
             time_indexed_ms: 0,
-            leases: load_leases(view)?,
-            fences: load_fences(view)?,
+            leases: HashMap::new(),
+            fences: HashMap::new(),
             dedup: Dedup::default(),
             sum: Sum::default(),
+        }
+    }
+
+    pub(crate) fn load(view: &dyn View) -> Result<Self, EngineError> {
+        let mut state = Self {
+            membership: view.get(layout::MEMBERSHIP)?.unwrap_or_default(),
+            leases: load_leases(view)?,
+            fences: load_fences(view)?,
+            ..Self::new()
         };
         let (mut first, mut next) = (0, 0);
         if let Some(record) = view.get(layout::META)? {
@@ -72,7 +82,8 @@ impl State {
         Ok(state)
     }
 
-    fn read_meta(&mut self, record: Bytes) -> Result<(u64, u64), EngineError> {
+    /// Takes the record of everything of which there is one; the ordinals of the remembered outcomes.
+    pub(super) fn read_meta(&mut self, record: Bytes) -> Result<(u64, u64), EngineError> {
         let mut r = Reader::new(record, "state");
         let format = r.u8()?;
         if format != FORMAT {

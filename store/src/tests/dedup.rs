@@ -1,9 +1,15 @@
 //! Proposals that are sent again.
 
 use super::{entry, model, put};
-use crate::kv::{Compare, Error, Op, OpResponse, PutRequest, Revision, TxnRequest};
+use crate::kv::{
+    Compare, DeleteRequest, Error, KeyRange, LeaseId, Op, OpResponse, PutRequest, RangeRequest, Revision,
+    TxnRequest,
+};
 use crate::limits::{DEDUP_AGE_MS_MAX, DEDUP_CLIENTS_MAX, DEDUP_OUTCOME_BYTES_MAX};
-use crate::log::{Command, CommandOp, Entry, EntryBody, LogPosition, Outcome, ProposalId};
+use crate::log::{
+    Command, CommandOp, Entry, EntryBody, FEATURE_LEVEL, LogPosition, Outcome, ProposalId,
+    REFUSALS_REMEMBERED,
+};
 use crate::machine::Store;
 
 fn propose(store: &Store, proposal: ProposalId, time_ms: i64, op: CommandOp) -> Outcome {
@@ -44,6 +50,63 @@ fn a_swap_that_won_wins_again() {
         other => panic!("{other:?}"),
     }
     store.verify().expect("verify");
+}
+
+fn delete(key: &'static str) -> CommandOp {
+    let delete = DeleteRequest { range: KeyRange::key(key), prev_kv: false };
+    CommandOp::Txn(TxnRequest { success: vec![Op::Delete(delete)], ..Default::default() })
+}
+
+#[test]
+fn what_was_refused_stays_refused() {
+    let (model, store) = model();
+    propose(&store, id(9, 1), 0, CommandOp::FeatureLevel(FEATURE_LEVEL));
+    propose(&store, id(2, 1), 0, put("a", "v"));
+    propose(&store, id(2, 2), 0, CommandOp::LeaseGrant { id: LeaseId(7), ttl_s: 60 });
+    let grant = || CommandOp::LeaseGrant { id: LeaseId(7), ttl_s: 60 };
+    let read = || {
+        let range = Op::Range(RangeRequest::new(KeyRange::key("a")));
+        CommandOp::Txn(TxnRequest { success: vec![range], ..Default::default() })
+    };
+    let refused = [
+        propose(&store, id(1, 1), 0, create("a")),
+        propose(&store, id(1, 2), 0, delete("b")),
+        propose(&store, id(1, 3), 0, grant()),
+    ];
+    assert!(matches!(&refused[0], Outcome::Txn(lost) if !lost.succeeded));
+    assert_eq!(refused[2], Outcome::Failed(Error::LeaseExists));
+    propose(&store, id(1, 4), 0, read());
+    // What stood in their way goes, and a message that was long on its way brings them again.
+    propose(&store, id(2, 3), 0, delete("a"));
+    propose(&store, id(2, 4), 0, put("b", "v"));
+    propose(&store, id(2, 5), 0, CommandOp::LeaseRevoke(LeaseId(7)));
+    let revision = store.revision();
+    let check = |store: &Store| {
+        assert_eq!(propose(store, id(1, 1), 0, create("a")), refused[0]);
+        assert_eq!(propose(store, id(1, 2), 0, delete("b")), refused[1]);
+        assert_eq!(propose(store, id(1, 3), 0, grant()), refused[2]);
+        assert_eq!(store.revision(), revision);
+        assert!(store.lease(LeaseId(7)).expect("lease").is_none());
+        // A read shows what is there now, however often it is asked.
+        match propose(store, id(1, 4), 0, read()) {
+            Outcome::Txn(found) => assert_eq!(found.revision, revision),
+            other => panic!("{other:?}"),
+        }
+        store.verify().expect("verify");
+    };
+    check(&store);
+    drop(store);
+    check(&Store::open(model).expect("open"));
+}
+
+#[test]
+fn members_that_know_nothing_of_refusals_are_followed() {
+    let (_, store) = model();
+    propose(&store, id(9, 1), 0, CommandOp::FeatureLevel(REFUSALS_REMEMBERED - 1));
+    propose(&store, id(2, 1), 0, put("a", "v"));
+    assert!(matches!(propose(&store, id(1, 1), 0, create("a")), Outcome::Txn(lost) if !lost.succeeded));
+    propose(&store, id(2, 2), 0, delete("a"));
+    assert!(matches!(propose(&store, id(1, 1), 0, create("a")), Outcome::Txn(won) if won.succeeded));
 }
 
 #[test]
