@@ -97,8 +97,7 @@ fn a_power_loss_between_pages_leaves_what_was_acknowledged() {
             acknowledged.store(i + 1, Ordering::SeqCst);
             log.save_committed(Some(log_id(1, i))).await.unwrap();
             if i % 30 == 0 {
-                // Long enough for it to be written by itself, where the next frame goes.
-                tokio::time::sleep(Duration::from_millis(150)).await;
+                written_by_itself(&dir, &config, i).await;
             }
             if i % 20 == 0 {
                 log.save_vote(&Vote::new(i, MemberId(1))).await.unwrap();
@@ -118,6 +117,19 @@ fn a_power_loss_between_pages_leaves_what_was_acknowledged() {
             }
         }
     });
+}
+
+/// Waits until the committed position lies where the next frame goes.
+async fn written_by_itself(dir: &SimDir, config: &LogConfig, index: u64) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let again = Log::open(Arc::new(dir.after_kill()), config.clone()).unwrap();
+        if again.committed() == Some(log_id(1, index)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the committed position was not written");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[test]
@@ -151,15 +163,7 @@ fn the_committed_position_survives_a_kill_without_a_sync() {
         let mut log = open(&dir).unwrap();
         append(&mut log, (0..5).map(|i| entry(1, i, 100))).await;
         log.save_committed(Some(log_id(1, 3))).await.unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            let again = open(&dir.after_kill()).unwrap();
-            if again.committed() == Some(log_id(1, 3)) {
-                break;
-            }
-            assert!(Instant::now() < deadline, "the committed position was not written");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        written_by_itself(&dir, &config(), 3).await;
     });
 }
 
