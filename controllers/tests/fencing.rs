@@ -17,7 +17,8 @@ use trireme_client::resource::*;
 use trireme_client::{
     Client, DeleteOptions, Error, InformerFactory, List, PatchKind, Request, Response, Transport, WatchStream,
 };
-use trireme_controllers::runtime::{Election, LeaseTiming, Witness};
+use trireme_controllers::runtime::{Election, LeaseTiming, Witness, is_fenced};
+use trireme_store::TxnRequest;
 
 /// One change that was asked for.
 #[derive(Clone, Debug)]
@@ -304,4 +305,45 @@ async fn leadership_follows_the_store_and_leaves_the_dead() {
     first.running.await.unwrap();
     assert_eq!(lease().await.unwrap().spec()["holderIdentity"].str_or_empty(), "", "given up in order");
     assert!(working.lock().is_empty());
+}
+
+/// The store forgets epochs where there are too many scopes, and a state from before begins with
+/// higher ones: the holder is fenced although nobody has taken its Lease.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_whose_epoch_is_void_leads_under_a_new_one() {
+    let cluster = Cluster::bare().await;
+    let stop = CancellationToken::new();
+    let informers = InformerFactory::new(cluster.client.clone(), stop.clone());
+    let timing = LeaseTiming { takeover_after: Duration::from_secs(3600), ..LeaseTiming::default() };
+    let election = Election::new(cluster.client.clone(), &informers, "default", "l", "a").timing(timing);
+    let (client, written) = (cluster.client.clone(), Arc::new(Mutex::new(Vec::new())));
+    let (terms, ended) = (written.clone(), stop.clone());
+    let running = tokio::spawn(async move {
+        let _informers = informers;
+        election
+            .run(ended, move |leadership| {
+                let (client, terms) = (client.fenced(leadership.fence), terms.clone());
+                async move {
+                    let term = terms.lock().len();
+                    terms.lock().push(0);
+                    let made = object("v1", "ConfigMap", "", value!({"metadata": {"generateName": "by-"}}));
+                    while !leadership.stop.is_cancelled() {
+                        match client.create(&CONFIG_MAPS, "default", &made).await {
+                            Ok(_) => terms.lock()[term] += 1,
+                            Err(error) if is_fenced(&error) => leadership.stop.cancel(),
+                            Err(error) => panic!("{error}"),
+                        }
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            })
+            .await;
+    });
+    let writes_in = |term: usize| written.lock().get(term).is_some_and(|writes| *writes > 0);
+    cluster.until("it leads and writes", async || writes_in(0)).await;
+    let raise = TxnRequest { raise_fences: vec!["default/l".into()], ..TxnRequest::default() };
+    cluster.kv.txn(raise).await.unwrap();
+    cluster.until("it leads and writes again", async || writes_in(1)).await;
+    stop.cancel();
+    running.await.unwrap();
 }

@@ -29,9 +29,13 @@ pub const LEASE_EXPIRE_BATCH_MAX: usize = 256;
 /// Longest fence scope in bytes; past it the transaction is `Invalid`.
 pub const FENCE_SCOPE_BYTES_MAX: usize = 512;
 
-/// Fence scopes in all: none is ever forgotten, since a forgotten epoch would let a deposed leader
-/// write. Past it a transaction that raises a new one is `Invalid`.
+/// Fence scopes in all. Past it those with the lowest epochs are forgotten, and every scope that is not
+/// known has an epoch above theirs from then on: a leader whose scope is forgotten is fenced, even if
+/// nobody has taken its place, and has to be elected again.
 pub const FENCE_SCOPES_MAX: usize = 65_536;
+
+/// Fence scopes that are forgotten at once.
+pub const FENCE_SCOPES_FORGOTTEN: usize = FENCE_SCOPES_MAX / 8;
 
 /// Proposals whose outcome is remembered. The oldest is forgotten first.
 pub const DEDUP_ENTRIES_MAX: usize = 131_072;

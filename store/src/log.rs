@@ -21,6 +21,10 @@ pub const FEATURE_LEVEL: u32 = 2;
 /// where it changed nothing: a refusal may have been told when the command comes a second time.
 pub(crate) const REFUSALS_REMEMBERED: u32 = 2;
 
+/// From this level on, fence scopes are forgotten where there are too many; before it no more are
+/// taken.
+pub(crate) const FENCES_FORGOTTEN: u32 = 2;
+
 /// Identity of an entry in the log. Ordered by term, then proposer, then index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogPosition {

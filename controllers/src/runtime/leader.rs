@@ -212,12 +212,14 @@ impl Election {
             self.metrics.leading(&self.key, false);
             tracing::info!(lease = self.key, identity = self.identity, "stopped leading");
             match ended {
-                Ended::HandOver(next) if !stop.is_cancelled() => self.give(lease, &next).await,
                 _ if stop.is_cancelled() => {
                     self.give(lease, "").await;
                     return;
                 }
-                _ => {}
+                Ended::HandOver(next) => self.give(lease, &next).await,
+                // Where nobody has taken it, only a change of holder makes an epoch that holds again.
+                Ended::Stopped => self.give(lease, "").await,
+                Ended::Lost => {}
             }
         }
     }

@@ -12,7 +12,7 @@ use trireme_client::{Client, Resource, Transport};
 use trireme_controllers::runtime::{Clock, LeaseTiming, Metrics};
 use trireme_controllers::scheduler;
 use trireme_store::engine::Model;
-use trireme_store::{Local, Store};
+use trireme_store::{Kv, Local, Store};
 
 /// Nothing here takes so long unless it never happens.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -26,6 +26,7 @@ pub(crate) type Through = Arc<dyn Fn(&str, Arc<dyn Transport>) -> Arc<dyn Transp
 pub(crate) struct Cluster {
     server: Server,
     pub(crate) client: Client,
+    pub(crate) kv: Arc<dyn Kv>,
     stop: CancellationToken,
 }
 
@@ -49,13 +50,13 @@ impl Cluster {
             now.map_or(0, |d| d.as_millis() as i64)
         });
         let store = Store::open(Arc::new(Model::new())).expect("an empty store opens");
-        let kv = Local::new(store, clock).expect("an empty store has no leases");
+        let kv: Arc<dyn Kv> = Arc::new(Local::new(store, clock).expect("an empty store has no leases"));
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
             .and_then(|p| p.self_signed(&key))
             .expect("a certificate");
         let server = Server::new(ServerConfig {
-            kv: Arc::new(kv),
+            kv: kv.clone(),
             tls: TlsMaterial {
                 certificate_chain_pem: certificate.pem().into_bytes(),
                 private_key_pem: key.serialize_pem().into_bytes(),
@@ -75,7 +76,7 @@ impl Cluster {
         })
         .expect("the server starts");
         let client = Client::new(transport(&server, "admin", &["system:masters"]));
-        let cluster = Cluster { server, client, stop: CancellationToken::new() };
+        let cluster = Cluster { server, client, kv, stop: CancellationToken::new() };
         cluster.until("the API server is ready", async || cluster.server.is_ready()).await;
         cluster
     }

@@ -265,8 +265,8 @@ impl Store {
         })
     }
 
-    /// The epoch of a leadership's scope; if it was never raised, zero or what a new cluster made of
-    /// an old state begins with.
+    /// The epoch of a leadership's scope; if it was never raised or is forgotten, that of all such: one
+    /// above every epoch that was forgotten, or what a new cluster made of an old state begins with.
     pub fn fence_epoch(&self, scope: &str) -> Result<u64, Error> {
         let key = |scope: &str| [&[layout::FENCES], scope.as_bytes()].concat();
         engine::read(&*self.inner.engine, |view| {

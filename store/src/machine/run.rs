@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::state::{Lease, State, lease_record};
+use super::state::{EVERY_SCOPE, Lease, State, lease_record};
 use crate::codec::Writer;
 use crate::engine::{Batch, EngineError, View};
 use crate::fault::Fault;
 use crate::history::{History, Overlay};
 use crate::kv::{Error, Event, EventKind, KeyValue, LeaseGrant, LeaseId, PutRequest, Revision};
 use crate::layout;
-use crate::limits::{LEASE_TTL_MAX_S, LEASE_TTL_MIN_S, TIME_INDEX_STEP_MS};
+use crate::limits::{
+    FENCE_SCOPES_FORGOTTEN, FENCE_SCOPES_MAX, LEASE_TTL_MAX_S, LEASE_TTL_MIN_S, TIME_INDEX_STEP_MS,
+};
 use crate::log::{
     Command, CommandOp, Entry, EntryBody, LeaseExpiry, LogPosition, Mark, MarkedHash, Outcome,
     REFUSALS_REMEMBERED,
@@ -325,8 +327,33 @@ impl Run<'_, '_> {
         }
     }
 
-    pub(super) fn raise_fence(&mut self, scope: &str) {
-        let epoch = self.state.epoch(scope) + 1;
+    /// Raises each scope's epoch by one. Where there are too many scopes then, those with the lowest
+    /// epochs are forgotten, none of `scopes`: what was read of their epochs must hold.
+    pub(super) fn raise_fences(&mut self, scopes: &[String]) {
+        for scope in scopes {
+            self.set_fence(scope, self.state.epoch(scope) + 1);
+        }
+        if self.state.fences.len() <= FENCE_SCOPES_MAX || scopes.is_empty() {
+            return;
+        }
+        let kept = |scope: &String| scope == EVERY_SCOPE || scopes.contains(scope);
+        let all = self.state.fences.iter().filter(|(scope, _)| !kept(scope));
+        let mut oldest: Vec<(u64, String)> = all.map(|(scope, epoch)| (*epoch, scope.clone())).collect();
+        oldest.sort_unstable();
+        oldest.truncate(FENCE_SCOPES_FORGOTTEN);
+        let Some((highest, _)) = oldest.last() else { return };
+        // Whoever still writes under the epoch of a scope that is forgotten is refused, as by one
+        // that is remembered; and the scope's next epoch is one that nobody ever had.
+        let floor = self.state.epoch(EVERY_SCOPE).max(highest + 1);
+        self.set_fence(EVERY_SCOPE, floor);
+        for (epoch, scope) in oldest {
+            self.state.fences.remove(&scope);
+            self.state.sum.fence(false, &scope, epoch);
+            self.batch.delete(&[&[layout::FENCES], scope.as_bytes()]);
+        }
+    }
+
+    fn set_fence(&mut self, scope: &str, epoch: u64) {
         let State { fences, sum, .. } = &mut *self.state;
         if let Some(old) = fences.insert(scope.to_owned(), epoch) {
             sum.fence(false, scope, old);

@@ -130,7 +130,7 @@ impl State {
         batch.put(&[layout::META], &[w.as_slice()]);
     }
 
-    /// The epoch of a scope; one that was never raised has that of [`EVERY_SCOPE`].
+    /// The epoch of a scope; one that was never raised, or is forgotten, has that of [`EVERY_SCOPE`].
     pub(crate) fn epoch(&self, scope: &str) -> u64 {
         let known = self.fences.get(scope).or_else(|| self.fences.get(EVERY_SCOPE));
         known.copied().unwrap_or(0)

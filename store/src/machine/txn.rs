@@ -15,7 +15,7 @@ use crate::kv::{
     PutRequest, RangeRequest, Revision, TxnRequest, TxnResponse,
 };
 use crate::limits::{FENCE_SCOPES_MAX, KEY_BYTES_MAX, REQUEST_BYTES_MAX, TXN_ANSWER_BYTES_MAX};
-use crate::log::Outcome;
+use crate::log::{FENCES_FORGOTTEN, Outcome};
 use crate::planted::{self, Bug};
 
 /// Which branch runs, and the same of the nested transactions in it, in order.
@@ -43,15 +43,14 @@ impl Run<'_, '_> {
             return Ok((Outcome::Failed(Error::Invalid(error)), false));
         }
         let before = self.state.revision;
-        let raised = if path.succeeded { txn.raise_fences.len() } else { 0 };
-        for scope in txn.raise_fences.iter().take(raised) {
-            self.raise_fence(scope);
-        }
+        let raised = if path.succeeded { txn.raise_fences.as_slice() } else { &[] };
+        let raises = !raised.is_empty();
+        self.raise_fences(raised);
         let revision = Revision(before.0 + 1);
         let mut response = self.execute(txn, path, before, revision)?;
         self.finish_revision(revision);
         stamp(&mut response, self.state.revision);
-        let changed = raised > 0 || self.state.revision > before;
+        let changed = raises || self.state.revision > before;
         Ok((Outcome::Txn(response), changed))
     }
 
@@ -65,7 +64,8 @@ impl Run<'_, '_> {
             }
         }
         let new = txn.raise_fences.iter().filter(|scope| !self.state.fences.contains_key(*scope)).count();
-        if self.state.fences.len() + new > FENCE_SCOPES_MAX {
+        let forgets = self.state.feature_level >= FENCES_FORGOTTEN;
+        if !forgets && self.state.fences.len() + new > FENCE_SCOPES_MAX {
             return Err(Error::Invalid(format!("there are already {FENCE_SCOPES_MAX} fences")));
         }
         Ok(())

@@ -9,11 +9,12 @@ use super::reference::{Reference, command, range_request};
 use super::{apply, dump, entry, model, put};
 use crate::engine::{Engine, Model};
 use crate::kv::{
-    DeleteRequest, Error, KeyRange, LeaseId, Op, PutRequest, RangeRequest, Revision, SortOrder, TxnRequest,
-    WatchItem, WatchRequest,
+    DeleteRequest, Error, Fence, KeyRange, LeaseId, Op, PutRequest, RangeRequest, Revision, SortOrder,
+    TxnRequest, WatchItem, WatchRequest,
 };
 use crate::log::{
-    Command, CommandOp, Entry, EntryBody, LeaseExpiry, LogPosition, Mark, MarkedHash, Outcome, ProposalId,
+    Command, CommandOp, Entry, EntryBody, FENCES_FORGOTTEN, LeaseExpiry, LogPosition, Mark, MarkedHash,
+    Outcome, ProposalId,
 };
 use crate::machine::Store;
 
@@ -316,6 +317,55 @@ fn limits_refuse_what_is_past_them() {
     let large = TxnRequest { success: vec![Op::Put(large)], ..Default::default() };
     assert_eq!(failed(CommandOp::Txn(large)), Some(Error::TooLarge));
     store.verify().expect("verify");
+}
+
+#[test]
+fn the_oldest_fences_are_forgotten_and_their_holders_stay_fenced() {
+    use crate::limits::*;
+    let (engine, store) = model();
+    apply(&store, CommandOp::FeatureLevel(FENCES_FORGOTTEN));
+    let raise = |scopes: &[String]| {
+        let txn = TxnRequest { raise_fences: scopes.to_vec(), ..Default::default() };
+        assert!(matches!(apply(&store, CommandOp::Txn(txn)), Outcome::Txn(_)), "{:?}", scopes[0]);
+    };
+    let epoch = |scope: &str| store.fence_epoch(scope).unwrap();
+    let names = |what: &str, count: usize| (0..count).map(|i| format!("{what}{i:06}")).collect::<Vec<_>>();
+    for _ in 0..3 {
+        raise(&["moved".into()]);
+    }
+    for some in names("once", FENCE_SCOPES_MAX - 1).chunks(TXN_OPS_MAX) {
+        raise(some);
+    }
+    assert_eq!((epoch("once000000"), epoch("never")), (1, 0), "all are known yet");
+
+    // What its proposer has read of the new scope's epoch holds, though it is the lowest of all.
+    let new = TxnRequest {
+        fences: vec![Fence { scope: "new".into(), epoch: 0 }],
+        raise_fences: vec!["new".into()],
+        ..Default::default()
+    };
+    assert!(matches!(apply(&store, CommandOp::Txn(new)), Outcome::Txn(_)));
+    assert_eq!((epoch("new"), epoch("moved")), (1, 3));
+    let forgotten = FENCE_SCOPES_FORGOTTEN;
+    assert_eq!(epoch(&format!("once{:06}", forgotten - 1)), 2, "that of all that are not known");
+    assert_eq!((epoch(&format!("once{forgotten:06}")), epoch("never")), (1, 2));
+    let deposed =
+        TxnRequest { fences: vec![Fence { scope: "once000000".into(), epoch: 1 }], ..Default::default() };
+    let refused = Outcome::Failed(Error::Fenced { scope: "once000000".into(), current: 2 });
+    assert_eq!(apply(&store, CommandOp::Txn(deposed)), refused);
+    raise(&["once000000".into()]);
+    assert_eq!(epoch("once000000"), 3, "an epoch that nobody has had");
+
+    // For ever: there is always room.
+    for some in names("later", FENCE_SCOPES_MAX).chunks(TXN_OPS_MAX) {
+        raise(some);
+    }
+    let kept = dump(&*engine).iter().filter(|(key, _)| key[0] == crate::layout::FENCES).count();
+    assert!(kept <= FENCE_SCOPES_MAX, "{kept}");
+    assert!(epoch("later065535") > 0 && epoch("later000000") == epoch("never"));
+    store.verify().expect("verify");
+    let hash = store.applied().hash;
+    assert_eq!(Store::open(engine).expect("open").applied().hash, hash);
 }
 
 #[test]
