@@ -76,6 +76,11 @@ pub const WATCHER_EVENTS_MAX: usize = 32_768;
 /// Bytes of keys and values waiting for one watcher; past it the same.
 pub const WATCHER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of keys and values that the ring and all watchers' queues hold together, those that several
+/// hold counted once. Past it the watchers that are furthest behind end with the same, until three
+/// quarters of it are left.
+pub const WATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Events in one item of a watch, unless one revision alone has more.
 pub const WATCH_ITEM_EVENTS_MAX: usize = 512;
 

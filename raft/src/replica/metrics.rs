@@ -172,6 +172,11 @@ impl Inner {
             ("trireme_store_watch_queued_bytes", "Bytes of those events.", watches.queued_bytes as i64),
             ("trireme_store_watch_ring_events", "Recent events in memory.", watches.ring_events as i64),
             ("trireme_store_watch_ring_bytes", "Bytes of those events.", watches.ring_bytes as i64),
+            (
+                "trireme_store_watch_held_bytes",
+                "Bytes of both, those that several wait for counted once.",
+                watches.held_bytes as i64,
+            ),
         ] {
             text.gauge(name, help, value);
         }

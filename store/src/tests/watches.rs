@@ -16,7 +16,13 @@ use crate::machine::Store;
 use crate::watch::HubLimits;
 
 fn small() -> Store {
-    let limits = HubLimits { ring_events: 8, ring_bytes: 1 << 20, watcher_events: 4, watcher_bytes: 1000 };
+    let limits = HubLimits {
+        ring_events: 8,
+        ring_bytes: 1 << 20,
+        watcher_events: 4,
+        watcher_bytes: 1000,
+        ..HubLimits::default()
+    };
     Store::open_with(Arc::new(Model::new()), limits).expect("open")
 }
 
@@ -55,6 +61,31 @@ fn waiting_bytes_are_bounded_too() {
     apply(&store, put("a", &"x".repeat(400)));
     apply(&store, put("a", &"x".repeat(700)));
     assert_eq!(block_on(slow.next()), Some(Err(Error::SlowWatcher { buffered: 2 })));
+}
+
+#[test]
+fn what_waits_for_all_watches_together_is_bounded() {
+    let limits = HubLimits { ring_events: 1, held_bytes: 16_000, ..HubLimits::default() };
+    let store = Store::open_with(Arc::new(Model::new()), limits).expect("open");
+    let value = "x".repeat(500);
+    let mut watches: Vec<_> = (0..4).map(|i| watch(&store, &i.to_string(), Revision(0))).collect();
+    let mut same = watch(&store, "3", Revision(0));
+    // Each its own 4,505 bytes, with what was there before; the last two hold the same.
+    for i in 0..4 {
+        for _ in 0..5 {
+            apply(&store, put(&i.to_string(), &value));
+        }
+    }
+    let counts = store.watch_counts();
+    assert!(counts.held_bytes <= 16_000 && counts.queued_bytes > counts.held_bytes, "{counts:?}");
+    assert_eq!((counts.slow_cancelled, counts.live), (1, 4), "the one that is furthest behind");
+    let ended = block_on(watches.remove(0).next());
+    assert_eq!(ended, Some(Err(Error::SlowWatcher { buffered: 5 })));
+    for stream in watches.iter_mut().chain([&mut same]) {
+        assert_eq!(events(stream), 5);
+    }
+    let held = store.watch_counts().held_bytes;
+    assert!(held < 1200, "only what the ring keeps, not {held}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -11,8 +11,8 @@ use super::index::{Index, WatchId};
 use super::{Commit, Filter, event_bytes};
 use crate::kv::{Error, Revision, WatchItem};
 use crate::limits::{
-    WATCH_ITEM_BYTES_MAX, WATCH_ITEM_EVENTS_MAX, WATCH_RING_BYTES_MAX, WATCH_RING_EVENTS_MAX,
-    WATCHER_BYTES_MAX, WATCHER_EVENTS_MAX,
+    WATCH_BYTES_MAX, WATCH_ITEM_BYTES_MAX, WATCH_ITEM_EVENTS_MAX, WATCH_RING_BYTES_MAX,
+    WATCH_RING_EVENTS_MAX, WATCHER_BYTES_MAX, WATCHER_EVENTS_MAX,
 };
 use crate::planted::{self, Bug};
 
@@ -23,6 +23,8 @@ pub(crate) struct HubLimits {
     pub(crate) ring_bytes: usize,
     pub(crate) watcher_events: usize,
     pub(crate) watcher_bytes: usize,
+    /// Of all together.
+    pub(crate) held_bytes: usize,
 }
 
 impl Default for HubLimits {
@@ -32,6 +34,7 @@ impl Default for HubLimits {
             ring_bytes: WATCH_RING_BYTES_MAX,
             watcher_events: WATCHER_EVENTS_MAX,
             watcher_bytes: WATCHER_BYTES_MAX,
+            held_bytes: WATCH_BYTES_MAX,
         }
     }
 }
@@ -39,6 +42,8 @@ impl Default for HubLimits {
 pub(crate) struct Hub {
     limits: HubLimits,
     inner: Mutex<Inner>,
+    /// Bytes of the commits that the ring or a queue holds.
+    held: Arc<AtomicUsize>,
     pub(super) totals: Arc<Totals>,
 }
 
@@ -60,6 +65,8 @@ pub struct WatchCounts {
     /// What waits for readers of watches; bytes that several wait for count for each.
     pub queued_events: usize,
     pub queued_bytes: usize,
+    /// Bytes that the ring and all queues hold, each counted once.
+    pub held_bytes: usize,
     pub events_sent: u64,
     /// Watches that were ended since their readers were too slow.
     pub slow_cancelled: u64,
@@ -134,6 +141,7 @@ impl Hub {
         Self {
             limits,
             totals: Arc::default(),
+            held: Arc::default(),
             inner: Mutex::new(Inner {
                 revision,
                 ring: VecDeque::new(),
@@ -157,7 +165,11 @@ impl Hub {
             let inner = &mut *self.inner.lock();
             publish();
             for commit in commits {
-                let slow = inner.tell_one(&commit, &self.limits, &mut woken);
+                commit.charge(&self.held);
+                let mut slow = inner.tell_one(&commit, &self.limits, &mut woken);
+                if self.held.load(Ordering::Relaxed) > self.limits.held_bytes {
+                    slow += inner.end_furthest_behind(&self.held, self.limits.held_bytes / 4 * 3, &mut woken);
+                }
                 self.totals.slow_cancelled.fetch_add(slow as u64, Ordering::Relaxed);
                 inner.keep(commit, &self.limits);
             }
@@ -281,6 +293,7 @@ impl Hub {
             live: watches.len(),
             ring_events,
             ring_bytes,
+            held_bytes: self.held.load(Ordering::Relaxed),
             events_sent: self.totals.events_sent.load(Ordering::Relaxed),
             slow_cancelled: self.totals.slow_cancelled.load(Ordering::Relaxed),
             ..WatchCounts::default()
@@ -317,9 +330,7 @@ impl Inner {
             // A revision is never cut, so one alone may be larger than the limit.
             let over = queue.events > limits.watcher_events || queue.bytes > limits.watcher_bytes;
             if over && queue.pending.len() > 1 {
-                let buffered = queue.events;
-                *queue = Queue::default();
-                queue.left = Some(Left::Failed(Error::SlowWatcher { buffered }));
+                queue.end_slow();
                 slow.push(watch.clone());
             }
         };
@@ -341,9 +352,37 @@ impl Inner {
         for (watch, places) in wanted.into_values() {
             deliver(watch, places);
         }
+        self.remove_slow(slow, woken)
+    }
+
+    /// Ends watches whose queues reach furthest back, until no more than `target` bytes are held; how
+    /// many.
+    fn end_furthest_behind(
+        &mut self,
+        held: &AtomicUsize,
+        target: usize,
+        woken: &mut Vec<Arc<Watch>>,
+    ) -> usize {
+        let since =
+            |watch: &Arc<Watch>| watch.queue.lock().pending.front().map(|(commit, _)| commit.revision);
+        let mut behind: Vec<(Revision, &Arc<Watch>)> =
+            self.watches.values().filter_map(|watch| Some((since(watch)?, watch))).collect();
+        behind.sort_unstable_by_key(|(since, watch)| (*since, watch.id));
+        let mut slow = Vec::new();
+        for (_, watch) in behind {
+            if held.load(Ordering::Relaxed) <= target {
+                break;
+            }
+            watch.queue.lock().end_slow();
+            slow.push(watch.clone());
+        }
+        self.remove_slow(slow, woken)
+    }
+
+    fn remove_slow(&mut self, slow: Vec<Arc<Watch>>, woken: &mut Vec<Arc<Watch>>) -> usize {
         let cancelled = slow.len();
         for watch in slow {
-            tracing::warn!(watch = watch.id, revision = commit.revision.0, "a slow watcher was cancelled");
+            tracing::warn!(watch = watch.id, revision = self.revision.0, "a slow watcher was cancelled");
             self.watches.remove(&watch.id);
             self.index.remove(&watch.filter.range, watch.id);
             woken.push(watch);
@@ -388,6 +427,12 @@ impl Queue {
         self.events += places.len();
         self.bytes += bytes_of(commit, &places);
         self.pending.push_back((commit.clone(), places));
+    }
+
+    /// Drops what waits; the watch is to begin again.
+    fn end_slow(&mut self) {
+        let left = Left::Failed(Error::SlowWatcher { buffered: self.events });
+        *self = Queue { left: Some(left), ..Queue::default() };
     }
 }
 

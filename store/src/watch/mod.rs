@@ -16,6 +16,9 @@ mod index;
 mod replay;
 mod stream;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
 use crate::kv::{Event, EventKind, KeyRange, Revision, WatchRequest};
 use crate::planted::{self, Bug};
 
@@ -30,12 +33,33 @@ pub(crate) struct Commit {
     pub(crate) revision: Revision,
     pub(crate) events: Vec<Event>,
     pub(crate) bytes: usize,
+    charge: OnceLock<Charge>,
 }
 
 impl Commit {
     pub(crate) fn new(revision: Revision, events: Vec<Event>) -> Self {
         let bytes = events.iter().map(event_bytes).sum();
-        Self { revision, events, bytes }
+        Self { revision, events, bytes, charge: OnceLock::new() }
+    }
+
+    /// Counts its bytes in `held` from now on, until nobody holds it any more.
+    fn charge(&self, held: &Arc<AtomicUsize>) {
+        self.charge.get_or_init(|| {
+            held.fetch_add(self.bytes, Ordering::Relaxed);
+            Charge { bytes: self.bytes, held: held.clone() }
+        });
+    }
+}
+
+#[derive(Debug)]
+struct Charge {
+    bytes: usize,
+    held: Arc<AtomicUsize>,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
