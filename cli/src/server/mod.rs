@@ -36,8 +36,8 @@ const CERTIFICATES_DIR: &str = "certificates";
 pub(crate) const STORE_DIR: &str = "store";
 /// Checkpoints and test restores of the backup, in the store's directory: on one file system with it.
 const BACKUP_DIR: &str = "backup";
-/// Per runtime: encoding and raft share the machine, but neither takes the other's threads.
-const RUNTIME_THREADS: usize = 2;
+/// Threads of one runtime at most: encoding and raft share the machine, but neither takes the other's.
+const RUNTIME_THREADS_MAX: usize = 16;
 /// What still runs when everything was stopped in order is cut off after this.
 const RUNTIME_END: Duration = Duration::from_secs(1);
 const DEFAULT_SERVICE_CIDR: &str = "10.96.0.0/12";
@@ -128,8 +128,8 @@ impl ApiOptions {
 
 /// A master, until it is told to stop.
 pub(crate) fn run(options: Options) -> Result<()> {
-    let store_runtime = runtime("store")?;
-    let api_runtime = runtime("api")?;
+    let store_runtime = runtime("store", store_threads())?;
+    let api_runtime = runtime("api", api_threads())?;
     let outcome = api_runtime.block_on(run_master(options, store_runtime.handle().clone()));
     api_runtime.shutdown_timeout(RUNTIME_END);
     store_runtime.shutdown_timeout(RUNTIME_END);
@@ -237,7 +237,7 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
 
 /// The API alone, until it is told to stop.
 pub(crate) fn run_stateless(options: StatelessOptions) -> Result<()> {
-    let runtime = runtime("api")?;
+    let runtime = runtime("api", api_threads())?;
     let outcome = runtime.block_on(async {
         let end = crate::lifetime::watch_for_end()?;
         let pki = options.api.open_pki().config()?;
@@ -386,9 +386,24 @@ pub(crate) fn private_dir(dir: &Path) -> Result<()> {
         .with_context(|| format!("--data-dir {}", dir.display()))
 }
 
-fn runtime(name: &str) -> Result<tokio::runtime::Runtime> {
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A call to the store waits for other threads more than it computes, and each thread that it goes on
+/// in is one to wake.
+fn store_threads() -> usize {
+    (cores() / 2).clamp(1, RUNTIME_THREADS_MAX)
+}
+
+/// Encoding lists is work; two at least, so that a long one does not hold up all others.
+fn api_threads() -> usize {
+    cores().clamp(2, RUNTIME_THREADS_MAX)
+}
+
+fn runtime(name: &str, threads: usize) -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
+        .worker_threads(threads)
         .thread_name(name)
         .enable_all()
         .build()
