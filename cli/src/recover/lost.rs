@@ -75,18 +75,27 @@ pub(super) fn short(damaged: &Damaged) -> String {
         Err(why) => format!("nothing of its state can be read ({why})"),
         Ok(lost) if lost.is_nothing() => "its state is whole".into(),
         Ok(lost) if lost.is_current_whole() => "of its state only history is lost".into(),
-        Ok(lost) => format!("{} whole, {}", count(lost.whole_keys, "key"), keys(lost)),
+        Ok(lost) => keys(lost, count(lost.whole_keys, "key")),
     };
     format!("{state}; its log: {}", gone(&damaged.log))
 }
 
-fn keys(lost: &Lost) -> String {
+/// Whether something is not what was written that nothing points to.
+fn differs(lost: &Lost) -> bool {
+    lost.hash_is_right == Some(false) && lost.gaps.is_empty() && lost.keys.is_empty()
+}
+
+/// `whole`: how many were read.
+fn keys(lost: &Lost, whole: String) -> String {
+    if differs(lost) {
+        return format!("{whole} can be read, and which of them are not as they were written is not known");
+    }
     let hidden = lost.gaps.iter().filter(|gap| lost.hides_keys() && gap.keys().is_some()).count() as u64;
     let more = match hidden {
         0 => "no others".to_owned(),
         _ => format!("more within the bounds of {}, which nothing names", count(hidden, "gap")),
     };
-    format!("{} lost by name, {more}", lost.keys.len())
+    format!("{whole} whole, {} lost by name, {more}", lost.keys.len())
 }
 
 fn state_lines(lost: &Lost, line: &mut dyn FnMut(&str, String)) {
@@ -112,7 +121,7 @@ fn state_lines(lost: &Lost, line: &mut dyn FnMut(&str, String)) {
             Some(true) => {
                 "its hash is that of what was read: no key, lease or fence is lost, history alone".into()
             }
-            Some(false) if lost.gaps.is_empty() && lost.keys.is_empty() => {
+            Some(false) if differs(lost) => {
                 "all of it can be read, and its hash is not that of its content: what differs is not known"
                     .into()
             }
@@ -120,7 +129,7 @@ fn state_lines(lost: &Lost, line: &mut dyn FnMut(&str, String)) {
             None => "too little is left to compare its hash".into(),
         },
     );
-    line("keys", format!("{} whole, {}", lost.whole_keys, keys(lost)));
+    line("keys", keys(lost, lost.whole_keys.to_string()));
     line("history", format!("{} lost of those that are named", count(lost.older, "older version")));
     let mut some = |what: &str, n: usize, text: &str| {
         if n > 0 {
@@ -226,7 +235,11 @@ fn gone(log: &DamagedLog) -> String {
             format!("; the {behind} behind that can be read do not count: they may rest on what is gone")
         }
     };
-    entries + &behind
+    let void = match log.may_be_void {
+        true => "; its last damage may have voided entries before it and had others in their place",
+        false => "",
+    };
+    entries + &behind + void
 }
 
 fn range(written: &Written) -> String {
@@ -235,5 +248,62 @@ fn range(written: &Written) -> String {
         [] => key.to_string(),
         [0] => format!("every key from {key} on"),
         end => format!("every key from {key} up to {}", end.escape_ascii()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_raft::MemberId;
+    use trireme_store::Revision;
+
+    use super::*;
+
+    #[test]
+    fn one_line_tells_no_less_than_is_lost() {
+        let check = |state: Result<Lost, &str>, log: DamagedLog, expected: &str| {
+            let (cluster, state) = ("blue".to_owned(), state.map_err(str::to_owned));
+            let damaged = Damaged { cluster, member: MemberId(1), state, log, noted: None, rest: None };
+            assert_eq!(short(&damaged), expected);
+        };
+        let whole = || Lost { whole_keys: 7, hash_is_right: Some(true), ..Lost::default() };
+        let differs = || Lost { hash_is_right: Some(false), ..whole() };
+        let log = DamagedLog::default;
+        check(Ok(whole()), log(), "its state is whole; its log: whole");
+        let history = Lost { older: 2, ..whole() };
+        check(Ok(history), log(), "of its state only history is lost; its log: whole");
+        let lost = LostKey { key: "a".into(), revision: Some(Revision(9)), how: How::Unreadable };
+        let keys = Lost { keys: vec![lost], ..differs() };
+        check(Ok(keys), log(), "7 keys whole, 1 lost by name, no others; its log: whole");
+        check(
+            Ok(differs()),
+            log(),
+            "7 keys can be read, and which of them are not as they were written is not known; its log: whole",
+        );
+        check(
+            Err("no list of tables"),
+            DamagedLog { is_missing: true, ..log() },
+            "nothing of its state can be read (no list of tables); its log: it is gone: entries after the \
+             state, if there were any, are lost",
+        );
+        let gone = DamagedLog { gone: vec![7..=7, 9..=12], behind: 3, ..log() };
+        check(
+            Ok(whole()),
+            gone,
+            "its state is whole; its log: entries 7, 9 to 12 are gone; the 3 behind that can be read do not \
+             count: they may rest on what is gone",
+        );
+        check(
+            Ok(whole()),
+            DamagedLog { may_be_void: true, ..log() },
+            "its state is whole; its log: no entry is gone; its last damage may have voided entries before it \
+             and had others in their place",
+        );
+        let below = DamagedLog { damage: vec!["a frame".into()], ..log() };
+        check(
+            Ok(whole()),
+            below,
+            "its state is whole; its log: damaged where the state on the disk has its entries: that costs \
+             nothing",
+        );
     }
 }

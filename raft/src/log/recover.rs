@@ -430,6 +430,8 @@ pub(crate) struct Salvaged {
     pub(crate) damage: Vec<OpenError>,
     /// One past the highest entry that is known to have been there.
     pub(crate) known_next: u64,
+    /// No entry that can be read is behind the last damage.
+    pub(crate) ends_in_damage: bool,
     /// The last entry that was known to be agreed on.
     pub(crate) committed: Option<u64>,
     /// Checksum of the last frame; `None` behind damage.
@@ -455,6 +457,8 @@ impl Log {
             last = Some(found.sequence);
             salvaged.segment(&found)?;
         }
+        salvaged.ends_in_damage =
+            !salvaged.damage.is_empty() && salvaged.runs.last().is_some_and(|run| run.frames.is_empty());
         salvaged.runs.retain(|run| !run.frames.is_empty());
         Ok(last.map(|_| salvaged))
     }

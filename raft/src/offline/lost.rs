@@ -18,9 +18,8 @@ use trireme_store::engine::{EngineError, View};
 use trireme_store::log::{Command, CommandOp, Entry, EntryBody};
 use trireme_store::{Applied, Lost, Op, Store, TxnRequest};
 
-use super::stopped::{OpenCopy, Stopped, Survey, members, noted};
+use super::stopped::{OpenCopy, Stopped, Survey, hold, members, noted};
 use super::{OfflineError, Work};
-use crate::identity::{DataDir, Identity};
 use crate::log::{Log, OpenError, OsDir};
 use crate::machine::store_entry;
 use crate::types::MemberId;
@@ -61,6 +60,9 @@ pub struct DamagedLog {
     pub behind: u64,
     /// What they were to write, and the last of them that was.
     pub behind_writes: BTreeMap<Written, u64>,
+    /// Damage follows the last entry that can be read: it may have voided some that count, and there may
+    /// have been others in their place.
+    pub may_be_void: bool,
     /// What entries write that count and that the state on the disk lacks.
     pub writes: BTreeMap<Written, u64>,
     /// The state with every entry that counts, where the state is whole.
@@ -77,7 +79,7 @@ pub struct Written {
 impl DamagedLog {
     /// Whether every entry counts that the state does not have.
     pub fn is_whole(&self) -> bool {
-        !self.is_missing && self.gone.is_empty() && self.behind == 0
+        !self.is_missing && self.gone.is_empty() && self.behind == 0 && !self.may_be_void
     }
 }
 
@@ -93,10 +95,7 @@ impl Damaged {
         open_copy: OpenCopy<'_>,
         progress: &mut dyn FnMut(Work),
     ) -> Result<Self, OfflineError> {
-        let identity =
-            Identity::read(data_dir)?.ok_or_else(|| OfflineError::NoMember(data_dir.to_owned()))?;
-        let dir = DataDir::open(data_dir, &identity.cluster)?;
-        std::fs::create_dir_all(scratch).map_err(OfflineError::io(scratch))?;
+        let (identity, dir) = hold(data_dir, scratch)?;
         let from = data_dir.join("state");
         let mut found = None;
         let read = read_damaged(&from, &scratch.join("damaged"), &mut |view, whole| {
@@ -194,6 +193,8 @@ fn look_at_log(
         })?;
         next = next.max(run.next_index());
     }
+    // Of what the state has nothing is ever voided.
+    found.may_be_void = salvaged.ends_in_damage && salvaged.known_next > first;
     if salvaged.known_next > next {
         found.gone.push(next..=salvaged.known_next - 1);
     }

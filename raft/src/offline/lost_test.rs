@@ -7,40 +7,31 @@ use std::sync::Arc;
 
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use trireme_store::engine::{Engine, EngineError, Model, View};
-use trireme_store::log::{Command, CommandOp, ProposalId};
-use trireme_store::{Op, PutRequest, Store, TxnRequest};
+use trireme_store::{DeleteRequest, KeyRange, Op, Store, TxnRequest};
 
-use super::Damaged;
-use crate::identity::DataDir;
-use crate::log::{Log, LogConfig, OsDir};
+use super::stopped_test::{self, create, write};
+use super::{Damaged, Written};
+use crate::log::Log;
 use crate::machine::store_entry;
-use crate::types::{Entry, MemberNode, Membership, Payload, Proposal, log_id};
+use crate::types::{Entry, MemberId, MemberNode, Membership, Payload, Vote, log_id};
 
 const ENTRIES: u64 = 300;
 /// The state on the disk has the entries up to this.
 const APPLIED: u64 = 100;
 
-fn put(index: u64) -> Entry {
-    let put = PutRequest::new(format!("k{index}"), "v".repeat(200));
-    let op = CommandOp::Txn(TxnRequest { success: vec![Op::Put(put)], ..TxnRequest::default() });
-    let proposal = ProposalId { client: 1, seq: index };
-    let bytes = Command { proposal, time_ms: 1_000 * index as i64, op }.encode();
-    Entry { log_id: log_id(3, index), payload: Payload::Normal(Proposal::encoded(bytes)) }
+fn put(key: String) -> TxnRequest {
+    stopped_test::put(key, "v".repeat(200))
 }
 
-/// A member's data, and where in its only segment the frame of each entry lies.
-async fn member(dir: &Path) -> (Arc<Model>, PathBuf, Vec<u64>) {
-    let data = DataDir::open(dir, "blue").expect("a directory");
-    let member = data.identity.member;
-    let files = Arc::new(OsDir::open(dir.join("log")).expect("log"));
-    let config = LogConfig { reserve_bytes: 0, ..LogConfig::new(crate::cluster_id("blue"), member.0) };
-    let mut log = Log::open(files, config).expect("open");
-    data.settle().expect("settle");
+/// A member's data, its log, which is open, and where the frame of each entry lies if all are in its first
+/// segment.
+async fn member(dir: &Path, segment_bytes: u64) -> (Arc<Model>, Log, Vec<u64>) {
+    let (member, mut log) = create(dir, segment_bytes);
     let nodes = BTreeMap::from([(member, MemberNode { name: "one".into(), ..MemberNode::default() })]);
     let membership = Membership::new(vec![BTreeSet::from([member])], nodes).expect("a membership");
     let first = Entry { log_id: log_id(0, 0), payload: Payload::Membership(membership) };
     let mut entries = vec![first];
-    entries.extend((1..ENTRIES).map(put));
+    entries.extend((1..ENTRIES).map(|index| write(3, index, put(format!("k{index}")))));
     let mut offsets = Vec::new();
     let mut at = 4096;
     for entry in &entries {
@@ -48,15 +39,17 @@ async fn member(dir: &Path) -> (Arc<Model>, PathBuf, Vec<u64>) {
         offsets.push(at);
         at = 4096 + log.written_bytes();
     }
-    log.save_committed(Some(log_id(3, ENTRIES - 1))).await.expect("committed");
-    drop(log);
     let model = Arc::new(Model::new());
     let store = Store::open(model.clone()).expect("a store");
     let applied = entries[..=APPLIED as usize].iter().map(|entry| store_entry(entry).expect("an entry"));
     store.apply(applied.collect()).expect("apply");
     model.flush().expect("flush");
     std::fs::create_dir(dir.join("state")).expect("state");
-    (model, dir.join("log").join(format!("{:016x}.log", 1)), offsets)
+    (model, log, offsets)
+}
+
+fn segment(data: &Path, sequence: u64) -> PathBuf {
+    data.join("log").join(format!("{sequence:016x}.log"))
 }
 
 fn flip(path: &Path, at: u64) {
@@ -91,7 +84,10 @@ fn written(damaged: &Damaged) -> Vec<String> {
 async fn damage_costs_what_lies_above_the_state() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
-    let (model, segment, offsets) = member(&data).await;
+    let (model, mut log, offsets) = member(&data, 16 << 20).await;
+    log.save_committed(Some(log_id(3, ENTRIES - 1))).await.expect("committed");
+    drop(log);
+    let segment = segment(&data, 1);
     let sound = look(&data, &model);
     assert!(sound.is_nothing() && sound.log.damage.is_empty(), "{:?}", sound.log);
     assert_eq!(sound.log.last, Some(ENTRIES - 1));
@@ -139,6 +135,15 @@ async fn damage_costs_what_lies_above_the_state() {
         flip(&segment, offsets[150] + offset);
     }
 
+    // A frame that was written to another's place is whole, and does not continue what is before it.
+    let (at, astray) = (offsets[150] as usize, offsets[151] as usize..offsets[152] as usize);
+    let mut bytes = before.clone();
+    bytes.copy_within(astray, at);
+    std::fs::write(&segment, bytes).expect("write");
+    let log = look(&data, &model).log;
+    assert_eq!((log.last, &log.gone[..]), (Some(149), &[150..=150][..]));
+    std::fs::write(&segment, &before).expect("write");
+
     // The last entry: that it was there says the position that was noted behind it.
     flip(&segment, offsets[ENTRIES as usize - 1] + 70);
     let damaged = look(&data, &model);
@@ -155,4 +160,108 @@ async fn damage_costs_what_lies_above_the_state() {
     let gone = look(&data, &model);
     assert_eq!((gone.log.last, gone.log.is_missing, gone.is_nothing()), (Some(APPLIED), true, false));
     assert!(!data.join("log").exists());
+}
+
+/// Where a file has a key.
+fn find(file: &Path, key: &str) -> Option<u64> {
+    let bytes = std::fs::read(file).unwrap_or_default();
+    bytes.windows(key.len()).position(|found| found == key.as_bytes()).map(|at| at as u64)
+}
+
+#[tokio::test]
+async fn entries_end_with_a_segment_or_are_voided() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let (model, mut log, _) = member(&data, 16 << 10).await;
+    // Another leader voids the last ones. Which branch is taken is not known beforehand.
+    log.truncate_after(Some(log_id(3, 249))).await.expect("truncate");
+    let range = KeyRange { start: "x".into(), end: "y".into() };
+    let failure = vec![Op::Delete(DeleteRequest { range: range.clone(), prev_kv: false })];
+    let last =
+        [write(4, 250, TxnRequest { failure, ..TxnRequest::default() }), write(4, 251, put("n251".into()))];
+    for entry in last {
+        log.blocking_append([entry]).await.expect("append");
+    }
+    log.save_vote(&Vote::new_committed(4, MemberId(7))).await.expect("vote");
+    drop(log);
+    let sound = look(&data, &model);
+    assert!(sound.is_nothing(), "{:?}", sound.log);
+    assert_eq!(sound.log.last, Some(251));
+
+    // Below the state: what was voided does not count behind it either.
+    let at = find(&segment(&data, 1), "k40").expect("an entry");
+    flip(&segment(&data, 1), at);
+    let damaged = look(&data, &model);
+    assert_eq!((damaged.is_nothing(), &damaged.log.applied), (true, &sound.log.applied));
+    flip(&segment(&data, 1), at);
+
+    // The last one, with the vote alone behind it, of which it is the end that tells.
+    let tail = (1..).find(|n| find(&segment(&data, *n), "n251").is_some()).expect("a segment");
+    let at = find(&segment(&data, tail), "n251").expect("an entry");
+    flip(&segment(&data, tail), at);
+    assert_eq!(look(&data, &model).log.gone, [251..=251]);
+    flip(&segment(&data, tail), at);
+
+    // The last one of a segment, with nothing behind it there.
+    let middle = (1..).find(|n| find(&segment(&data, *n), "k160").is_some()).expect("a segment");
+    let file = segment(&data, middle);
+    let is_there = |index: &u64| find(&file, &format!("k{index}")).is_some();
+    let (first, end) = ((101..250).find(is_there), (101..250).rfind(is_there));
+    let (first, end) = (first.expect("an entry"), end.expect("an entry"));
+    assert!(APPLIED + 1 < first && end < 249 && middle < tail, "{first} to {end}");
+    let at = find(&file, &format!("k{end}")).expect("an entry");
+    flip(&file, at);
+    let damaged = look(&data, &model);
+    let log = &damaged.log;
+    assert_eq!(
+        (log.last, &log.gone[..], log.behind),
+        (Some(end - 1), &[end..=end][..], 251 - end),
+        "{log:?}"
+    );
+    assert!(log.behind_writes.contains_key(&Written { key: range.start, end: range.end }), "{log:?}");
+    let keys = written(&damaged);
+    assert!(keys.contains(&"n251".into()) && !keys.contains(&"k255".into()), "{keys:?}");
+
+    // And with nothing behind it anywhere but the next one's header.
+    let copy = dir.path().join("copy");
+    let status = std::process::Command::new("cp").arg("-r").args([&data, &copy]).status();
+    assert!(status.expect("cp").success());
+    let next = segment(&copy, middle + 1);
+    let mut bytes = std::fs::read(&next).expect("read");
+    bytes[4096..].fill(0);
+    std::fs::write(&next, bytes).expect("write");
+    for later in (middle + 2..).map(|n| segment(&copy, n)).take_while(|later| later.exists()) {
+        std::fs::remove_file(later).expect("remove");
+    }
+    let log = look(&copy, &model).log;
+    assert_eq!((log.last, &log.gone[..], log.behind), (Some(end - 1), &[end..=end][..], 0), "{log:?}");
+    flip(&file, at);
+
+    // A segment that is gone.
+    std::fs::rename(&file, dir.path().join("gone")).expect("rename");
+    let log = look(&data, &model).log;
+    assert_eq!((log.last, &log.gone[..], log.behind), (Some(first - 1), &[first..=end][..], 251 - end));
+    assert!(log.damage[0].contains("the segment before it is missing"), "{:?}", log.damage);
+}
+
+#[tokio::test]
+async fn a_truncation_that_is_gone_leaves_what_it_voided() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let (model, mut log, _) = member(&data, 16 << 20).await;
+    let truncation = 4096 + log.written_bytes();
+    log.truncate_after(Some(log_id(3, 249))).await.expect("truncate");
+    let newer = 4096 + log.written_bytes();
+    log.blocking_append([write(4, 250, put("n250".into()))]).await.expect("append");
+    log.save_vote(&Vote::new_committed(5, MemberId(7))).await.expect("vote");
+    drop(log);
+    // With the newer entry there is no number that is gone, and that entry does not count.
+    flip(&segment(&data, 1), truncation + 70);
+    let damaged = look(&data, &model);
+    assert_eq!((damaged.log.last, damaged.log.gone.len(), damaged.log.behind), (Some(249), 0, 1));
+    assert_eq!((damaged.is_nothing(), written(&damaged)), (false, vec!["n250".to_owned()]));
+    // Without it the older ones seem to be the last.
+    flip(&segment(&data, 1), newer + 70);
+    let damaged = look(&data, &model);
+    assert_eq!((damaged.is_nothing(), damaged.log.may_be_void), (false, true), "{:?}", damaged.log);
 }

@@ -91,10 +91,7 @@ impl Stopped {
         check: bool,
         progress: &mut dyn FnMut(Work),
     ) -> Result<Self, OfflineError> {
-        let identity =
-            Identity::read(data_dir)?.ok_or_else(|| OfflineError::NoMember(data_dir.to_owned()))?;
-        let dir = DataDir::open(data_dir, &identity.cluster)?;
-        std::fs::create_dir_all(scratch).map_err(OfflineError::io(scratch))?;
+        let (identity, dir) = hold(data_dir, scratch)?;
         let log = copy_log(data_dir, scratch, &identity)?;
         let store = Store::open(open_copy(&data_dir.join("state"), &scratch.join("state"))?)?;
         let on_disk = store.applied();
@@ -119,6 +116,14 @@ impl Stopped {
         };
         Ok(Self { survey, store, _dir: dir })
     }
+}
+
+/// The stopped member in `data_dir`, which no process can start while this lives; `scratch` is made.
+pub(super) fn hold(data_dir: &Path, scratch: &Path) -> Result<(Identity, DataDir), OfflineError> {
+    let identity = Identity::read(data_dir)?.ok_or_else(|| OfflineError::NoMember(data_dir.to_owned()))?;
+    let dir = DataDir::open(data_dir, &identity.cluster)?;
+    std::fs::create_dir_all(scratch).map_err(OfflineError::io(scratch))?;
+    Ok((identity, dir))
 }
 
 pub(super) fn noted(dir: &Path) -> Option<String> {

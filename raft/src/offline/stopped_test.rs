@@ -18,12 +18,26 @@ use crate::types::{Entry, MemberId, MemberNode, Membership, Payload, Proposal, l
 const ENTRIES: u64 = 600;
 const COMMITTED: u64 = 400;
 
-fn put(index: u64) -> Entry {
-    let put = PutRequest::new(format!("k{index}"), "v");
-    let op = CommandOp::Txn(TxnRequest { success: vec![Op::Put(put)], ..TxnRequest::default() });
-    let proposal = ProposalId { client: 1, seq: index };
+pub(super) fn write(term: u64, index: u64, txn: TxnRequest) -> Entry {
+    let (proposal, op) = (ProposalId { client: 1, seq: index }, CommandOp::Txn(txn));
     let bytes = Command { proposal, time_ms: 1_000 * index as i64, op }.encode();
-    Entry { log_id: log_id(3, index), payload: Payload::Normal(Proposal::encoded(bytes)) }
+    Entry { log_id: log_id(term, index), payload: Payload::Normal(Proposal::encoded(bytes)) }
+}
+
+pub(super) fn put(key: String, value: String) -> TxnRequest {
+    TxnRequest { success: vec![Op::Put(PutRequest::new(key, value))], ..TxnRequest::default() }
+}
+
+/// A new member, and its log.
+pub(super) fn create(dir: &Path, segment_bytes: u64) -> (MemberId, Log) {
+    let data = DataDir::open(dir, "blue").expect("a directory");
+    let member = data.identity.member;
+    let files = Arc::new(OsDir::open(dir.join("log")).expect("log"));
+    let cluster = crate::cluster_id("blue");
+    let config = LogConfig { segment_bytes, reserve_bytes: 0, ..LogConfig::new(cluster, member.0) };
+    let log = Log::open(files, config).expect("open");
+    data.settle().expect("settle");
+    (member, log)
 }
 
 fn nodes(member: MemberId) -> Entry {
@@ -40,15 +54,10 @@ fn open_copy(_: &Path, _: &Path) -> Result<Arc<dyn Engine>, EngineError> {
 
 /// A member that knew of fewer entries as agreed on than its log has.
 async fn member(dir: &Path) -> MemberId {
-    let data = DataDir::open(dir, "blue").expect("a directory");
-    let member = data.identity.member;
-    let files = Arc::new(OsDir::open(dir.join("log")).expect("log"));
-    let config = LogConfig { reserve_bytes: 0, ..LogConfig::new(crate::cluster_id("blue"), member.0) };
-    let mut log = Log::open(files, config).expect("open");
-    data.settle().expect("settle");
+    let (member, mut log) = create(dir, 16 << 20);
     log.blocking_append([nodes(member)]).await.expect("append");
     for index in 1..ENTRIES {
-        log.blocking_append([put(index)]).await.expect("append");
+        log.blocking_append([write(3, index, put(format!("k{index}"), "v".into()))]).await.expect("append");
         if index == COMMITTED {
             log.save_committed(Some(log_id(3, COMMITTED))).await.expect("committed");
         }

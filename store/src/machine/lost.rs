@@ -356,6 +356,7 @@ impl<'v> Look<'v> {
     fn candidate(&mut self, stored: &[u8], value: &[u8]) -> Result<(), EngineError> {
         match Place::of(stored)? {
             Place::Key(key, revision) => {
+                let kv = Version::parse(value)?.to_kv(&key, revision);
                 if !self.is_next_key(stored)? {
                     return Ok(());
                 }
@@ -363,7 +364,6 @@ impl<'v> Look<'v> {
                 match self.newest(&key) {
                     Ok(found) => self.found(found),
                     Err(_) => {
-                        let kv = Version::parse(value)?.to_kv(&key, revision);
                         self.doubtful.insert(key, (revision, kv.is_some()));
                         kv.iter().for_each(|kv| self.sum.key(true, kv));
                     }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,20 +12,14 @@ use super::lost::{How, Lost, Seen, walk};
 use crate::engine::{Engine, EngineError, RocksEngine, RocksOptions};
 use crate::kv::{LeaseId, Op, PutRequest, Revision, TxnRequest};
 use crate::layout::{self, Version};
-use crate::log::{Command, CommandOp, Entry, EntryBody, LogPosition, ProposalId};
+use crate::log::CommandOp;
+use crate::tests::apply;
+use crate::tests::disk::{flip, tables};
 
 /// Keys and the revision of their newest version; `false`: it is a deletion.
 type Keys = BTreeMap<Bytes, (Revision, bool)>;
 
 const KEYS: u64 = 1200;
-
-fn apply(store: &Store, op: CommandOp) {
-    let index = store.applied().position.map_or(1, |at| at.index + 1);
-    let proposal = ProposalId { client: 7, seq: index };
-    let command = Command { proposal, time_ms: 1_000_000 + 10 * index as i64, op };
-    let at = LogPosition { term: 1, node_id: 1, index };
-    store.apply(vec![Entry { at, body: EntryBody::Command(command) }]).expect("apply");
-}
 
 /// A value that does not get smaller by compression.
 fn value(seed: u64) -> String {
@@ -79,23 +72,6 @@ fn fill(dir: &Path) {
         }
         engine.flush().expect("flush");
     }
-}
-
-fn tables(dir: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<_> = fs::read_dir(dir.join("state-1"))
-        .expect("the state")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "sst"))
-        .collect();
-    found.sort();
-    found
-}
-
-fn flip(path: &Path, offset: u64) {
-    let file = fs::OpenOptions::new().read(true).write(true).open(path).expect("open");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).expect("read");
-    file.write_all_at(&[byte[0] ^ 0x10], offset).expect("write");
 }
 
 /// What is lost, and the newest version of each key that can be read at all.

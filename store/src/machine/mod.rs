@@ -5,6 +5,8 @@ mod dedup;
 mod dump;
 mod hash;
 mod lost;
+#[cfg(test)]
+mod lost_holes_test;
 #[cfg(all(test, feature = "rocksdb"))]
 mod lost_test;
 mod reborn;

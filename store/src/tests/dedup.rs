@@ -1,6 +1,9 @@
 //! Proposals that are sent again.
 
+use std::sync::Arc;
+
 use super::{entry, model, put};
+use crate::engine::Model;
 use crate::kv::{
     Compare, DeleteRequest, Error, KeyRange, LeaseId, Op, OpResponse, PutRequest, RangeRequest, Revision,
     TxnRequest,
@@ -17,6 +20,19 @@ fn propose(store: &Store, proposal: ProposalId, time_ms: i64, op: CommandOp) -> 
     let at = LogPosition { term: 1, node_id: 1, index };
     let body = EntryBody::Command(Command { proposal, time_ms, op });
     store.apply(vec![Entry { at, body }]).expect("apply").remove(0)
+}
+
+/// Checks what changes nothing.
+fn now_and_after_a_restart(model: Arc<Model>, store: Store, check: impl Fn(&Store)) {
+    let revision = store.revision();
+    let check = |store: &Store| {
+        check(store);
+        assert_eq!(store.revision(), revision);
+        store.verify().expect("verify");
+    };
+    check(&store);
+    drop(store);
+    check(&Store::open(model).expect("open"));
 }
 
 fn id(client: u64, seq: u64) -> ProposalId {
@@ -85,18 +101,14 @@ fn what_was_refused_stays_refused() {
         assert_eq!(propose(store, id(1, 1), 0, create("a")), refused[0]);
         assert_eq!(propose(store, id(1, 2), 0, delete("b")), refused[1]);
         assert_eq!(propose(store, id(1, 3), 0, grant()), refused[2]);
-        assert_eq!(store.revision(), revision);
         assert!(store.lease(LeaseId(7)).expect("lease").is_none());
         // A read shows what is there now, however often it is asked.
         match propose(store, id(1, 4), 0, read()) {
             Outcome::Txn(found) => assert_eq!(found.revision, revision),
             other => panic!("{other:?}"),
         }
-        store.verify().expect("verify");
     };
-    check(&store);
-    drop(store);
-    check(&Store::open(model).expect("open"));
+    now_and_after_a_restart(model, store, check);
 }
 
 #[test]
@@ -125,18 +137,13 @@ fn what_is_forgotten_is_unknown_and_not_done_again() {
     let (model, store) = model();
     propose(&store, id(1, 5), 0, put("a", "1"));
     propose(&store, id(1, 6), DEDUP_AGE_MS_MAX + 1, put("b", "1"));
-    let revision = store.revision();
     let unknown = Outcome::Failed(Error::OutcomeUnknown);
     let check = |store: &Store| {
         assert_eq!(propose(store, id(1, 5), 0, put("a", "1")), unknown);
         assert_eq!(propose(store, id(1, 4), 0, put("a", "1")), unknown);
         assert!(matches!(propose(store, id(1, 6), 0, put("b", "1")), Outcome::Txn(_)));
-        assert_eq!(store.revision(), revision);
-        store.verify().expect("verify");
     };
-    check(&store);
-    drop(store);
-    check(&Store::open(model).expect("open"));
+    now_and_after_a_restart(model, store, check);
 }
 
 #[test]

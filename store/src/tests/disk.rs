@@ -10,7 +10,8 @@ use crate::engine::{Engine, RocksEngine, RocksOptions};
 use crate::fault::Fault;
 use crate::machine::Store;
 
-fn tables(dir: &Path) -> Vec<PathBuf> {
+/// The files of the first state in `dir`.
+pub(crate) fn tables(dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<_> = fs::read_dir(dir.join("state-1"))
         .expect("the state")
         .map(|entry| entry.expect("an entry").path())
@@ -18,6 +19,15 @@ fn tables(dir: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
+}
+
+/// Flips a bit, on the disk itself.
+pub(crate) fn flip(path: &Path, offset: u64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).expect("open");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).expect("read");
+    file.write_all_at(&[byte[0] ^ 0x10], offset).expect("write");
+    file.sync_all().expect("sync");
 }
 
 #[test]
@@ -35,14 +45,8 @@ fn a_bit_that_flips_anywhere_in_a_table_is_found() {
     assert!(sound.keys >= 200 && sound.bytes > 20_000, "{sound:?}");
     // What is read again and again is in memory by now: only the disk can tell.
     let table = tables(&dir).pop().expect("a table");
-    let file = fs::OpenOptions::new().read(true).write(true).open(&table).expect("open");
-    let len = file.metadata().expect("its length").len();
-    let flip = |offset: u64| {
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, offset).expect("read");
-        file.write_all_at(&[byte[0] ^ 0x10], offset).expect("write");
-        file.sync_all().expect("sync");
-    };
+    let len = table.metadata().expect("its length").len();
+    let flip = |offset| flip(&table, offset);
     for offset in (0..len * 9 / 10).step_by(997) {
         flip(offset);
         match check(&format!("at-{offset}")) {

@@ -2,7 +2,7 @@ mod conformance;
 mod crash;
 mod dedup;
 #[cfg(feature = "rocksdb")]
-mod disk;
+pub(crate) mod disk;
 #[cfg(feature = "rocksdb")]
 mod full_disk;
 mod reborn;
@@ -31,13 +31,13 @@ fn entry(index: u64, op: CommandOp) -> Entry {
     Entry { at: LogPosition { term: 1, node_id: 1, index }, body: EntryBody::Command(command) }
 }
 
-fn put(key: &str, value: &str) -> CommandOp {
+pub(crate) fn put(key: &str, value: &str) -> CommandOp {
     let put = PutRequest::new(key.to_owned(), value.to_owned());
     CommandOp::Txn(TxnRequest { success: vec![Op::Put(put)], ..Default::default() })
 }
 
 /// Applies one command behind what was applied.
-fn apply(store: &Store, op: CommandOp) -> Outcome {
+pub(crate) fn apply(store: &Store, op: CommandOp) -> Outcome {
     let index = store.applied().position.map_or(1, |at| at.index + 1);
     store.apply(vec![entry(index, op)]).expect("apply").remove(0)
 }
