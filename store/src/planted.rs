@@ -52,6 +52,7 @@ bugs! {
         AppliedApart "applied-apart" "how far the state is, is not written with what was applied"
         Diverges "diverges" "one change in fifty comes out otherwise on a member whose id is odd"
         DoneTwice "done-twice" "a proposal that is sent again is done again"
+        RefusalsForgotten "refusals-forgotten" "a write that was refused is done when it comes again"
         RefusedAndDone "refused-and-done" "a write that was done is answered with a refusal"
         JointStays "joint-stays" "a change of members whose leader died stays half done"
         OldWipedVoter "old-wiped-voter" "a member without its log goes on under its old identity"

@@ -24,7 +24,7 @@ use super::control::{self, Keys, SimApi};
 use super::faults::Undo;
 use super::fuse::Fuse;
 use super::host::{End, Member, Refused, address, name};
-use super::kv::SimKv;
+use super::kv::{Repeats, SimKv};
 use super::load::Told;
 use super::network::{FAIR, Host, Incoming, Socket};
 use super::plan::Whom;
@@ -489,7 +489,7 @@ impl Sim {
 
     /// The same as [`client`](Self::client) for one who does not wait between calls.
     pub(super) fn quick_client(&self, at: usize) -> Arc<dyn Kv> {
-        self.kv(0..HOSTS, at, Duration::ZERO)
+        self.kv(0..HOSTS, at, Duration::ZERO, None)
     }
 
     /// Begins with one member, and goes on to the next after every error.
@@ -498,13 +498,19 @@ impl Sim {
     }
 
     pub(super) fn client_of(&self, hosts: Range<Host>, at: usize) -> Arc<dyn Kv> {
-        self.kv(hosts, at, self.think)
+        self.kv(hosts, at, self.think, None)
     }
 
-    fn kv(&self, hosts: Range<Host>, at: usize, think: Duration) -> Arc<dyn Kv> {
+    /// One that takes its writes to the next member when the way to one stands still, as a stateless API
+    /// server does.
+    pub(super) fn repeating_client(&self, at: usize) -> Arc<dyn Kv> {
+        self.kv(0..HOSTS, at, self.think, Some(Repeats::new(at)))
+    }
+
+    fn kv(&self, hosts: Range<Host>, at: usize, think: Duration, repeats: Option<Repeats>) -> Arc<dyn Kv> {
         let members = hosts.map(|host| (host, self.members[host].slot.clone())).collect();
         let members = Remotes::new(self.world.network.clone(), CLIENTS, members, at);
-        Arc::new(SimKv { members, think, no_space: self.load.no_space.clone() })
+        Arc::new(SimKv { members, think, repeats, no_space: self.load.no_space.clone() })
     }
 
     /// The API as somebody on machine `from` has it.

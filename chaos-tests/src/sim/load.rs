@@ -21,6 +21,8 @@ use crate::traffic::store::Mix;
 use crate::traffic::{Ports, Stop, Traffic};
 
 const WRITERS: usize = 4;
+/// Of them, those from this number on take a write that stands still to another member.
+const REPEATING_FROM: usize = 2;
 /// Clients that lead one after the other.
 const LEADERS: usize = 2;
 const API_WRITERS: usize = 2;
@@ -137,9 +139,10 @@ impl Load {
             (self.held_by.clone(), self.wrong.clone(), self.unanswered.clone());
         let members: Vec<_> = (0..HOSTS).map(|n| (name(n), sim.client_of(n..n + 1, 0))).collect();
         let clients = |count: usize| (0..count).map(|n| sim.client(n)).collect();
+        let writer = |n| if n < REPEATING_FROM { sim.client(n) } else { sim.repeating_client(n) };
         let admin = |at| Client::new(sim.api(CLIENTS, at, ADMIN.0, ADMIN.1));
         let mut ports = Ports {
-            store: clients(WRITERS),
+            store: (0..WRITERS).map(writer).collect(),
             leaders: clients(LEADERS),
             watchers: clients(sim.founders),
             residents: members[..sim.founders].to_vec(),

@@ -202,7 +202,8 @@ impl Inner {
         let pending =
             Pending { proposal, sent: sent.clone(), reply, deadline, queued_ns, moments: moments_so_far };
         if self.proposals.queue.send(pending).is_err() {
-            return Err(Error::Unavailable("this member is stopping".into()));
+            let stopping = Error::Unavailable("this member is stopping".into());
+            return Err(if tried { Error::OutcomeUnknown } else { stopping });
         }
         let answer = tokio::time::timeout_at(deadline.into(), outcome).await;
         match answer {

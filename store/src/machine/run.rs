@@ -105,7 +105,9 @@ impl Run<'_, '_> {
         if let Some(outcome) = self.state.dedup.find(proposal)?.filter(|_| !planted::is(Bug::DoneTwice)) {
             return Ok(outcome);
         }
-        let remembers = command.op.may_change() && self.state.feature_level >= REFUSALS_REMEMBERED;
+        let remembers = command.op.may_change()
+            && self.state.feature_level >= REFUSALS_REMEMBERED
+            && !planted::is(Bug::RefusalsForgotten);
         let (outcome, changed) = match command.op {
             CommandOp::Txn(txn) => self.txn(txn)?,
             CommandOp::Compact(revision) => self.compact(revision),
