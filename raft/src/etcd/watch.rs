@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -97,7 +97,7 @@ struct Watch {
     /// A client may use an id again: what this run's pump reports is of no other.
     run: u64,
     delivered: Revision,
-    pump: AbortHandle,
+    pump: JoinHandle<()>,
 }
 
 impl Drop for Watch {
@@ -247,12 +247,16 @@ impl Session {
             progress_every: if self.eager { Duration::ZERO } else { PROGRESS_EVERY },
             fragment: request.fragment,
         };
-        let pump = tokio::spawn(pump.run(stream)).abort_handle();
+        let pump = tokio::spawn(pump.run(stream));
         self.watches.insert(id, Watch { run: self.runs, delivered, pump });
     }
 
     async fn cancel(&mut self, id: i64) {
-        if self.watches.remove(&id).is_some() {
+        if let Some(mut watch) = self.watches.remove(&id) {
+            // What it is about to send comes before the answer, or not at all: after it, it would be of
+            // the next watch of this id.
+            watch.pump.abort();
+            let _ = (&mut watch.pump).await;
             let now = header(&*self.backend, self.backend.standing().revision);
             let response =
                 pb::WatchResponse { header: Some(now), watch_id: id, canceled: true, ..Default::default() };
