@@ -12,6 +12,8 @@ use trireme_store::{Error, EventKind, KeyRange, RangeRequest, Revision, WatchIte
 use super::{Cache, Entry, KindCache};
 use crate::limits;
 
+/// Where the objects are.
+const PREFIX: &str = "/registry/";
 const RETRY: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -47,7 +49,7 @@ pub(super) async fn run(cache: Arc<Cache>) {
 async fn fill(cache: &Cache) -> Result<i64, Error> {
     let mut filled: Vec<BTreeMap<Box<str>, Arc<Entry>>> =
         cache.kinds.iter().map(|_| BTreeMap::new()).collect();
-    let mut range = KeyRange::prefix("/registry/");
+    let mut range = KeyRange::prefix(PREFIX);
     let mut revision = 0;
     loop {
         let mut request = RangeRequest::new(range.clone());
@@ -83,10 +85,10 @@ async fn fill(cache: &Cache) -> Result<i64, Error> {
     Ok(revision)
 }
 
-/// Follows every key, so that keys of others bring the revision along too and no read waits for
-/// an event that does not come.
+/// Follows every object. Keys of others bring the revision along by the progress that the store tells
+/// after each barrier and soon after each write, so that no read waits for an event that does not come.
 async fn follow(cache: &Cache, revision: i64, position: &mut Option<i64>) -> Result<i64, Error> {
-    let mut request = WatchRequest::new(KeyRange::prefix(""), Revision(revision + 1));
+    let mut request = WatchRequest::new(KeyRange::prefix(PREFIX), Revision(revision + 1));
     request.progress_notify = true;
     let mut stream = cache.kv.watch(request).await?;
     while let Some(item) = stream.next().await {

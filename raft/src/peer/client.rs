@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt};
@@ -23,6 +24,7 @@ use trireme_store::Store;
 use trireme_store::planted::{self, Bug};
 
 use super::cut::Until;
+use super::forward::Ways;
 use super::line::{Line, PeerNetwork};
 use super::liveness::Liveness;
 use super::snapshot::{self, SnapshotDirs};
@@ -30,9 +32,11 @@ use super::{CLUSTER, MESSAGE_BYTES_MAX, TO, wire};
 use crate::machine::{RaftSnapshot, SnapshotData};
 use crate::metrics::{CountedConnector, Metrics, Traffic, now_ns};
 use crate::peer::pb;
+use crate::peer::pb::forward_request::Ask;
+use crate::peer::pb::forward_response::Answer;
 use crate::peer::pb::peer_client::PeerClient;
 use crate::tls::Tls;
-use crate::types::{MemberId, MemberNode, TypeConfig, Vote};
+use crate::types::{LogId, MemberId, MemberNode, TypeConfig, Vote};
 
 /// A connection that is not there by then is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -68,6 +72,8 @@ pub(crate) struct Peers {
     /// By address, what they are for and who drives them: a runtime that ends takes its connections along,
     /// and a call over one of its own needs no other's thread to be woken, there and back.
     clients: Mutex<HashMap<(String, Lane, runtime::Id), PeerClient<Line>>>,
+    /// Over them, what is asked of leaders.
+    ways: Ways,
     /// Members that said that their disk is full, by their last answer to a heartbeat.
     full: Mutex<BTreeSet<MemberId>>,
     liveness: Liveness,
@@ -95,6 +101,7 @@ impl Peers {
             tls,
             network,
             clients: Mutex::default(),
+            ways: Ways::default(),
             full: Mutex::default(),
             liveness: Liveness::default(),
             refusals: Mutex::default(),
@@ -173,6 +180,50 @@ impl Peers {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         clients.insert(key, client.clone());
         Ok(client)
+    }
+
+    /// What came of each of `commands`, in order, by `leader` of `cluster` at `address`. An error: it may
+    /// have taken them or not.
+    pub(crate) async fn propose(
+        &self,
+        cluster: u64,
+        leader: MemberId,
+        address: &str,
+        commands: Vec<Bytes>,
+        timeout: Duration,
+    ) -> Result<Vec<pb::ProposeResult>, Status> {
+        let ask = Ask::Propose(pb::ProposeRequest { commands });
+        match self.ask(cluster, leader, address, ask, timeout).await? {
+            Answer::Propose(answer) => Ok(answer.results),
+            Answer::ReadIndex(_) => Err(another_answer()),
+        }
+    }
+
+    /// A position that covers all that was committed before, by `leader`; `None` where it does not lead.
+    pub(crate) async fn read_index(
+        &self,
+        cluster: u64,
+        leader: MemberId,
+        address: &str,
+        timeout: Duration,
+    ) -> Result<Option<LogId>, Status> {
+        let ask = Ask::ReadIndex(pb::ReadIndexRequest {});
+        match self.ask(cluster, leader, address, ask, timeout).await? {
+            Answer::ReadIndex(answer) => Ok(wire::read_position(answer.position)),
+            Answer::Propose(_) => Err(another_answer()),
+        }
+    }
+
+    async fn ask(
+        &self,
+        cluster: u64,
+        leader: MemberId,
+        address: &str,
+        ask: Ask,
+        timeout: Duration,
+    ) -> Result<Answer, Status> {
+        let client = self.client(address, Lane::Forward)?;
+        self.ways.ask(client, cluster, leader, address, ask, timeout).await
     }
 
     fn channel(&self, address: &str) -> Result<Channel, Status> {
@@ -255,6 +306,10 @@ fn rpc_error(status: &Status) -> RPCError<TypeConfig> {
         }
         _ => RPCError::Unreachable(Unreachable::from_string(status.message())),
     }
+}
+
+fn another_answer() -> Status {
+    Status::internal("the leader answered another question")
 }
 
 /// A request that only member `to` of `cluster` may answer.

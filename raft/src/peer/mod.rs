@@ -6,6 +6,9 @@
 mod client;
 mod contact;
 mod cut;
+mod forward;
+#[cfg(test)]
+mod forward_test;
 mod gate;
 mod line;
 mod liveness;

@@ -20,7 +20,7 @@ use trireme_store::planted::{self, Bug};
 use super::contact::Contact;
 use super::gate::Gate;
 use super::snapshot::{self, SnapshotDirs};
-use super::{CLUSTER, TO, wire};
+use super::{CLUSTER, TO, forward, wire};
 use crate::log::Log;
 use crate::machine::{Machine, SnapshotData};
 use crate::metrics::{Metrics, now_ns};
@@ -200,30 +200,43 @@ fn frees_space(entry: &Entry) -> bool {
 }
 
 /// Hands requests to openraft without waiting for the answers of those before, and answers in
-/// order. Every request taken is answered, or the gate would stay shut.
+/// order. Every request taken is answered, or the gate would stay shut; but what would only repeat the
+/// answer before it, as that to each committed position does, is kept from the leader.
 async fn append_in_order(
     raft: Raft<TypeConfig, Machine>,
     gate: Arc<Gate>,
     mut requests: mpsc::Receiver<AppendEntriesRequest<TypeConfig>>,
     answers: mpsc::Sender<Result<pb::AppendResponse, Status>>,
 ) {
+    let one_more = |request: AppendEntriesRequest<TypeConfig>| {
+        let (raft, brought) = (raft.clone(), !request.entries.is_empty());
+        async move { (brought, append_one(raft, request).await) }
+    };
     let mut under_way = FuturesOrdered::new();
     let mut open = true;
+    let mut told: Option<Option<LogId>> = None;
     loop {
         tokio::select! {
             biased;
-            Some(answer) = under_way.next(), if !under_way.is_empty() => {
+            Some(answered) = under_way.next(), if !under_way.is_empty() => {
                 gate.leave();
-                let result: Result<StreamAppendResult<TypeConfig>, Status> = answer;
-                let refused = !matches!(result, Ok(Ok(_)));
+                let (brought, result): (bool, Result<StreamAppendResult<TypeConfig>, Status>) = answered;
+                let matched = match &result {
+                    Ok(Ok(matched)) => Some(*matched),
+                    _ => None,
+                };
+                if !brought && matched.is_some() && matched == told {
+                    continue;
+                }
+                told = matched;
                 let _ = answers.send(result.map(|result| wire::append_response(&result))).await;
-                if refused {
+                if matched.is_none() {
                     // The leader starts a new stream; what it sent on this one is void.
                     break;
                 }
             }
             request = requests.recv(), if open && under_way.len() < ANSWERS_MAX => match request {
-                Some(request) => under_way.push_back(append_one(raft.clone(), request)),
+                Some(request) => under_way.push_back(one_more(request)),
                 None => open = false,
             },
             else => return,
@@ -269,6 +282,7 @@ fn stream_result(
 #[tonic::async_trait]
 impl Peer for PeerService {
     type AppendStream = Pin<Box<dyn Stream<Item = Result<pb::AppendResponse, Status>> + Send>>;
+    type ForwardStream = Pin<Box<dyn Stream<Item = Result<pb::ForwardResponse, Status>> + Send>>;
 
     async fn identify(
         &self,
@@ -416,6 +430,14 @@ impl Peer for PeerService {
         Ok(Response::new(pb::TransferLeaderResponse { refused }))
     }
 
+    async fn forward(
+        &self,
+        request: Request<tonic::Streaming<pb::ForwardRequest>>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
+        self.check_addressee(&request)?;
+        Ok(Response::new(forward::answers(request.into_inner(), self.upcalls.clone()).boxed()))
+    }
+
     async fn propose(
         &self,
         request: Request<pb::ProposeRequest>,
@@ -429,8 +451,7 @@ impl Peer for PeerService {
         request: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexResponse>, Status> {
         self.check_addressee(&request)?;
-        let position = self.upcalls.read_index().await;
-        Ok(Response::new(pb::ReadIndexResponse { position: wire::position(position) }))
+        Ok(Response::new(forward::read_index(self.upcalls.read_index().await)))
     }
 
     async fn marked_hash(

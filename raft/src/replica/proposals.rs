@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::{mpsc, oneshot};
 use trireme_store::Error;
 use trireme_store::limits::REQUEST_BYTES_MAX;
@@ -20,7 +21,7 @@ use super::Inner;
 use super::metrics::role_of;
 use super::rounds::Written;
 use crate::metrics::{Moments, Subject, now_ns, split};
-use crate::peer::{Lane, MESSAGE_BYTES_MAX, addressed, pb};
+use crate::peer::{MESSAGE_BYTES_MAX, pb};
 use crate::types::{MemberId, Payload, Proposal};
 
 /// Proposals in one message to openraft or to the leader.
@@ -29,8 +30,6 @@ const BATCH_MAX: usize = 512;
 pub(super) const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of outcomes in one answer to a member that forwarded proposals.
 const ANSWER_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
-/// Between two looks at who leads, while an answer of a leader is waited for.
-pub(super) const LED_POLL: Duration = Duration::from_millis(20);
 /// Between two tries of what could not be sent.
 const RETRY: Duration = Duration::from_millis(10);
 /// What a command's encoding may add to the keys and values of a request.
@@ -357,8 +356,13 @@ impl Inner {
     /// Returns once another member leads. One whose network is gone closes no connection, and an answer of
     /// it would be waited for until the connection is found dead.
     async fn led_by_another_than(&self, leader: MemberId) {
-        while self.leader().is_none_or(|(now, _)| now == leader) {
-            tokio::time::sleep(LED_POLL).await;
+        // No timer: one for each write would wake the thread that drives them for each.
+        let mut state = self.raft.server_metrics();
+        while state.borrow_watched().current_leader.is_none_or(|now| now == leader) {
+            if state.changed().await.is_err() {
+                // The core has stopped, and will not say who leads next.
+                std::future::pending::<()>().await;
+            }
         }
     }
 
@@ -370,12 +374,8 @@ impl Inner {
         commands: Vec<Bytes>,
     ) -> Vec<Option<Result<Outcome, Error>>> {
         use pb::propose_result::Result as R;
-        let call = async {
-            let mut client = self.peers.client(address, Lane::Forward)?;
-            let timeout = Some(self.config.timing.request);
-            let request = addressed(self.cluster_id, leader, pb::ProposeRequest { commands }, timeout);
-            client.propose(request).await
-        };
+        let timeout = self.config.timing.request;
+        let call = self.peers.propose(self.cluster_id, leader, address, commands, timeout);
         let began_ns = now_ns();
         // What was sent has an id and is done once, so that it may go to the next leader as well.
         let answered = tokio::select! {
@@ -383,9 +383,9 @@ impl Inner {
             () = self.led_by_another_than(leader) => Err(tonic::Status::unavailable("another member leads by now")),
         };
         let results = match answered {
-            Ok(response) => {
+            Ok(results) => {
                 self.metrics.steps.forwarded.observe_ns(now_ns() - began_ns);
-                response.into_inner().results
+                results
             }
             Err(status) => {
                 tracing::debug!(%status, "proposals may not have reached the leader");

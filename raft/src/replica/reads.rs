@@ -12,8 +12,6 @@ use trireme_store::{Error, Revision};
 
 use super::Inner;
 use crate::metrics::now_ns;
-use crate::peer::pb;
-use crate::peer::{Lane, addressed, wire};
 use crate::types::LogId;
 
 /// Readers served by one confirmation.
@@ -161,11 +159,9 @@ impl Inner {
         if leader == self.member {
             return self.read_index().await;
         }
-        let mut client = self.peers.client(&address, Lane::Forward).ok()?;
         let timeout = self.config.timing.election_max * 4;
-        let request = addressed(self.cluster_id, leader, pb::ReadIndexRequest {}, Some(timeout));
-        match client.read_index(request).await {
-            Ok(response) => wire::read_position(response.into_inner().position),
+        match self.peers.read_index(self.cluster_id, leader, &address, timeout).await {
+            Ok(position) => position,
             Err(status) => {
                 tracing::debug!(%status, "the leader did not confirm a read");
                 None

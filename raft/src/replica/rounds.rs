@@ -5,6 +5,7 @@
 //! is being written and one that is being applied, and who comes meanwhile goes with the next.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use openraft::errors::ClientWriteError;
@@ -12,10 +13,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use trireme_store::log::Outcome;
 
 use super::Inner;
-use super::proposals::{BATCH_BYTES_MAX, LED_POLL};
+use super::proposals::BATCH_BYTES_MAX;
 use crate::types::Proposal;
 
 const ROUNDS_MAX: usize = 2;
+/// Between two looks whether this member still leads, while it waits for a round to end.
+const LED_POLL: Duration = Duration::from_millis(20);
 /// A round is closed when it has as many proposals.
 const ROUND_PROPOSALS_MAX: usize = 4096;
 

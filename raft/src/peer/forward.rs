@@ -1,0 +1,198 @@
+//! What members ask of the leader on behalf of their clients, over one stream to it.
+//!
+//! A call is three frames on its way (its head, its message, its end), and with one client each of them
+//! is a write, a packet and a waking of the other side of its own. On a stream it is one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Code, Status};
+
+use super::line::Line;
+use super::server::Upcalls;
+use super::{addressed, wire};
+use crate::peer::pb;
+use crate::peer::pb::forward_request::Ask;
+use crate::peer::pb::forward_response::Answer;
+use crate::peer::pb::peer_client::PeerClient;
+use crate::types::{LogId, MemberId};
+
+/// Questions of one stream that are being answered; who asks more waits.
+const ASKS_MAX: usize = 1024;
+/// A member without such streams is asked by calls for so long, before it is tried again: it may have
+/// been upgraded.
+const OLDER_FOR: Duration = Duration::from_secs(10);
+
+/// The streams to those that were asked as leaders, by member, address and the runtime that drives them.
+#[derive(Default)]
+pub(super) struct Ways(Mutex<HashMap<(MemberId, String, runtime::Id), Arc<Way>>>);
+
+impl Ways {
+    /// What `leader` of `cluster` at `address`, to which `client` leads, answers. An error: it may have
+    /// heard the question or not.
+    pub(super) async fn ask(
+        &self,
+        client: PeerClient<Line>,
+        cluster: u64,
+        leader: MemberId,
+        address: &str,
+        ask: Ask,
+        timeout: Duration,
+    ) -> Result<Answer, Status> {
+        let key = (leader, address.to_owned(), runtime::Handle::current().id());
+        let way = {
+            let mut ways = self.0.lock();
+            match ways.get(&key) {
+                Some(way) if way.is_usable() => way.clone(),
+                _ => {
+                    let way = Way::open(client.clone(), cluster, leader);
+                    ways.insert(key, way.clone());
+                    way
+                }
+            }
+        };
+        if way.is_older() {
+            return call(client, cluster, leader, ask, timeout).await;
+        }
+        let late = |_| Status::deadline_exceeded("the leader did not answer in time");
+        tokio::time::timeout(timeout, way.ask(ask)).await.map_err(late)?
+    }
+}
+
+/// The stream to one member, for as long as it lasts.
+struct Way {
+    asked: Mutex<Asked>,
+    requests: mpsc::UnboundedSender<pb::ForwardRequest>,
+    /// When it was found that the member does not know such streams.
+    older: OnceLock<Instant>,
+}
+
+/// Who waits for which answer; nobody once the stream has ended.
+#[derive(Default)]
+struct Asked {
+    next: u64,
+    has_ended: bool,
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+}
+
+impl Way {
+    /// Begins a stream to `leader` of `cluster` by `client`, on the runtime that this is called on.
+    fn open(mut client: PeerClient<Line>, cluster: u64, leader: MemberId) -> Arc<Way> {
+        let (requests, queue) = mpsc::unbounded_channel();
+        let way = Arc::new(Way { asked: Mutex::default(), requests, older: OnceLock::new() });
+        let opened = way.clone();
+        tokio::spawn(async move {
+            let requests = addressed(cluster, leader, UnboundedReceiverStream::new(queue), None);
+            let ended = match client.forward(requests).await {
+                Ok(answers) => opened.read(answers.into_inner()).await,
+                Err(status) => status,
+            };
+            tracing::debug!(%leader, status = %ended, "a stream of questions to the leader ended");
+            if ended.code() == Code::Unimplemented {
+                let _ = opened.older.set(Instant::now());
+            }
+            let mut asked = opened.asked.lock();
+            asked.has_ended = true;
+            asked.waiting.clear();
+        });
+        way
+    }
+
+    /// Hands answers to who waits for them, until the stream ends: why it did.
+    async fn read(
+        &self,
+        mut answers: impl Stream<Item = Result<pb::ForwardResponse, Status>> + Unpin,
+    ) -> Status {
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(pb::ForwardResponse { id, answer }) => {
+                    let waits = self.asked.lock().waiting.remove(&id);
+                    if let (Some(waits), Some(answer)) = (waits, answer) {
+                        let _ = waits.send(answer);
+                    }
+                }
+                Err(status) => return status,
+            }
+        }
+        Status::unavailable("the leader ended it")
+    }
+
+    /// Whether there is a reason not to begin another stream.
+    fn is_usable(&self) -> bool {
+        self.is_older() || !self.asked.lock().has_ended
+    }
+
+    /// The member knows calls alone, as far as is known.
+    fn is_older(&self) -> bool {
+        self.older.get().is_some_and(|since| since.elapsed() < OLDER_FOR)
+    }
+
+    /// The answer to one question. An error: it may have been heard or not.
+    async fn ask(&self, ask: Ask) -> Result<Answer, Status> {
+        let ended = || Status::unavailable("the stream to the leader ended");
+        let answer = {
+            let mut asked = self.asked.lock();
+            if asked.has_ended {
+                return Err(ended());
+            }
+            let id = asked.next;
+            asked.next += 1;
+            let (waits, answer) = oneshot::channel();
+            asked.waiting.insert(id, waits);
+            let _ = self.requests.send(pb::ForwardRequest { id, ask: Some(ask) });
+            answer
+        };
+        answer.await.map_err(|_| ended())
+    }
+}
+
+/// The same by a call of its own.
+async fn call(
+    mut client: PeerClient<Line>,
+    cluster: u64,
+    leader: MemberId,
+    ask: Ask,
+    timeout: Duration,
+) -> Result<Answer, Status> {
+    let timeout = Some(timeout);
+    Ok(match ask {
+        Ask::Propose(request) => {
+            let answer = client.propose(addressed(cluster, leader, request, timeout)).await?;
+            Answer::Propose(answer.into_inner())
+        }
+        Ask::ReadIndex(request) => {
+            let answer = client.read_index(addressed(cluster, leader, request, timeout)).await?;
+            Answer::ReadIndex(answer.into_inner())
+        }
+    })
+}
+
+/// Answers the questions of one stream, each when it can be.
+pub(super) fn answers(
+    asks: impl Stream<Item = Result<pb::ForwardRequest, Status>>,
+    upcalls: Arc<dyn Upcalls>,
+) -> impl Stream<Item = Result<pb::ForwardResponse, Status>> {
+    asks.map(move |asked| {
+        let upcalls = upcalls.clone();
+        async move {
+            let pb::ForwardRequest { id, ask } = asked?;
+            let answer = match ask {
+                Some(Ask::Propose(request)) => Some(Answer::Propose(upcalls.propose(request).await)),
+                Some(Ask::ReadIndex(_)) => Some(Answer::ReadIndex(read_index(upcalls.read_index().await))),
+                None => None,
+            };
+            Ok(pb::ForwardResponse { id, answer })
+        }
+    })
+    .buffer_unordered(ASKS_MAX)
+}
+
+pub(super) fn read_index(position: Option<LogId>) -> pb::ReadIndexResponse {
+    pb::ReadIndexResponse { position: wire::position(position) }
+}
