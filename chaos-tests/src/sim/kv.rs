@@ -24,7 +24,7 @@ use super::remote::{self, Here, Lost, Remotes};
 /// How long a write that is repeated is tried, over all members.
 const WRITE_MAX: Duration = Duration::from_secs(5);
 /// After which another member is asked. Shorter than in `raft/src/remote`: ways are cut for seconds here.
-const ATTEMPT_MAX: Duration = Duration::from_millis(300);
+const ATTEMPT_MAX: Duration = Duration::from_millis(100);
 
 /// A member's replica while it runs.
 pub(super) type Slot = remote::Slot<Replica>;

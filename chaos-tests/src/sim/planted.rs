@@ -17,7 +17,7 @@ pub struct PlantedOptions {
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
     /// Worlds that a bug is given to show in
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 80)]
     pub worlds: u64,
     /// Simulated minutes of each
     #[arg(long, default_value_t = 1)]
