@@ -4,7 +4,7 @@
 //! is a write, a packet and a waking of the other side of its own. On a stream it is one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
@@ -65,12 +65,10 @@ impl Ways {
     }
 }
 
-/// The stream to one member, for as long as it lasts.
+/// The stream to one member, for as long as it lasts or is wanted: it ends with the last of those who ask.
 struct Way {
-    asked: Mutex<Asked>,
+    asked: Arc<Mutex<Asked>>,
     requests: mpsc::UnboundedSender<pb::ForwardRequest>,
-    /// When it was found that the member does not know such streams.
-    older: OnceLock<Instant>,
 }
 
 /// Who waits for which answer; nobody once the stream has ended.
@@ -79,48 +77,29 @@ struct Asked {
     next: u64,
     has_ended: bool,
     waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    /// When it was found that the member does not know such streams.
+    older: Option<Instant>,
 }
 
 impl Way {
     /// Begins a stream to `leader` of `cluster` by `client`, on the runtime that this is called on.
     fn open(mut client: PeerClient<Line>, cluster: u64, leader: MemberId) -> Arc<Way> {
         let (requests, queue) = mpsc::unbounded_channel();
-        let way = Arc::new(Way { asked: Mutex::default(), requests, older: OnceLock::new() });
-        let opened = way.clone();
+        let asked = Arc::<Mutex<Asked>>::default();
+        let way = Arc::new(Way { asked: asked.clone(), requests });
         tokio::spawn(async move {
             let requests = addressed(cluster, leader, UnboundedReceiverStream::new(queue), None);
             let ended = match client.forward(requests).await {
-                Ok(answers) => opened.read(answers.into_inner()).await,
+                Ok(answers) => read(answers.into_inner(), &asked).await,
                 Err(status) => status,
             };
             tracing::debug!(%leader, status = %ended, "a stream of questions to the leader ended");
-            if ended.code() == Code::Unimplemented {
-                let _ = opened.older.set(Instant::now());
-            }
-            let mut asked = opened.asked.lock();
+            let mut asked = asked.lock();
+            asked.older = (ended.code() == Code::Unimplemented).then(Instant::now);
             asked.has_ended = true;
             asked.waiting.clear();
         });
         way
-    }
-
-    /// Hands answers to who waits for them, until the stream ends: why it did.
-    async fn read(
-        &self,
-        mut answers: impl Stream<Item = Result<pb::ForwardResponse, Status>> + Unpin,
-    ) -> Status {
-        while let Some(answer) = answers.next().await {
-            match answer {
-                Ok(pb::ForwardResponse { id, answer }) => {
-                    let waits = self.asked.lock().waiting.remove(&id);
-                    if let (Some(waits), Some(answer)) = (waits, answer) {
-                        let _ = waits.send(answer);
-                    }
-                }
-                Err(status) => return status,
-            }
-        }
-        Status::unavailable("the leader ended it")
     }
 
     /// Whether there is a reason not to begin another stream.
@@ -130,7 +109,7 @@ impl Way {
 
     /// The member knows calls alone, as far as is known.
     fn is_older(&self) -> bool {
-        self.older.get().is_some_and(|since| since.elapsed() < OLDER_FOR)
+        self.asked.lock().older.is_some_and(|since| since.elapsed() < OLDER_FOR)
     }
 
     /// The answer to one question. An error: it may have been heard or not.
@@ -150,6 +129,25 @@ impl Way {
         };
         answer.await.map_err(|_| ended())
     }
+}
+
+/// Hands answers to who waits for them, until the stream ends: why it did.
+async fn read(
+    mut answers: impl Stream<Item = Result<pb::ForwardResponse, Status>> + Unpin,
+    asked: &Mutex<Asked>,
+) -> Status {
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok(pb::ForwardResponse { id, answer }) => {
+                let waits = asked.lock().waiting.remove(&id);
+                if let (Some(waits), Some(answer)) = (waits, answer) {
+                    let _ = waits.send(answer);
+                }
+            }
+            Err(status) => return status,
+        }
+    }
+    Status::unavailable("the leader ended it")
 }
 
 /// The same by a call of its own.

@@ -10,7 +10,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use parking_lot::Mutex;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
 use tonic::body::Body;
@@ -33,6 +33,8 @@ struct Leader {
     /// It ends each stream with the first pair, of which it answers one.
     ends_early: bool,
     paths: Arc<Mutex<Vec<String>>>,
+    /// Told when who asks has ended a stream.
+    ended: Arc<Notify>,
 }
 
 /// A message as gRPC frames it.
@@ -71,7 +73,7 @@ impl PeerNetwork for Leader {
     fn call(&self, _: &str, request: PeerRequest) -> BoxFuture<'static, Result<PeerResponse, Status>> {
         let path = request.uri().path().rsplit('/').next().unwrap().to_owned();
         self.paths.lock().push(path.clone());
-        let (is_older, ends_early) = (self.is_older, self.ends_early);
+        let (is_older, ends_early, ended) = (self.is_older, self.ends_early, self.ended.clone());
         Box::pin(async move {
             let response = http::Response::builder().header("content-type", "application/grpc");
             if path == "Forward" && is_older {
@@ -98,6 +100,7 @@ impl PeerNetwork for Leader {
                         let _ = frames.send(Ok(Frame::data(answered(first))));
                     }
                 }
+                ended.notify_one();
                 let mut end = http::HeaderMap::new();
                 end.insert("grpc-status", http::HeaderValue::from_static("0"));
                 let _ = frames.send(Ok(Frame::trailers(end)));
@@ -154,4 +157,12 @@ async fn an_older_leader_is_asked_by_calls() {
     assert_eq!(ask(&ways, &leader, 3).await, Some(3));
     assert_eq!(ask(&ways, &leader, 7).await, Some(7));
     assert_eq!(*leader.paths.lock(), ["Forward", "Propose", "Propose"]);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_those_who_ask() {
+    let (ways, leader) = (Ways::default(), Arc::new(Leader::default()));
+    assert_eq!(tokio::join!(ask(&ways, &leader, 3), ask(&ways, &leader, 7)), (Some(3), Some(7)));
+    drop(ways);
+    tokio::time::timeout(TIMEOUT, leader.ended.notified()).await.expect("the leader saw the end of it");
 }
