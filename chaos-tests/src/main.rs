@@ -37,9 +37,7 @@ fn main() -> ExitCode {
         Command::Real(options) => trireme_chaos::real::run(&options),
         Command::Sim(options) => trireme_chaos::sim::run(&options),
         Command::Bench(options) => block_on(trireme_chaos::bench::run(&options)).map(|()| true),
-        Command::ServeNothing(options) => {
-            block_on(trireme_chaos::bench::serve_nothing(&options)).map(|()| true)
-        }
+        Command::ServeNothing(options) => trireme_chaos::bench::serve_nothing(&options).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

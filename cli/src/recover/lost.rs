@@ -236,7 +236,7 @@ fn gone(log: &DamagedLog) -> String {
         }
     };
     let void = match log.may_be_void {
-        true => "; its last damage may have voided entries before it and had others in their place",
+        true => "; what is damaged may have voided entries before it and had others in their place",
         false => "",
     };
     entries + &behind + void
@@ -295,7 +295,7 @@ mod tests {
         check(
             Ok(whole()),
             DamagedLog { may_be_void: true, ..log() },
-            "its state is whole; its log: no entry is gone; its last damage may have voided entries before it \
+            "its state is whole; its log: no entry is gone; what is damaged may have voided entries before it \
              and had others in their place",
         );
         let below = DamagedLog { damage: vec!["a frame".into()], ..log() };

@@ -60,8 +60,8 @@ pub struct DamagedLog {
     pub behind: u64,
     /// What they were to write, and the last of them that was.
     pub behind_writes: BTreeMap<Written, u64>,
-    /// Damage follows the last entry that can be read: it may have voided some that count, and there may
-    /// have been others in their place.
+    /// Damage follows entries that count: it may have voided some of them, and there may have been others in
+    /// their place.
     pub may_be_void: bool,
     /// What entries write that count and that the state on the disk lacks.
     pub writes: BTreeMap<Written, u64>,
@@ -172,6 +172,10 @@ fn look_at_log(
         None => (!runs.is_empty()).then_some(0),
     };
     let behind = runs.split_off(base.map_or(0, |base| base + 1));
+    // Of what the state has nothing is ever voided.
+    let counts = base.and_then(|_| runs.last()).is_some_and(|run| run.next_index() > first);
+    found.may_be_void =
+        salvaged.ends_in_damage && salvaged.known_next > first || counts && !behind.is_empty();
     let mut next = first;
     if let Some(run) = base.and_then(|_| runs.pop()) {
         run.read(first, &mut |entries| {
@@ -193,8 +197,6 @@ fn look_at_log(
         })?;
         next = next.max(run.next_index());
     }
-    // Of what the state has nothing is ever voided.
-    found.may_be_void = salvaged.ends_in_damage && salvaged.known_next > first;
     if salvaged.known_next > next {
         found.gone.push(next..=salvaged.known_next - 1);
     }

@@ -253,15 +253,23 @@ async fn a_truncation_that_is_gone_leaves_what_it_voided() {
     log.truncate_after(Some(log_id(3, 249))).await.expect("truncate");
     let newer = 4096 + log.written_bytes();
     log.blocking_append([write(4, 250, put("n250".into()))]).await.expect("append");
+    let newest = 4096 + log.written_bytes();
+    log.blocking_append([write(4, 251, put("n251".into()))]).await.expect("append");
     log.save_vote(&Vote::new_committed(5, MemberId(7))).await.expect("vote");
     drop(log);
-    // With the newer entry there is no number that is gone, and that entry does not count.
+    // With the newer entries there is no number that is gone, and they do not count.
     flip(&segment(&data, 1), truncation + 70);
     let damaged = look(&data, &model);
-    assert_eq!((damaged.log.last, damaged.log.gone.len(), damaged.log.behind), (Some(249), 0, 1));
-    assert_eq!((damaged.is_nothing(), written(&damaged)), (false, vec!["n250".to_owned()]));
-    // Without it the older ones seem to be the last.
+    assert_eq!((damaged.log.last, damaged.log.gone.len(), damaged.log.behind), (Some(249), 0, 2));
+    let keys = vec!["n250".to_owned(), "n251".to_owned()];
+    assert_eq!((damaged.log.may_be_void, written(&damaged)), (true, keys));
+    // Without the first of them an older one is in its place.
     flip(&segment(&data, 1), newer + 70);
+    let damaged = look(&data, &model);
+    assert_eq!((damaged.log.last, damaged.log.gone.len(), damaged.log.behind), (Some(250), 0, 1));
+    assert_eq!((damaged.log.may_be_void, written(&damaged)), (true, vec!["n251".to_owned()]));
+    // Without either the older ones seem to be the last.
+    flip(&segment(&data, 1), newest + 70);
     let damaged = look(&data, &model);
     assert_eq!((damaged.is_nothing(), damaged.log.may_be_void), (false, true), "{:?}", damaged.log);
 }

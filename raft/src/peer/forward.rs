@@ -1,9 +1,13 @@
-//! What members ask of the leader on behalf of their clients, over one stream to it.
+//! What members ask of the leader on behalf of their clients: writes over one stream to it, the positions
+//! of reads over another.
 //!
 //! A call is three frames on its way (its head, its message, its end), and with one client each of them
-//! is a write, a packet and a waking of the other side of its own. On a stream it is one.
+//! is a write, a packet and a waking of the other side of its own. On a stream it is one. A stream is in
+//! order, so that reads have one of their own: they wait neither for the bytes of writes nor for writes
+//! that stand, as they do while the leader's disk is full.
 
 use std::collections::HashMap;
+use std::mem::Discriminant;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,15 +27,19 @@ use crate::peer::pb::forward_response::Answer;
 use crate::peer::pb::peer_client::PeerClient;
 use crate::types::{LogId, MemberId};
 
-/// Questions of one stream that are being answered; who asks more waits.
-const ASKS_MAX: usize = 1024;
+/// Questions of one stream that are being answered, each for as long as who asks waits; who asks more
+/// waits for one of them to end.
+pub(super) const ASKS_MAX: usize = 1024;
 /// A member without such streams is asked by calls for so long, before it is tried again: it may have
 /// been upgraded.
 const OLDER_FOR: Duration = Duration::from_secs(10);
 
-/// The streams to those that were asked as leaders, by member, address and the runtime that drives them.
+/// The streams to those that were asked as leaders.
 #[derive(Default)]
-pub(super) struct Ways(Mutex<HashMap<(MemberId, String, runtime::Id), Arc<Way>>>);
+pub(super) struct Ways(Mutex<HashMap<Direction, Arc<Way>>>);
+
+/// Member, address, the runtime that drives the stream, and what is asked over it.
+type Direction = (MemberId, String, runtime::Id, Discriminant<Ask>);
 
 impl Ways {
     /// What `leader` of `cluster` at `address`, to which `client` leads, answers. An error: it may have
@@ -45,7 +53,8 @@ impl Ways {
         ask: Ask,
         timeout: Duration,
     ) -> Result<Answer, Status> {
-        let key = (leader, address.to_owned(), runtime::Handle::current().id());
+        let runtime = runtime::Handle::current().id();
+        let key = (leader, address.to_owned(), runtime, std::mem::discriminant(&ask));
         let way = {
             let mut ways = self.0.lock();
             match ways.get(&key) {
@@ -61,14 +70,15 @@ impl Ways {
             return call(client, cluster, leader, ask, timeout).await;
         }
         let late = |_| Status::deadline_exceeded("the leader did not answer in time");
-        tokio::time::timeout(timeout, way.ask(ask)).await.map_err(late)?
+        tokio::time::timeout(timeout, way.ask(ask, timeout)).await.map_err(late)?
     }
 }
 
 /// The stream to one member, for as long as it lasts or is wanted: it ends with the last of those who ask.
 struct Way {
     asked: Arc<Mutex<Asked>>,
-    requests: mpsc::UnboundedSender<pb::ForwardRequest>,
+    /// Ids of questions: what nobody waits for any more by its turn is not sent, and not kept until then.
+    queue: mpsc::UnboundedSender<u64>,
 }
 
 /// Who waits for which answer; nobody once the stream has ended.
@@ -76,19 +86,51 @@ struct Way {
 struct Asked {
     next: u64,
     has_ended: bool,
-    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    waiting: HashMap<u64, Waiting>,
     /// When it was found that the member does not know such streams.
     older: Option<Instant>,
+}
+
+struct Waiting {
+    /// `None` once it was sent.
+    ask: Option<Ask>,
+    deadline: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Asked {
+    /// The question `id`, for the first time and if somebody waits for its answer.
+    fn to_send(&mut self, id: u64) -> Option<pb::ForwardRequest> {
+        let waiting = self.waiting.get_mut(&id)?;
+        let within = waiting.deadline.saturating_duration_since(Instant::now());
+        let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        Some(pb::ForwardRequest { id, ask: Some(waiting.ask.take()?), within_ms })
+    }
+}
+
+/// A question of which nobody waits for the answer any more, once this is dropped.
+struct Withdrawn<'w> {
+    asked: &'w Mutex<Asked>,
+    id: u64,
+}
+
+impl Drop for Withdrawn<'_> {
+    fn drop(&mut self) {
+        self.asked.lock().waiting.remove(&self.id);
+    }
 }
 
 impl Way {
     /// Begins a stream to `leader` of `cluster` by `client`, on the runtime that this is called on.
     fn open(mut client: PeerClient<Line>, cluster: u64, leader: MemberId) -> Arc<Way> {
-        let (requests, queue) = mpsc::unbounded_channel();
+        let (queue, ids) = mpsc::unbounded_channel();
         let asked = Arc::<Mutex<Asked>>::default();
-        let way = Arc::new(Way { asked: asked.clone(), requests });
+        let way = Arc::new(Way { asked: asked.clone(), queue });
         tokio::spawn(async move {
-            let requests = addressed(cluster, leader, UnboundedReceiverStream::new(queue), None);
+            let waiting = asked.clone();
+            let ids = UnboundedReceiverStream::new(ids);
+            let requests = ids.filter_map(move |id| std::future::ready(waiting.lock().to_send(id)));
+            let requests = addressed(cluster, leader, requests, None);
             let ended = match client.forward(requests).await {
                 Ok(answers) => read(answers.into_inner(), &asked).await,
                 Err(status) => status,
@@ -112,21 +154,24 @@ impl Way {
         self.asked.lock().older.is_some_and(|since| since.elapsed() < OLDER_FOR)
     }
 
-    /// The answer to one question. An error: it may have been heard or not.
-    async fn ask(&self, ask: Ask) -> Result<Answer, Status> {
+    /// The answer to one question, which is asked for no longer than `timeout`, or than this is awaited. An
+    /// error: it may have been heard or not.
+    async fn ask(&self, ask: Ask, timeout: Duration) -> Result<Answer, Status> {
         let ended = || Status::unavailable("the stream to the leader ended");
-        let answer = {
+        let (waits, answer) = oneshot::channel();
+        let id = {
             let mut asked = self.asked.lock();
             if asked.has_ended {
                 return Err(ended());
             }
             let id = asked.next;
             asked.next += 1;
-            let (waits, answer) = oneshot::channel();
-            asked.waiting.insert(id, waits);
-            let _ = self.requests.send(pb::ForwardRequest { id, ask: Some(ask) });
-            answer
+            let deadline = Instant::now() + timeout;
+            asked.waiting.insert(id, Waiting { ask: Some(ask), deadline, answer: waits });
+            let _ = self.queue.send(id);
+            id
         };
+        let _withdrawn = Withdrawn { asked: &self.asked, id };
         answer.await.map_err(|_| ended())
     }
 }
@@ -141,7 +186,7 @@ async fn read(
             Ok(pb::ForwardResponse { id, answer }) => {
                 let waits = asked.lock().waiting.remove(&id);
                 if let (Some(waits), Some(answer)) = (waits, answer) {
-                    let _ = waits.send(answer);
+                    let _ = waits.answer.send(answer);
                 }
             }
             Err(status) => return status,
@@ -171,7 +216,8 @@ async fn call(
     })
 }
 
-/// Answers the questions of one stream, each when it can be.
+/// Answers the questions of one stream, each when it can be; with nothing those that could not be for as
+/// long as who asks waits.
 pub(super) fn answers(
     asks: impl Stream<Item = Result<pb::ForwardRequest, Status>>,
     upcalls: Arc<dyn Upcalls>,
@@ -179,12 +225,15 @@ pub(super) fn answers(
     asks.map(move |asked| {
         let upcalls = upcalls.clone();
         async move {
-            let pb::ForwardRequest { id, ask } = asked?;
-            let answer = match ask {
-                Some(Ask::Propose(request)) => Some(Answer::Propose(upcalls.propose(request).await)),
-                Some(Ask::ReadIndex(_)) => Some(Answer::ReadIndex(read_index(upcalls.read_index().await))),
-                None => None,
+            let pb::ForwardRequest { id, ask, within_ms } = asked?;
+            let answer = async {
+                Some(match ask? {
+                    Ask::Propose(request) => Answer::Propose(upcalls.propose(request).await),
+                    Ask::ReadIndex(_) => Answer::ReadIndex(read_index(upcalls.read_index().await)),
+                })
             };
+            let within = Duration::from_millis(within_ms.into());
+            let answer = tokio::time::timeout(within, answer).await.ok().flatten();
             Ok(pb::ForwardResponse { id, answer })
         }
     })

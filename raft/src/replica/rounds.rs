@@ -4,8 +4,9 @@
 //! log, a message to each follower and its answer, a run of applies. So there are two at most, one that
 //! is being written and one that is being applied, and who comes meanwhile goes with the next.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use openraft::errors::ClientWriteError;
@@ -26,7 +27,7 @@ const ROUND_PROPOSALS_MAX: usize = 4096;
 pub(super) enum Written {
     /// It was applied at this index.
     Applied { index: u64, outcome: Option<Outcome> },
-    /// This member does not lead: it is in no log.
+    /// It is in no log: this member does not lead, or could not begin a round with it in time.
     NotTaken,
     /// Its entry gave way to another leader's; it may be in that one's log as well.
     Discarded,
@@ -37,18 +38,48 @@ pub(super) enum Written {
 /// What one of those who ask brings.
 struct Part {
     proposals: Vec<Proposal>,
+    given: Instant,
     written: oneshot::Sender<Vec<Written>>,
 }
 
 /// The way into the log.
 pub(super) struct Rounds(mpsc::UnboundedSender<Part>);
 
-pub(super) struct Parts(mpsc::UnboundedReceiver<Part>);
+pub(super) struct Parts {
+    queue: mpsc::UnboundedReceiver<Part>,
+    /// Taken from the queue while no round could begin, first come first.
+    waiting: VecDeque<Part>,
+}
+
+impl Parts {
+    async fn next(&mut self) -> Option<Part> {
+        match self.waiting.pop_front() {
+            Some(part) => Some(part),
+            None => self.queue.recv().await,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Part> {
+        self.waiting.pop_front().or_else(|| self.queue.try_recv().ok())
+    }
+
+    /// Gives back what was given longer ago than `patience`: nobody waits for it any more, and without a
+    /// quorum it would gather here for as long as there is none.
+    fn give_back(&mut self, patience: Duration) {
+        while let Ok(part) = self.queue.try_recv() {
+            self.waiting.push_back(part);
+        }
+        while self.waiting.front().is_some_and(|part| part.given.elapsed() >= patience) {
+            let Some(part) = self.waiting.pop_front() else { break };
+            let _ = part.written.send(all(part.proposals.len(), || Written::NotTaken));
+        }
+    }
+}
 
 impl Rounds {
     pub(super) fn new() -> (Self, Parts) {
         let (parts, queue) = mpsc::unbounded_channel();
-        (Self(parts), Parts(queue))
+        (Self(parts), Parts { queue, waiting: VecDeque::new() })
     }
 
     /// Has proposals written, in their order and behind what was given before. What came of each, when
@@ -56,7 +87,11 @@ impl Rounds {
     pub(super) fn write(&self, proposals: Vec<Proposal>) -> impl Future<Output = Vec<Written>> + use<> {
         let (written, done) = oneshot::channel();
         let count = proposals.len();
-        let _ = self.0.send(Part { proposals, written });
+        // Nothing waits for no round.
+        let _ = match proposals.is_empty() {
+            true => written.send(Vec::new()).is_ok(),
+            false => self.0.send(Part { proposals, given: Instant::now(), written }).is_ok(),
+        };
         async move { done.await.unwrap_or_else(|_| all(count, || Written::Stopped)) }
     }
 }
@@ -117,24 +152,56 @@ impl Inner {
             match tokio::time::timeout(LED_POLL, free).await {
                 Ok(permit) => break permit.ok()?,
                 // A round that another leader has overtaken may stand for as long as this one's disk does.
-                Err(_) if self.leading_term().is_none() => {
-                    while let Ok(part) = queue.0.try_recv() {
-                        let _ = part.written.send(all(part.proposals.len(), || Written::NotTaken));
-                    }
-                }
-                Err(_) => {}
+                Err(_) if self.leading_term().is_none() => queue.give_back(Duration::ZERO),
+                Err(_) => queue.give_back(self.config.timing.request),
             }
         };
-        let first = queue.0.recv().await?;
+        let first = queue.next().await?;
         let bytes = |part: &Part| part.proposals.iter().map(|proposal| proposal.bytes.len()).sum::<usize>();
         let (mut total, mut count) = (bytes(&first), first.proposals.len());
         let mut parts = vec![first];
         while total < BATCH_BYTES_MAX && count < ROUND_PROPOSALS_MAX {
-            let Ok(part) = queue.0.try_recv() else { break };
+            let Some(part) = queue.try_next() else { break };
             total += bytes(&part);
             count += part.proposals.len();
             parts.push(part);
         }
         Some((parts, permit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn proposal() -> Proposal {
+        Proposal { bytes: Bytes::new(), command: None }
+    }
+
+    #[test]
+    fn what_waits_for_a_round_too_long_is_given_back() {
+        let (rounds, mut parts) = Rounds::new();
+        let mut first = Box::pin(rounds.write(vec![proposal(), proposal()]));
+        std::thread::sleep(Duration::from_millis(50));
+        let mut second = Box::pin(rounds.write(vec![proposal()]));
+        parts.give_back(Duration::from_secs(60));
+        assert!((&mut first).now_or_never().is_none());
+        parts.give_back(parts.waiting[0].given.elapsed());
+        let written = first.now_or_never().expect("it was given back");
+        assert!(matches!(written[..], [Written::NotTaken, Written::NotTaken]));
+        assert!((&mut second).now_or_never().is_none(), "it came later");
+        let third = rounds.write(vec![proposal(); 3]);
+        assert_eq!(parts.try_next().map(|part| part.proposals.len()), Some(1), "those keep their order");
+        assert_eq!(parts.try_next().map(|part| part.proposals.len()), Some(3));
+        drop((second, third));
+    }
+
+    #[test]
+    fn nothing_waits_for_no_round() {
+        let (rounds, _parts) = Rounds::new();
+        assert!(rounds.write(Vec::new()).now_or_never().is_some_and(|written| written.is_empty()));
     }
 }

@@ -22,6 +22,10 @@ use crate::log::{Outcome, ProposalId};
 /// What an entry weighs beside its outcome, for the limit on bytes.
 const ENTRY_BYTES: usize = 64;
 
+/// In place of why a request is not valid: what is remembered is in the state's hash, and the sentences of
+/// two releases that run together may differ.
+const REFUSED_BEFORE: &str = "it was refused as not valid when it was first sent";
+
 #[derive(Default)]
 pub(crate) struct Dedup {
     /// Oldest first; the first has ordinal `first`.
@@ -120,7 +124,12 @@ impl Dedup {
         if id.client == 0 {
             return;
         }
-        let mut encoded = outcome.encode();
+        let mut encoded = match outcome {
+            Outcome::Failed(Error::Invalid(_)) => {
+                Outcome::Failed(Error::Invalid(REFUSED_BEFORE.into())).encode()
+            }
+            outcome => outcome.encode(),
+        };
         if encoded.len() > DEDUP_OUTCOME_BYTES_MAX {
             encoded = Outcome::Failed(Error::OutcomeUnknown).encode();
         }

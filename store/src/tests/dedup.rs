@@ -10,7 +10,7 @@ use crate::kv::{
 };
 use crate::limits::{DEDUP_AGE_MS_MAX, DEDUP_CLIENTS_MAX, DEDUP_OUTCOME_BYTES_MAX};
 use crate::log::{
-    Command, CommandOp, Entry, EntryBody, FEATURE_LEVEL, LogPosition, Outcome, ProposalId,
+    Command, CommandOp, Entry, EntryBody, FEATURE_LEVEL, LogPosition, Mark, Outcome, ProposalId,
     REFUSALS_REMEMBERED,
 };
 use crate::machine::Store;
@@ -109,6 +109,32 @@ fn what_was_refused_stays_refused() {
         }
     };
     now_and_after_a_restart(model, store, check);
+}
+
+#[test]
+fn why_a_request_is_not_valid_is_not_in_the_hash() {
+    let nested = TxnRequest {
+        raise_fences: vec!["s".into()],
+        success: vec![Op::Put(PutRequest::new("a", "v"))],
+        ..Default::default()
+    };
+    let fenced = CommandOp::Txn(TxnRequest { success: vec![Op::Txn(nested)], ..Default::default() });
+    let unnamed = CommandOp::LeaseGrant { id: LeaseId(0), ttl_s: 60 };
+    let refused = |op: CommandOp| {
+        let (_, store) = model();
+        propose(&store, id(9, 1), 0, CommandOp::FeatureLevel(FEATURE_LEVEL));
+        let why = propose(&store, id(1, 1), 0, op.clone());
+        let again = propose(&store, id(1, 1), 0, op);
+        assert!(matches!(again, Outcome::Failed(Error::Invalid(_))), "{again:?}");
+        match propose(&store, id(0, 0), 0, CommandOp::Mark(Mark::default())) {
+            Outcome::Marked { own, .. } => (why, own.hash),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (one, two) = (refused(fenced), refused(unnamed));
+    assert!(matches!(&one.0, Outcome::Failed(Error::Invalid(_))), "{:?}", one.0);
+    assert_ne!(one.0, two.0);
+    assert_eq!(one.1, two.1);
 }
 
 #[test]

@@ -22,20 +22,22 @@ pub(super) struct Client {
     next: usize,
 }
 
+/// Over TLS, with a certificate.
+pub(super) fn endpoint(pki: &Path, ca: &str, name: &str, address: &str) -> Result<Endpoint> {
+    let read = |file: String| {
+        let path = pki.join(file);
+        std::fs::read(&path).with_context(|| format!("read {}", path.display()))
+    };
+    let identity = Identity::from_pem(read(format!("{name}.crt"))?, read(format!("{name}.key"))?);
+    let tls =
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca.to_owned())?)).identity(identity);
+    Ok(Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?.tcp_nodelay(true))
+}
+
 impl Client {
     /// `address` is `host:port`; `<pki>/<ca>`, `<pki>/<name>.crt` and `.key` are PEM files.
     pub(super) async fn connect(pki: &Path, ca: &str, name: &str, address: &str) -> Result<Client> {
-        let read = |file: String| {
-            let path = pki.join(file);
-            std::fs::read(&path).with_context(|| format!("read {}", path.display()))
-        };
-        let identity = Identity::from_pem(read(format!("{name}.crt"))?, read(format!("{name}.key"))?);
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(read(ca.to_owned())?))
-            .identity(identity);
-        let channel = Endpoint::from_shared(format!("https://{address}"))?
-            .tls_config(tls)?
-            .tcp_nodelay(true)
+        let channel = endpoint(pki, ca, name, address)?
             .connect()
             .await
             .with_context(|| format!("connect to {address}"))?;

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use super::Options;
 use super::table::Table;
 pub(super) use load::fill;
+use nothing::Depth;
 pub use nothing::{NothingOptions, serve as serve_nothing};
 pub(super) use side::Side;
 
@@ -70,12 +71,16 @@ pub(super) async fn measure(options: &Options, table: &mut Table) -> Result<Valu
         }
     }
     if options.wants("writes") {
-        for (what, synced) in [("the calls alone", false), ("and two of three files synced", true)] {
-            let nothing = Side::nothing(folder.path(), synced).await?;
+        for (what, bound, depth) in [
+            ("the calls alone", "one process without a store", Depth::Calls),
+            ("and two of three files synced", "one process without a store", Depth::Files),
+            ("and on three members", "three without raft and without a store", Depth::Members),
+        ] {
+            let nothing = Side::nothing(folder.path(), depth).await?;
             for &clients in &options.clients {
                 for figure in calls::writes(&nothing, clients, time(options)).await? {
                     let name = format!("{what}: {}", figure.name);
-                    table.figure(&name, format!("{:.3}", figure.value), "one process without a store");
+                    table.figure(&name, format!("{:.3}", figure.value), bound);
                     figures.insert(name, json!(figure.value));
                 }
             }

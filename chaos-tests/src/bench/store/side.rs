@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use super::client::Client;
 use super::etcd::Etcd;
-use super::nothing::Nothing;
+use super::nothing::{Depth, Nothing};
 use crate::bench::usage::{Usage, resident_bytes};
 use crate::cluster::{Cluster, free_ports};
 
@@ -46,11 +46,15 @@ impl Side {
         })
     }
 
-    pub(super) async fn nothing(folder: &Path, synced: bool) -> Result<Side> {
-        let nothing = Nothing::start(folder, free_ports()?, synced).await?;
+    pub(super) async fn nothing(folder: &Path, depth: Depth) -> Result<Side> {
+        let nothing = Nothing::start(folder, free_ports()?, depth).await?;
         Ok(Side {
-            name: if synced { "synced" } else { "nothing" },
-            endpoints: vec![nothing.endpoint.clone()],
+            name: match depth {
+                Depth::Calls => "nothing",
+                Depth::Files => "synced",
+                Depth::Members => "members",
+            },
+            endpoints: nothing.endpoints.clone(),
             pids: nothing.pids(),
             pki: nothing.pki.clone(),
             ca: "ca.crt",
