@@ -4,8 +4,9 @@ mod support;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
-use support::{Pki, Running, memory_store};
+use support::{Connection, Pki, Running, memory_store};
 
 const NS: &str = "/api/v1/namespaces/default";
 
@@ -37,6 +38,36 @@ async fn only_those_who_are_known_get_past_health_and_version() {
         "nodes is forbidden: User \"jane\" cannot list resource \"nodes\" in API group \"\" at the cluster scope"
     );
     assert_eq!(t.request_as(Some(&user), "GET", "/api", "", &[]).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_judged_for_each_request_of_a_connection() {
+    let t = Running::start().await;
+    let stranger = Pki::new().unwrap();
+    let mut of_another = t.connect(Some(&stranger.admin)).await.unwrap();
+    let soon = UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(2);
+    let early = t.pki.issue_from(soon, "admin", Some("system:masters"), &[], true).unwrap();
+    let mut too_early = t.connect(Some(&early)).await.unwrap();
+    let ask = async |on: &mut Connection| {
+        on.ready().await.unwrap();
+        let request = http::Request::get("/api/v1/nodes").header("host", "localhost");
+        let answer = on.send_request(request.body(Default::default()).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        // The next request goes when this answer is read.
+        http_body_util::BodyExt::collect(answer.into_body()).await.unwrap();
+        status
+    };
+    assert_eq!(ask(&mut of_another).await, 401);
+    assert_eq!(ask(&mut too_early).await, 401);
+    support::eventually("the certificate's time", async || (ask(&mut too_early).await == 200).then_some(()))
+        .await;
+    // Its authority is one of the cluster's, and is not any more.
+    let both = format!("{}{}", t.pki.ca_pem, stranger.ca_pem);
+    for (authorities, status) in [(both, 200), (t.pki.ca_pem.clone(), 401)] {
+        t.server.reload_tls(&t.pki.material(authorities)).unwrap();
+        assert_eq!(ask(&mut of_another).await, status);
+        assert_eq!(ask(&mut too_early).await, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

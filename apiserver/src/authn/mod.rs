@@ -43,15 +43,8 @@ pub(crate) async fn authenticate(
     peer: &Peer,
     headers: &http::HeaderMap,
 ) -> Result<Identity, ApiError> {
-    match &peer.certificate {
-        Ok(Some(certificate)) => {
-            if certificate.not_after_s < crate::clock::unix_seconds() {
-                return Err(ApiError::unauthorized());
-            }
-            return Ok(certificate.identity.clone());
-        }
-        Ok(None) => {}
-        Err(_) => return Err(ApiError::unauthorized()),
+    if let Some(identity) = core.tls.identify(&peer.certificates).map_err(|_| ApiError::unauthorized())? {
+        return Ok(identity);
     }
     let Some(header) = headers.get(http::header::AUTHORIZATION) else { return Ok(Identity::anonymous()) };
     let token = header.to_str().ok().and_then(|h| {

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::Core;
-use super::tls::ClientCertificate;
+use super::tls::Shown;
 use crate::filters::{self, RequestBody};
 use crate::limits;
 
@@ -30,9 +30,8 @@ pub(crate) enum Phase {
 }
 
 /// What is known of the connection a request came on.
-#[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    pub(crate) certificate: Result<Option<ClientCertificate>, String>,
+    pub(crate) certificates: Shown,
     /// Asks the connection to send GOAWAY and end when its requests have.
     pub(crate) go_away: Option<Arc<Notify>>,
 }
@@ -90,11 +89,11 @@ async fn connection(core: Arc<Core>, acceptor: TlsAcceptor, stream: TcpStream, a
         Err(_) => return tracing::debug!(%address, "TLS handshake timed out"),
     };
     let go_away = Arc::new(Notify::new());
-    let certificate = core.tls.identify(tls.get_ref().1.peer_certificates().unwrap_or(&[]));
-    if let Err(error) = &certificate {
+    let certificates = Shown::new(tls.get_ref().1.peer_certificates().unwrap_or(&[]));
+    if let Err(error) = core.tls.identify(&certificates) {
         tracing::info!(%address, %error, "client certificate refused");
     }
-    let peer = Arc::new(Peer { certificate, go_away: Some(go_away.clone()) });
+    let peer = Arc::new(Peer { certificates, go_away: Some(go_away.clone()) });
 
     let mut phase = core.phase.subscribe();
     let service = service_fn(move |request: hyper::Request<Incoming>| {

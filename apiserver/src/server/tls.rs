@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::DistinguishedName;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -15,6 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, UnixTime};
 use sha2::{Digest, Sha256};
 
+use crate::clock;
 use crate::config::Error;
 use crate::identity::Identity;
 
@@ -66,12 +67,22 @@ impl Tls {
         Ok(config)
     }
 
-    /// Judges the certificates a client showed: `Ok(None)` without one, `Err` when they are not
-    /// signed by the client CA or are out of their time.
-    pub(crate) fn identify(&self, chain: &[CertificateDer<'_>]) -> Result<Option<ClientCertificate>, String> {
-        let Some((end_entity, intermediates)) = chain.split_first() else { return Ok(None) };
-        self.current
-            .load()
+    /// Who shows these certificates: `Ok(None)` without one, `Err` when they are not signed by the
+    /// client CA or are out of their time.
+    ///
+    /// Judged for each request, as upstream does, since a connection may outlive what was wrong with
+    /// its certificate: this machine's clock, or an authority that was not known yet. What was found
+    /// good is remembered until the material changes or the certificate's time is over.
+    pub(crate) fn identify(&self, shown: &Shown) -> Result<Option<Identity>, String> {
+        let Some((end_entity, intermediates)) = shown.chain.split_first() else { return Ok(None) };
+        let current = self.current.load();
+        if let Some(good) = &*shown.good.load()
+            && Arc::ptr_eq(&good.by, &current)
+            && clock::unix_seconds() <= good.not_after_s
+        {
+            return Ok(Some(good.identity.clone()));
+        }
+        current
             .clients
             .verify_client_cert(end_entity, intermediates, UnixTime::now())
             .map_err(|e| e.to_string())?;
@@ -89,16 +100,33 @@ impl Tls {
             "authentication.kubernetes.io/credential-id".into(),
             vec![format!("X509SHA256={digest}")],
         ));
-        Ok(Some(ClientCertificate { identity, not_after_s: parsed.validity().not_after.timestamp() }))
+        let not_after_s = parsed.validity().not_after.timestamp();
+        let good = Good { by: current.clone(), identity: identity.clone(), not_after_s };
+        shown.good.store(Some(Arc::new(good)));
+        Ok(Some(identity))
     }
 }
 
-/// A client certificate that was found good when the connection was made.
-#[derive(Clone, Debug)]
-pub(crate) struct ClientCertificate {
-    pub(crate) identity: Identity,
+/// The certificates that the client of a connection showed, its own first; none without one.
+pub(crate) struct Shown {
+    chain: Vec<CertificateDer<'static>>,
+    good: ArcSwapOption<Good>,
+}
+
+/// A client certificate that was found good.
+struct Good {
+    /// What it was judged by.
+    by: Arc<Current>,
+    identity: Identity,
     /// Seconds since 1970; a connection outlives its certificate otherwise.
-    pub(crate) not_after_s: i64,
+    not_after_s: i64,
+}
+
+impl Shown {
+    pub(crate) fn new(chain: &[CertificateDer<'_>]) -> Self {
+        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        Self { chain, good: ArcSwapOption::empty() }
+    }
 }
 
 fn load(material: &TlsMaterial, provider: &Arc<CryptoProvider>) -> Result<Current, Error> {

@@ -63,8 +63,21 @@ impl Pki {
         hosts: &[&str],
         client: bool,
     ) -> Result<(String, String)> {
+        self.issue_from(Duration::ZERO, name, group, hosts, client)
+    }
+
+    /// The same, good from a time since 1970 on.
+    pub fn issue_from(
+        &self,
+        not_before: Duration,
+        name: &str,
+        group: Option<&str>,
+        hosts: &[&str],
+        client: bool,
+    ) -> Result<(String, String)> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(hosts.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>())?;
+        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + not_before;
         params.distinguished_name.push(DnType::CommonName, name);
         if let Some(group) = group {
             params.distinguished_name.push(DnType::OrganizationName, group);
@@ -78,6 +91,15 @@ impl Pki {
         let issuer = Issuer::from_params(&self.ca_params, &self.ca_key);
         let cert = params.signed_by(&key, &issuer)?;
         Ok((cert.pem(), key.serialize_pem()))
+    }
+
+    /// What a server runs on, with the clients of these authorities.
+    pub fn material(&self, client_ca_pem: String) -> TlsMaterial {
+        TlsMaterial {
+            certificate_chain_pem: self.server.0.clone().into_bytes(),
+            private_key_pem: self.server.1.clone().into_bytes(),
+            client_ca_pem: client_ca_pem.into_bytes(),
+        }
     }
 
     /// Writes what a client needs into a directory.
@@ -194,11 +216,7 @@ impl Kv for Troubled {
 pub fn server(kv: Arc<dyn Kv>, pki: &Pki) -> Result<Server> {
     Ok(Server::new(ServerConfig {
         kv,
-        tls: TlsMaterial {
-            certificate_chain_pem: pki.server.0.clone().into_bytes(),
-            private_key_pem: pki.server.1.clone().into_bytes(),
-            client_ca_pem: pki.ca_pem.clone().into_bytes(),
-        },
+        tls: pki.material(pki.ca_pem.clone()),
         service_accounts: ServiceAccountKeys {
             signing_key_pem: pki.service_account_key.serialize_pem().into_bytes(),
             verifying_keys_pem: vec![pki.service_account_key.public_key_pem().into_bytes()],
@@ -213,6 +231,9 @@ pub fn server(kv: Arc<dyn Kv>, pki: &Pki) -> Result<Server> {
     })?)
 }
 
+/// A client's connection.
+pub type Connection = hyper::client::conn::http1::SendRequest<http_body_util::Full<bytes::Bytes>>;
+
 /// A server on a loopback port, with clients for it.
 pub struct Running {
     pub server: Server,
@@ -222,7 +243,7 @@ pub struct Running {
 }
 
 /// How long a test waits for something to become true.
-pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 impl Running {
     /// Starts over a store of its own, and waits until it is ready.
@@ -278,10 +299,7 @@ impl Running {
     }
 
     /// A connection, for requests whose answers are read piece by piece.
-    pub async fn connect(
-        &self,
-        certificate: Option<&(String, String)>,
-    ) -> Result<hyper::client::conn::http1::SendRequest<http_body_util::Full<bytes::Bytes>>> {
+    pub async fn connect(&self, certificate: Option<&(String, String)>) -> Result<Connection> {
         use rustls_pki_types::pem::PemObject;
         use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
         let mut roots = rustls::RootCertStore::empty();
@@ -335,6 +353,6 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>
             return value;
         }
         assert!(tokio::time::Instant::now() < end, "{what} did not come to be");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
