@@ -264,8 +264,20 @@ impl Archiver {
                 return Ok(None);
             }
             self.tell(at.index, end.last_revision, end.last_time_ms);
+            if let Some(before) = points.end_before_newest_base() {
+                let before = At { index: before.last_index, term: before.last_term };
+                if self.goes_on_from(before).await? {
+                    return Ok(Some(before));
+                }
+            }
             return Ok(Some(at));
         }
+    }
+
+    /// Whether this store's log has an entry, and so all that came after it.
+    async fn goes_on_from(&self, at: At) -> Result<bool, Error> {
+        let read = self.read(at.index, at.index).await?;
+        Ok(read.first().is_some_and(|entry| (entry.at.index, entry.at.term) == (at.index, at.term)))
     }
 
     async fn read(&self, from: u64, to: u64) -> Result<Vec<RawEntry>, Error> {

@@ -207,6 +207,13 @@ impl Points {
     pub fn end(&self) -> Option<&Span> {
         self.spans.last()
     }
+
+    /// The end of the span before the last, where the last is of a base alone: who made that one
+    /// ended before it had archived the log that leads there.
+    pub(crate) fn end_before_newest_base(&self) -> Option<&Span> {
+        let [.., before, last] = &*self.spans else { return None };
+        (self.newest()?.index == last.last_index).then_some(before)
+    }
 }
 
 /// How far back an object may begin that still continues a position: those of two archivers that

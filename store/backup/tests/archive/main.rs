@@ -23,7 +23,7 @@ use trireme_backup::{ArchiverConfig, Error, Point, base};
 use trireme_store::Store;
 use trireme_store::engine::{RocksEngine, RocksOptions};
 
-use member::{Member, Working, archive, config, key};
+use member::{Member, Working, archive, config, eventually, key};
 use storage::Mortal;
 
 fn memory() -> Arc<dyn ObjectStore> {
@@ -116,7 +116,7 @@ async fn a_crash_between_any_two_writes_leaves_an_archive() {
         let mortal = Mortal::new(storage.clone(), changes);
         let dying: Arc<dyn ObjectStore> = mortal.clone();
         let working = Working::start(archive(&dying), &member, config(dir.path()));
-        member::eventually("its death", async || {
+        eventually("its death", async || {
             member.write(3);
             mortal.is_dead().then_some(())
         })
@@ -152,7 +152,7 @@ async fn log_end(storage: &Arc<dyn ObjectStore>) -> u64 {
 }
 
 async fn archived(storage: &Arc<dyn ObjectStore>, index: u64) {
-    member::eventually("the log", async || (log_end(storage).await >= index).then_some(())).await;
+    eventually("the log", async || (log_end(storage).await >= index).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +200,7 @@ async fn a_base_comes_to_its_end_although_log_was_lost_meanwhile() {
     member.purged_below.store(50, Ordering::Relaxed);
     member.write(40);
     // What is written before the loss is seen may be lost with it.
-    let seen = member::eventually("what comes after the loss", async || {
+    let seen = eventually("what comes after the loss", async || {
         member.write(1);
         (log_end(&storage).await > 70).then(|| member.last_index())
     });
@@ -239,6 +239,43 @@ async fn two_archivers_at_once_do_no_harm() {
     assert!(verified.problems.is_empty(), "{verified:?}");
     let made = archive(&storage).materialize(Point::Latest, &dir.path().join("made"), &|_| {}).await;
     assert_eq!(made.unwrap(), member.applied());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_that_was_not_written_before_a_base_is_archived_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = memory();
+    let member = Member::new(&dir.path().join("state"));
+    member.write(20);
+    let mut first = Working::start(archive(&storage), &member, config(&dir.path().join("first")));
+    first.reaches(member.last_index()).await;
+    drop(first);
+    // Makes bases again and again, and writes no log but the first that it finds.
+    let (base_every, flush_every) = (Duration::from_millis(50), Duration::from_secs(3600));
+    let ahead = ArchiverConfig { base_every, flush_every, ..config(&dir.path().join("ahead")) };
+    let mut ahead = Working::start(archive(&storage), &member, ahead);
+    member.write(1);
+    ahead.reaches(member.last_index()).await;
+    member.write(9);
+    let points = async || archive(&storage).points().await.unwrap();
+    let newest = async || points().await.bases.last().map(|base| base.index);
+    eventually("a base", async || (newest().await? == member.last_index()).then_some(())).await;
+    drop(ahead);
+    let left = points().await;
+    assert_eq!((left.spans.len(), left.gaps.len()), (2, 1), "{left:?}");
+
+    let mut next = Working::start(archive(&storage), &member, config(&dir.path().join("next")));
+    member.write(3);
+    next.reaches(member.last_index()).await;
+    eventually("the gap to be filled", async || points().await.gaps.is_empty().then_some(())).await;
+    drop(next);
+    for moment in &member.history()[20..] {
+        let index = moment.applied.position.unwrap().index;
+        let into = dir.path().join(index.to_string());
+        let point = Point::Revision(moment.applied.revision.0);
+        let made = archive(&storage).materialize(point, &into, &|_| {}).await.unwrap();
+        assert_eq!(made.revision, moment.applied.revision, "entry {index}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,7 +321,7 @@ async fn what_cannot_be_read_yet_is_waited_for() {
         member.readable_to.store(member.last_index() + late, Ordering::Relaxed);
         member.write(10);
         let reads = member.reads.load(Ordering::Relaxed);
-        member::eventually("two looks at it", async || {
+        eventually("two looks at it", async || {
             (member.reads.load(Ordering::Relaxed) >= reads + 2).then_some(())
         })
         .await;
@@ -319,7 +356,7 @@ async fn a_log_that_does_not_continue_the_archive_gets_a_base_of_its_own() {
     let held: Arc<dyn ObjectStore> = slow.clone();
     let first = ArchiverConfig { member: "first".into(), ..config(&dir.path().join("first")) };
     let dying = Working::start(archive(&held), &survivor, first);
-    member::eventually("log without a base", async || {
+    eventually("log without a base", async || {
         survivor.write(5);
         (log_end(&storage).await > 75).then_some(())
     })
@@ -328,7 +365,7 @@ async fn a_log_that_does_not_continue_the_archive_gets_a_base_of_its_own() {
     let mut working = Working::start(archive(&storage), &survivor, config(dir.path()));
     survivor.write(30);
     let last = survivor.last_index();
-    member::eventually("its end", async || {
+    eventually("its end", async || {
         let points = archive(&storage).points().await.unwrap();
         (points.end()?.last_index >= last && points.end()?.last_term > member::TERM).then_some(())
     })
