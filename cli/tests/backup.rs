@@ -3,6 +3,7 @@
 mod support;
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -295,5 +296,56 @@ async fn single_file(cluster: &Cluster, remote: &Remote, folder: &Path, key_file
         let applied = base::read_file(&file, key.as_ref(), &into, &|_| {}).expect("restored");
         assert_eq!(keys(&into), live(remote, applied.revision.0).await);
         assert!(!folder.join(format!("saved-{sealed}.files")).exists(), "files were left");
+    }
+}
+
+#[test]
+fn a_master_that_is_configured_so_starts_the_backup_and_heeds_its_end() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (data, pki, key, to) = (path("data"), path("pki"), path("key"), path("archive"));
+    let output = trireme(&["backup", "key", &key]);
+    assert!(output.status.success(), "{}", text(&output));
+    let port = support::free_ports();
+    let address = |n: u16| format!("127.0.0.1:{}", port + n);
+    let start = || {
+        let process = Command::new(support::TRIREME)
+            .args(["server", "--name", "a", "--data-dir", &data, "--pki-dir", &pki])
+            .args(["--api-listen", &address(0), "--client-listen", &address(1), "--peer-listen", &address(2)])
+            .args(["--backup-to", &to, "--backup-key-file", &key, "--backup-keep", "7d"])
+            .env("TRIREME_SUPERVISED", "1")
+            .stdin(Stdio::piped())
+            .stderr(std::fs::File::create(path("log")).expect("log"))
+            .spawn();
+        Ended(process.expect("run trireme"))
+    };
+    let backup = |arguments: &[&str]| {
+        let reach = ["--pki-dir", &pki, "--endpoints", &address(1)];
+        trireme(&[&["backup"], arguments, &reach].concat())
+    };
+    let status = || serde_json::from_slice::<serde_json::Value>(&backup(&["status", "-o", "json"]).stdout);
+    let works = || match status() {
+        Ok(status) if status["works"] == true && status["keepSeconds"] == 7 * 24 * 3600 => Ok(()),
+        other => Err(format!("{other:?}; {}", std::fs::read_to_string(path("log")).unwrap_or_default())),
+    };
+    let running = start();
+    eventually("the backup to be made", works);
+    let stopped = backup(&["stop"]);
+    assert!(stopped.status.success(), "{}", text(&stopped));
+    // Several of a master's looks later.
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(status().expect("JSON").is_null(), "it was started again by itself");
+    drop(running);
+    let _running = start();
+    eventually("the backup to be made again", works);
+}
+
+/// A process that is ended when dropped.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

@@ -85,6 +85,24 @@ fn wait_for_voters(cluster: &Cluster, wanted: &[&str]) {
     });
 }
 
+/// Loses the disk of a master that its supervisor starts again, and waits until it votes anew.
+fn wipe(cluster: &Cluster, master: &str) {
+    let id = || -> Result<String, String> {
+        let output = run(cluster, &["member", "list"]);
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        let row = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let mut voting = row.filter(|row| row.get(1..3) == Some(&[master, "yes"]));
+        voting.next().map(|row| row[0].to_owned()).ok_or_else(|| text(&output))
+    };
+    let before = id().expect("it votes");
+    cluster.kill(master);
+    std::fs::remove_dir_all(cluster.dir.join(master).join("data/store")).expect("wipe");
+    eventually("the wiped master to vote under a new identity", || match id()? {
+        now if now != before => Ok(()),
+        _ => Err("it is the old one still".into()),
+    });
+}
+
 /// The URL and the token of the line that `token create` prints.
 fn join_line(cluster: &Cluster) -> (String, String) {
     let line = ok(cluster, &["token", "create", "--ttl", "10m"]);
@@ -225,9 +243,7 @@ fn a_founder_that_was_configured_alone_and_lost_its_disk_asks_those_who_came_lat
         if text.contains("master-2") && text.contains("master-3") { Ok(()) } else { Err(text) }
     });
 
-    let data = cluster.dir.join("master-1").join("data/store");
-    cluster.kill("master-1");
-    std::fs::remove_dir_all(&data).expect("wipe");
+    wipe(&cluster, "master-1");
     wait_for_voters(&cluster, &["master-1", "master-2", "master-3"]);
     cluster.kubectl_ok(&["get", "configmap", "kept"]);
 }
@@ -295,6 +311,10 @@ fn three_become_five_and_three_again_while_they_serve() {
             if log.contains("was removed from the cluster") { Ok(()) } else { Err(log) }
         });
     }
+    // Whom it was configured with are gone: it asks those it knew last.
+    wipe(&cluster, "master-3");
+    wait_for_voters(&cluster, &["master-3", "master-4", "master-5"]);
+    cluster.kubectl_ok(&["get", "configmap", "later"]);
     // The folder's addresses begin with those that were removed: a change does not wait for them.
     remove("master-5");
     wait_for_voters(&cluster, &["master-3", "master-4"]);

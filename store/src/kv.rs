@@ -421,7 +421,8 @@ pub trait Kv: Send + Sync + 'static {
     /// Follows changes. Returns once the watch is registered.
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream, Error>;
 
-    /// Forgets history below `revision`; `physical` waits until it is gone from the disk.
+    /// Forgets history below `revision`; with `physical` waits until the member that is asked has removed
+    /// it, too: its engine gives the space back from then on.
     async fn compact(&self, revision: Revision, physical: bool) -> Result<Revision, Error>;
 
     /// Grants a lease; `id` zero lets the store choose.

@@ -16,6 +16,7 @@ use trireme_backup::{
 use trireme_raft::{AgreedBody, Replica, Role};
 use trireme_store::{Kv, LeaseId, Store};
 
+use super::configured;
 use super::stored::{self, Configured, Making, Stored, Told};
 
 /// Between two looks at whether there is something to do.
@@ -37,6 +38,8 @@ pub(crate) struct Keeper {
     /// The one command that this master may be asked to run for the key: who can write to the store
     /// must not choose what masters run.
     pub key_command: Option<String>,
+    /// The backup of this master's own configuration.
+    pub wanted: Option<Stored>,
 }
 
 /// A replica as the archiver reads it.
@@ -66,10 +69,22 @@ impl Keeper {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let _ = std::fs::remove_dir_all(&self.scratch);
         let mut free_since = None;
+        let mut wanted = self.wanted.as_ref();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
+            }
+            if let Some(stored) = wanted
+                && *self.replica.caught_up().borrow()
+            {
+                match configured::start(&self.replica, stored).await {
+                    Ok(()) => wanted = None,
+                    Err(error) => {
+                        tracing::warn!(error = format!("{error:#}"), "the backup was not started yet");
+                        continue;
+                    }
+                }
             }
             if let Err(error) = self.look(&mut free_since, &stop).await {
                 tracing::warn!(error = format!("{error:#}"), "the backup's state is not known");

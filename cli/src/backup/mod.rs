@@ -1,5 +1,6 @@
 //! `trireme backup`: continuous backups of the cluster, and single files.
 
+mod configured;
 mod find;
 mod keeper;
 mod save;
@@ -18,6 +19,7 @@ use trireme_backup::{KeySource, Location, Retention};
 use crate::exit::ConfigContext;
 use crate::progress::count;
 use crate::reach::Reach;
+pub(crate) use configured::ServerOptions;
 pub(crate) use keeper::Keeper;
 pub(crate) use stored::OF_MASTERS;
 

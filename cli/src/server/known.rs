@@ -42,13 +42,15 @@ impl Known {
         Ok((known.cluster == cluster && !known.masters.is_empty()).then_some(known))
     }
 
-    /// Keeps `self` with the masters that vote, for as long as this one is one of them.
+    /// Keeps `self` with the masters that vote, for as long as this one is one of them. Not before the
+    /// first leader: until then there is no cluster to find back into.
     pub(super) async fn keep(mut self, pki_dir: PathBuf, replica: Replica) {
         let mut kept = None;
+        let led = replica.has_leader();
         loop {
             let voters = replica.members().into_iter().filter(|member| !member.is_learner);
             self.masters = voters.map(|member| (member.name, member.peer_address)).collect();
-            if replica.votes() && kept.as_ref() != Some(&self) {
+            if replica.votes() && *led.borrow() && kept.as_ref() != Some(&self) {
                 match self.write(&pki_dir) {
                     Ok(()) => kept = Some(self.clone()),
                     Err(error) => {

@@ -22,7 +22,7 @@ use clap::Args;
 use trireme_raft::Join;
 use trireme_raft::etcd::Backend;
 
-use crate::backup::Keeper;
+use crate::backup::{Keeper, ServerOptions};
 use crate::chaos::again;
 use crate::exit::ConfigContext;
 use crate::join::{Facts, FindPeers};
@@ -86,10 +86,8 @@ pub(crate) struct Options {
     /// one alone]
     #[arg(long, value_delimiter = ',', value_name = "NAME=HOST:PORT")]
     initial_cluster: Vec<String>,
-    /// Command that prints the backup's key, for `trireme backup start --key-command`, which must name
-    /// the same
-    #[arg(long, value_name = "COMMAND")]
-    backup_key_command: Option<String>,
+    #[command(flatten)]
+    backup: ServerOptions,
 }
 
 #[derive(Args, Debug)]
@@ -167,6 +165,7 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
         Some(_) => BTreeMap::new(),
         None => members(&options).config()?,
     };
+    let backup = options.backup.wanted().config()?;
     // Every port before any work, so that a busy one is told at once and nothing is half up.
     let api_listener = bind(options.api.api_listen, "--api-listen").config()?;
     let peer_listener = bind(options.peer_listen, "--peer-listen").config()?;
@@ -213,7 +212,8 @@ async fn run_master(mut options: Options, store_runtime: tokio::runtime::Handle)
         replica: store.replica(),
         name: options.api.name.clone(),
         scratch: options.api.data_dir.join(STORE_DIR).join(BACKUP_DIR),
-        key_command: options.backup_key_command.clone(),
+        key_command: options.backup.key_command(),
+        wanted: backup,
     };
     let known = Known {
         cluster: pki.cluster.clone(),
@@ -309,6 +309,7 @@ impl Options {
         for name in &api.api_names {
             line += &format!(" --api-san {name}");
         }
+        line += &self.backup.command_line();
         line
     }
 
@@ -324,20 +325,22 @@ impl Options {
 }
 
 /// How a master comes into its cluster: with the others of a new one, or by asking `known`, whom it
-/// last knew, and those of the document that it `joined` with. A master that was configured alone, and
-/// had others later, must not make a new cluster when it has lost its data. Without any to ask it was
-/// left alone by a recovery.
+/// last knew, and then those of the document that it `joined` with or of a new cluster's configuration.
+/// Who had others must not make a new cluster when it has lost its data: not alone, and not with those
+/// of its configuration, which may have been removed since and be empty as well. Without any to ask it
+/// was left alone by a recovery.
 fn way_in(
     members: BTreeMap<String, String>,
     joined: Option<Facts>,
     known: Known,
 ) -> (BTreeMap<String, String>, Option<Join>) {
-    if members.len() > 1 || (joined.is_none() && known.masters.is_empty()) {
+    if joined.is_none() && known.masters.is_empty() {
         return (members, None);
     }
     let Facts { peers, replaces, .. } = joined.unwrap_or_default();
     let mut asked: Vec<String> = known.masters.into_values().collect();
     asked.extend(peers);
+    asked.extend(members.into_values());
     let mut seen = BTreeSet::new();
     asked.retain(|peer| seen.insert(peer.clone()));
     let join = (!asked.is_empty()).then_some(Join { peers: asked, replaces });
@@ -435,14 +438,17 @@ mod tests {
         assert_eq!(way_in(alone(), None, known(&[])), (alone(), None));
         let (members, join) = way_in(alone(), None, known(&["h2:2380"]));
         assert!(members.is_empty(), "it would make a new cluster");
-        assert_eq!(peers(join), Some(strings(&["h2:2380"])));
+        assert_eq!(peers(join), Some(strings(&["h2:2380", "h1:2380"])));
         let (_, join) =
             way_in(BTreeMap::new(), Some(facts(&["h1:2380", "h2:2380"])), known(&["h1:2380", "h3:2380"]));
         assert_eq!(peers(join), Some(strings(&["h1:2380", "h3:2380", "h2:2380"])));
         assert_eq!(way_in(BTreeMap::new(), Some(facts(&[])), known(&[])), (BTreeMap::new(), None));
         let mut three = alone();
         three.insert("b".to_owned(), "h2:2380".to_owned());
-        assert_eq!(way_in(three.clone(), None, known(&["h3:2380"])), (three, None));
+        assert_eq!(way_in(three.clone(), None, known(&[])), (three.clone(), None));
+        let (members, join) = way_in(three, None, known(&["h3:2380"]));
+        assert!(members.is_empty(), "it would make a new cluster with others that were removed");
+        assert_eq!(peers(join), Some(strings(&["h3:2380", "h1:2380", "h2:2380"])));
     }
 
     fn parse(more: &[&str]) -> Result<BTreeMap<String, String>, String> {

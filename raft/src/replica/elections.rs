@@ -15,7 +15,7 @@ const ELECT_EVERY: Duration = Duration::from_millis(45);
 /// Early tries after one loss; openraft's own timer goes on beside them.
 const ELECT_TRIES: usize = 20;
 /// A handover that is not done by then is given up.
-const HANDOVER_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const HANDOVER_TIMEOUT: Duration = Duration::from_secs(3);
 const HANDOVER_POLL: Duration = Duration::from_millis(5);
 
 impl Inner {
@@ -93,7 +93,7 @@ impl Replica {
                 break target;
             }
             if Instant::now() >= deadline {
-                return Err(MemberError::TimedOut("no other voter has the whole log".into()));
+                return Err(MemberError::TimedOut("no other voter answers and has the whole log".into()));
             }
             tokio::time::sleep(HANDOVER_POLL).await;
         };
@@ -120,8 +120,10 @@ impl Replica {
 }
 
 impl Inner {
-    /// A voter, `wanted` or any, that has this leader's whole log.
+    /// A voter, `wanted` or any, that has this leader's whole log and is not silent: while nothing is
+    /// written, a dead one has it, too.
     fn matched_voter(&self, wanted: Option<MemberId>) -> Option<MemberId> {
+        let heard = self.heard_of();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let replication = metrics.replication.as_ref()?;
@@ -130,6 +132,7 @@ impl Inner {
             .membership_config
             .voter_ids()
             .filter(|voter| *voter != self.member && wanted.is_none_or(|wanted| wanted == *voter))
+            .filter(|voter| heard.contains(voter))
             .find(|voter| {
                 let matched = replication.get(voter).copied().flatten();
                 matched.map(|id| id.index) >= last

@@ -14,6 +14,14 @@ use crate::metrics::{Subject, now_ns};
 use crate::types::Proposal;
 
 impl Inner {
+    /// Waits until what a compaction makes removable is gone from this member's disk.
+    async fn scrubbed(&self, revision: Revision) -> Result<(), Error> {
+        tokio::select! {
+            scrubbed = self.store.scrubbed(revision) => scrubbed,
+            () = self.stop.cancelled() => Err(Error::Unavailable("this member is stopping".into())),
+        }
+    }
+
     /// Waits until this member has applied what was acknowledged before it started: before that
     /// it would answer with a past that its clients have left behind.
     pub(super) async fn wait_caught_up(&self) -> Result<(), Error> {
@@ -98,13 +106,16 @@ impl Kv for Replica {
         self.inner.store.watch(request)
     }
 
-    async fn compact(&self, revision: Revision, _physical: bool) -> Result<Revision, Error> {
+    async fn compact(&self, revision: Revision, physical: bool) -> Result<Revision, Error> {
         match self.inner.propose(CommandOp::Compact(revision)).await? {
-            Outcome::Compacted(revision) => {
+            Outcome::Compacted(now) => {
                 // Reads at old revisions are served without asking the leader: this member must
                 // have dropped them too before it says so.
                 let _ = self.inner.barrier().await;
-                Ok(revision)
+                if physical {
+                    self.inner.scrubbed(revision).await?;
+                }
+                Ok(now)
             }
             other => Err(unexpected(other)),
         }

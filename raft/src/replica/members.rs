@@ -457,13 +457,18 @@ impl Inner {
 
     /// How many of `members` this leader has heard of lately, itself included.
     fn healthy(&self, members: &BTreeSet<MemberId>) -> usize {
+        let heard = self.heard_of();
+        members.iter().filter(|id| **id == self.member || heard.contains(id)).count()
+    }
+
+    /// The members that have answered this leader lately; none while it does not lead.
+    pub(super) fn heard_of(&self) -> BTreeSet<MemberId> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let heard = |id: &MemberId| {
-            let acknowledged = metrics.heartbeat.as_ref().and_then(|all| all.get(id).copied().flatten());
-            acknowledged.is_some_and(|at| at.elapsed() <= self.config.timing.no_leader)
-        };
-        members.iter().filter(|id| **id == self.member || heard(id)).count()
+        let lately = self.config.timing.no_leader;
+        let acknowledged = metrics.heartbeat.iter().flatten();
+        let heard = acknowledged.filter(|(_, at)| at.is_some_and(|at| at.elapsed() <= lately));
+        heard.map(|(id, _)| *id).collect()
     }
 
     pub(super) fn nodes(&self) -> BTreeMap<MemberId, MemberNode> {

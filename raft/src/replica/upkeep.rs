@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use trireme_store::log::{CommandOp, Mark};
-use trireme_store::{Error, Revision, work};
+use trireme_store::{Error, work};
 
+use super::elections::HANDOVER_TIMEOUT;
 use super::{Inner, Replica};
 use crate::types::MemberId;
 
@@ -50,9 +51,9 @@ impl Inner {
         let runtime = tokio::runtime::Handle::current();
         let mut apply = Standing::new(self.progress.next_index());
         let mut sync = Standing::new(self.log.sync_began());
-        let mut handed_over = false;
+        let mut offered = None;
         work::every("raft-watchdog", WATCH_EVERY, move || {
-            this.watch_disk(&runtime, &mut sync, &mut handed_over) && this.watch_apply(&mut apply)
+            this.watch_disk(&runtime, &mut sync, &mut offered) && this.watch_apply(&mut apply)
         })
     }
 
@@ -97,21 +98,25 @@ impl Inner {
 
     /// While leading: has all members note their state's hash, and compares the last with theirs.
     async fn run_marks(self: Arc<Self>) {
-        let mut marked = Revision(-1);
+        let mut compared = false;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.config.timing.mark) => {}
                 () = self.stop.cancelled() => return,
             }
-            let revision = self.store.applied().revision;
-            if self.leases.term().is_none() || revision == marked {
+            if self.leases.term().is_none() {
                 continue;
             }
             let previous = self.marks.last();
-            if let Err(error) = self.propose(CommandOp::Mark(Mark { previous })).await {
-                tracing::debug!(%error, "no mark was set");
-            } else {
-                marked = revision;
+            let applied = self.store.applied().position.map(|position| position.index);
+            // What a mark notes is compared at the next one: after the last change two are needed.
+            let quiet = previous.is_some_and(|mark| Some(mark.index) == applied);
+            if quiet && compared {
+                continue;
+            }
+            match self.propose(CommandOp::Mark(Mark { previous })).await {
+                Ok(_) => compared = quiet,
+                Err(error) => tracing::debug!(%error, "no mark was set"),
             }
             // Those who differ find out by the mark; that all others differ, only by asking.
             if let Some(own) = previous {
@@ -198,7 +203,7 @@ impl Inner {
         self: &Arc<Self>,
         runtime: &tokio::runtime::Handle,
         sync: &mut Standing<Option<u64>>,
-        handed_over: &mut bool,
+        offered: &mut Option<Duration>,
     ) -> bool {
         if self.stop.is_cancelled() {
             return false;
@@ -212,13 +217,15 @@ impl Inner {
                 return false;
             }
             Some(age) if age > stuck => {
-                if !std::mem::replace(handed_over, true) {
+                // Again, where nobody has taken it.
+                if offered.is_none_or(|at| age > at + HANDOVER_TIMEOUT + stuck) {
+                    *offered = Some(age);
                     tracing::warn!(age_ms = age.as_millis() as u64, "the disk does not answer");
                     let replica = Replica { inner: self.clone() };
                     runtime.spawn(async move { replica.hand_over(None).await });
                 }
             }
-            _ => *handed_over = false,
+            _ => *offered = None,
         }
         true
     }

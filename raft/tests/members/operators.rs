@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -261,5 +262,22 @@ async fn a_stream_of_a_range_is_of_one_revision() {
         Err(status) => assert_eq!(status.code(), Code::OutOfRange, "{status}"),
     }
     drop((kv, channel, client, stream));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_physical_compaction_is_done_when_it_is_answered() {
+    let cluster = Cluster::start(3, Limits::default()).await;
+    let leader = cluster.leader().await;
+    for (member, physical) in [(leader, true), ((leader + 1) % 3, true), (leader, false)] {
+        let kv = cluster.replica(member).clone();
+        for n in 0..600 {
+            put_surely(&kv, "again", &n.to_string()).await;
+        }
+        let revision = kv.barrier().await.unwrap();
+        kv.compact(revision, physical).await.unwrap();
+        let removed = kv.store().scrubbed(revision).now_or_never();
+        assert_eq!(removed.is_some(), physical, "member {member}: {removed:?}");
+    }
     cluster.stop().await;
 }
