@@ -101,6 +101,14 @@ pub const SCRUB_WITHIN_MS: u64 = 240_000;
 /// Longest such rest in milliseconds, so that one batch that had to wait does not stop the work.
 pub const SCRUB_REST_MS_MAX: u64 = 500;
 
+/// Bytes that a compaction must have removed for their space to be given back at once: with less, it is
+/// when enough has been written.
+pub const GIVE_BACK_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
+/// They must be at least one part of so many of what the state takes on the disk, since most of it may
+/// have to be written anew.
+pub const GIVE_BACK_PART: u64 = 4;
+
 /// Least distance between the highest revision of an old state and the one at which a new cluster
 /// made of it begins: what clients of the old one may have seen beyond the copy stays below.
 pub const REBIRTH_REVISIONS_MIN: i64 = 1_000_000_000;

@@ -15,12 +15,13 @@ use crate::engine::{self, Batch, Engine, EngineError, View};
 use crate::kv::Revision;
 use crate::layout::{self, Version};
 use crate::limits::{
-    SCRUB_BATCH_CHANGES, SCRUB_REST_FACTORS, SCRUB_REST_MS_MAX, SCRUB_WITHIN_MS, TIME_INDEX_AGE_MS_MAX,
+    GIVE_BACK_BYTES_MIN, GIVE_BACK_PART, SCRUB_BATCH_CHANGES, SCRUB_REST_FACTORS, SCRUB_REST_MS_MAX,
+    SCRUB_WITHIN_MS, TIME_INDEX_AGE_MS_MAX,
 };
 use crate::planted::{self, Bug};
 use crate::work::{self, Next, Running, Sender, Worker};
 
-/// Rest after a failed batch; then it is tried again.
+/// Rest after what failed or is not done; then it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Who scrubs, and the way to it.
@@ -49,7 +50,8 @@ impl Scrubber {
         let done = engine::read(&*engine, scrubbed)?;
         let engine_is_same = Mutex::default();
         let shared = Arc::new(Shared { engine, engine_is_same, done: watch::Sender::new(done) });
-        let scrub = Scrub { shared: shared.clone(), orders: Orders::default() };
+        let scrub =
+            Scrub { shared: shared.clone(), orders: Orders::default(), removed: 0, giving_back: false };
         let (orders, running) = work::start("store-scrub", scrub)?;
         Ok(Self { shared, orders: Some(orders), running: Some(running) })
     }
@@ -90,22 +92,52 @@ impl Drop for Scrubber {
 struct Scrub {
     shared: Arc<Shared>,
     orders: Orders,
+    /// Bytes of what was removed and may still take its space.
+    removed: u64,
+    giving_back: bool,
 }
 
 impl Worker<Orders> for Scrub {
     fn work(&mut self, orders: Option<Orders>, more: &mut dyn FnMut() -> Option<Orders>) -> Next {
         self.orders = std::iter::from_fn(more).last().or(orders).unwrap_or(self.orders);
         if self.orders.compact <= *self.shared.done.borrow() {
-            return Next::Job;
+            return self.give_back();
         }
         let began = Instant::now();
         match self.shared.step(self.orders) {
-            Ok(()) => {
+            Ok(removed) => {
+                self.removed += removed;
                 let left = self.orders.compact.0 - self.shared.done.borrow().0;
                 Next::JobWithin(rest(began.elapsed(), left.max(0) as u64))
             }
             Err(error) => {
                 tracing::warn!(%error, revision = self.orders.compact.0, "physical compaction waits");
+                Next::JobWithin(RETRY)
+            }
+        }
+    }
+}
+
+impl Scrub {
+    /// After a compaction that removed much of the state: has the engine give the space back, which it
+    /// would not do by itself while little is written, and least is when the disk is full.
+    fn give_back(&mut self) -> Next {
+        let engine = &*self.shared.engine;
+        let worth = GIVE_BACK_BYTES_MIN.max(engine.size().disk_bytes / GIVE_BACK_PART);
+        if !self.giving_back && self.removed < worth {
+            return Next::Job;
+        }
+        let begun = self.giving_back;
+        match engine.give_back(begun) {
+            Ok(done) => {
+                if !begun {
+                    self.removed = 0;
+                }
+                self.giving_back = !done;
+                if done { Next::Job } else { Next::JobWithin(RETRY) }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the space of what was compacted is not given back yet");
                 Next::JobWithin(RETRY)
             }
         }
@@ -121,14 +153,15 @@ fn rest(took: Duration, left: u64) -> Duration {
 }
 
 impl Shared {
-    fn step(&self, orders: Orders) -> Result<(), EngineError> {
+    /// Removes a batch; how many bytes of versions it was.
+    fn step(&self, orders: Orders) -> Result<u64, EngineError> {
         let _engine_is_same = self.engine_is_same.lock();
-        let (batch, next) = engine::read(&*self.engine, |view| plan(view, orders))?;
+        let Plan { batch, next, removed } = engine::read(&*self.engine, |view| plan(view, orders))?;
         if !batch.is_empty() {
             self.engine.write(batch)?;
         }
         self.done.send_if_modified(|done| std::mem::replace(done, next) != next);
-        Ok(())
+        Ok(removed)
     }
 }
 
@@ -137,12 +170,20 @@ fn scrubbed(view: &dyn View) -> Result<Revision, EngineError> {
     record.map_or(Ok(Revision(0)), |record| layout::parse_number_record(&record).map(Revision))
 }
 
-/// The next batch, and the revision up to which all is clean once it is written.
+struct Plan {
+    batch: Batch,
+    /// Up to which all is clean once the batch is written.
+    next: Revision,
+    /// Bytes of the versions that it removes.
+    removed: u64,
+}
+
+/// The next batch.
 ///
 /// A change at or below the compact revision makes older versions of its key unreachable. The
 /// newest version stays unless it is a deletion; changes at the compact revision itself all stay,
 /// since a watch may start there.
-fn plan(view: &dyn View, orders: Orders) -> Result<(Batch, Revision), EngineError> {
+fn plan(view: &dyn View, orders: Orders) -> Result<Plan, EngineError> {
     let (from, compact) = (scrubbed(view)?, orders.compact);
     let mut batch = Batch::default();
     let mut keys: BTreeSet<Bytes> = BTreeSet::new();
@@ -163,7 +204,7 @@ fn plan(view: &dyn View, orders: Orders) -> Result<(Batch, Revision), EngineErro
         cursor.next();
     }
     let mut versions = view.version_cursor();
-    let mut stored_key = Vec::new();
+    let (mut stored_key, mut removed) = (Vec::new(), 0);
     for key in keys {
         layout::version_key(&mut stored_key, &key, compact);
         versions.seek(&stored_key);
@@ -177,6 +218,7 @@ fn plan(view: &dyn View, orders: Orders) -> Result<(Batch, Revision), EngineErro
             let newest_of_all = newest && !planted::is(Bug::CompactionTakesLive);
             let keep = newest_of_all && (revision == compact || Version::parse(value)? != Version::Tombstone);
             if !keep {
+                removed += (stored.len() + value.len()) as u64;
                 batch.delete(&[stored]);
             }
             newest = false;
@@ -187,7 +229,7 @@ fn plan(view: &dyn View, orders: Orders) -> Result<(Batch, Revision), EngineErro
         trim_times(view, orders.time_ms, &mut batch)?;
     }
     batch.put(&[layout::SCRUBBED], &[&layout::number_record(next.0)]);
-    Ok((batch, next))
+    Ok(Plan { batch, next, removed })
 }
 
 /// Removes entries of the index time → revision that are too old.

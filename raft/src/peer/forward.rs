@@ -100,7 +100,7 @@ struct Waiting {
 
 impl Asked {
     /// The question `id`, for the first time and if somebody waits for its answer.
-    fn to_send(&mut self, id: u64) -> Option<pb::ForwardRequest> {
+    fn request_for(&mut self, id: u64) -> Option<pb::ForwardRequest> {
         let waiting = self.waiting.get_mut(&id)?;
         let within = waiting.deadline.saturating_duration_since(Instant::now());
         let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
@@ -129,7 +129,7 @@ impl Way {
         tokio::spawn(async move {
             let waiting = asked.clone();
             let ids = UnboundedReceiverStream::new(ids);
-            let requests = ids.filter_map(move |id| std::future::ready(waiting.lock().to_send(id)));
+            let requests = ids.filter_map(move |id| std::future::ready(waiting.lock().request_for(id)));
             let requests = addressed(cluster, leader, requests, None);
             let ended = match client.forward(requests).await {
                 Ok(answers) => read(answers.into_inner(), &asked).await,

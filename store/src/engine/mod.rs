@@ -136,6 +136,13 @@ pub trait Engine: Send + Sync + 'static {
 
     fn size(&self) -> Size;
 
+    /// Begins to give back the space of all that was removed, although nothing else is written; whether
+    /// that is done. Called again with `begun` until it is.
+    fn give_back(&self, begun: bool) -> Result<bool, EngineError> {
+        let _ = begun;
+        Ok(true)
+    }
+
     /// Bytes of all keys and values, history included, before they are compressed; an estimate.
     fn raw_bytes(&self) -> u64 {
         self.size().live_bytes

@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -74,6 +75,7 @@ impl RocksOptions {
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_bytes_per_sync(1 << 20);
+        options.set_max_compaction_bytes(COMPACTION_BYTES_MAX);
         // Statistics and rotated logs of its own serve nobody here.
         options.set_stats_dump_period_sec(0);
         options.set_stats_persist_period_sec(0);
@@ -100,6 +102,18 @@ impl RocksOptions {
         Ok(options)
     }
 }
+
+/// RocksDB's number of levels.
+const LEVELS: usize = 7;
+/// Its options for when tables that were written from memory are merged with others, and for when there
+/// are levels between those and the last: as they are by default, and while space is given back.
+const MERGE_AS_EVER: (&str, &str) = ("level0_file_num_compaction_trigger", "4");
+const MERGE_EACH: (&str, &str) = ("level0_file_num_compaction_trigger", "1");
+const LEVELS_AS_EVER: (&str, &str) = ("max_bytes_for_level_base", "268435456");
+const LAST_LEVEL_ALONE: (&str, &str) = ("max_bytes_for_level_base", "1099511627776");
+/// Bytes of one compaction at most, where RocksDB can choose: what it writes is beside what it read until
+/// it is done.
+const COMPACTION_BYTES_MAX: u64 = 512 << 20;
 
 /// What all versions of a key begin with.
 fn of_version(key: &[u8]) -> &[u8] {
@@ -140,6 +154,14 @@ pub struct RocksEngine {
 struct Open {
     db: DB,
     generation: u64,
+    /// Whether the last level alone is wanted.
+    draining: AtomicBool,
+}
+
+impl Open {
+    fn new(db: DB, generation: u64) -> Arc<Self> {
+        Arc::new(Self { db, generation, draining: AtomicBool::new(false) })
+    }
 }
 
 impl RocksEngine {
@@ -161,7 +183,7 @@ impl RocksEngine {
             dir: dir.into(),
             cache,
             options,
-            open: RwLock::new(Arc::new(Open { db, generation })),
+            open: RwLock::new(Open::new(db, generation)),
             #[cfg(test)]
             die_after: Default::default(),
         })
@@ -452,12 +474,42 @@ impl Engine for RocksEngine {
             made => made?,
         };
         self.reached(4)?;
-        *self.open.write() = Arc::new(Open { db, generation });
+        *self.open.write() = Open::new(db, generation);
         // Views of the old state may still be open; its files stay readable to them.
         if let Err(error) = fs::remove_dir_all(state_dir(&self.dir, old)) {
             tracing::warn!(%error, "the replaced state could not be removed; the next start does");
         }
         Ok(())
+    }
+
+    /// RocksDB merges removals with what they remove when enough has been written beside them, which may
+    /// never be. So for a while one new table is enough to be merged, and no level is needed but the
+    /// last: it does the rest in its own time.
+    fn give_back(&self, begun: bool) -> Result<bool, EngineError> {
+        let open = self.current();
+        if !begun {
+            self.flush()?;
+            open.db.set_options(&[MERGE_EACH])?;
+            return Ok(false);
+        }
+        let tables_at = |level: usize| {
+            let count = open.db.property_int_value(&format!("rocksdb.num-files-at-level{level}"));
+            count.map(|count| count.unwrap_or(0))
+        };
+        if tables_at(0)? > 0 {
+            return Ok(false);
+        }
+        for level in 1..LEVELS - 1 {
+            if tables_at(level)? > 0 {
+                if !open.draining.swap(true, Ordering::Relaxed) {
+                    open.db.set_options(&[LAST_LEVEL_ALONE])?;
+                }
+                return Ok(false);
+            }
+        }
+        open.draining.store(false, Ordering::Relaxed);
+        open.db.set_options(&[MERGE_AS_EVER, LEVELS_AS_EVER])?;
+        Ok(true)
     }
 
     fn raw_bytes(&self) -> u64 {

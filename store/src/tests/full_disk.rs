@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{apply, entry, model, put};
 use crate::Fault;
 use crate::engine::{RocksEngine, RocksOptions};
-use crate::kv::{Op, PutRequest, TxnRequest};
+use crate::kv::{DeleteRequest, KeyRange, Op, PutRequest, TxnRequest};
 use crate::log::{CommandOp, Entry};
 use crate::machine::Store;
 
@@ -117,6 +117,45 @@ fn is_survived() {
     let store = open(&dir);
     assert_eq!(store.applied(), expected.applied());
     store.verify().expect("verify");
+}
+
+/// What the files in `dir` take, those in folders below included.
+fn bytes_of(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_of(&entry.path()),
+            found => found.map_or(0, |found| found.len()),
+        })
+        .sum()
+}
+
+#[tokio::test]
+async fn space_is_given_back_by_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    for index in 1..=1500 {
+        store.apply(vec![put_noise(index)]).expect("apply");
+    }
+    store.flush().expect("flush");
+    let before = bytes_of(dir.path());
+    assert!(before > 20 << 20, "{before} bytes");
+    let range = KeyRange { start: "k1".into(), end: "k7".into() };
+    let delete = Op::Delete(DeleteRequest { range, prev_kv: false });
+    apply(&store, CommandOp::Txn(TxnRequest { success: vec![delete], ..Default::default() }));
+    let now = store.revision();
+    apply(&store, CommandOp::Compact(now));
+    store.scrubbed(now).await.expect("scrubbed");
+    let started = Instant::now();
+    let after = loop {
+        let after = bytes_of(dir.path());
+        if after < before * 2 / 5 || started.elapsed() > Duration::from_secs(20) {
+            break after;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(after < before * 2 / 5, "{before} bytes became {after}, and three quarters were deleted");
+    store.verify().expect("what is left can be read");
 }
 
 #[test]
